@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.wan2.reference import CASES, CONFIG, windows
+from wan2.conditioning import Conditioning
+from wan2.errors import InputError, RunError
+from wan2.models.transformer import WanTransformer
+from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
+from wan2.sampling.experts import Expert, expert_steps, first_low_noise_step
+from wan2.sampling.guidance import guide
+from wan2.sampling.schedule import sigmas, timesteps
+from wan2.sampling.solvers import SOLVERS, UniPC, make_solver
+
+DATA = Path(__file__).parents[1] / "data"
+SCHEDULES = json.loads((DATA / "schedule.json").read_text())
+
+
+@pytest.mark.parametrize("case", SCHEDULES, ids=lambda case: f"{case['num_inference_steps']}-{case['shift']}")
+def test_the_schedule_is_the_published_one(case: dict) -> None:
+    steps, shift = case["num_inference_steps"], case["shift"]
+    assert sigmas(steps, shift) == pytest.approx(case["sigmas"], abs=1e-6)
+    assert timesteps(steps, shift) == pytest.approx(case["timesteps"], abs=1e-6)
+    assert first_low_noise_step(timesteps(steps, shift), 0.875) == case["first_low_noise_step"]
+
+
+def test_a_step_at_the_boundary_is_the_high_noise_experts() -> None:
+    assert first_low_noise_step([1000.0, 875.0, 874.99], 0.875) == 2
+    assert first_low_noise_step([1000.0, 900.0], 0.0) == 2
+    assert expert_steps([900.0, 800.0, 950.0], 0.875) == [("high", range(1)), ("low", range(1, 3))]
+    assert expert_steps([900.0, 800.0, 700.0], 0.875, start=2) == [("low", range(2, 3))]
+
+
+def test_guidance_is_an_extrapolation() -> None:
+    assert torch.equal(guide(torch.tensor(3.0), torch.tensor(1.0), 5.0), torch.tensor(11.0))
+
+
+def gaussian_velocity(x: Tensor, sigma: float, mean: float = 2.0, deviation: float = 0.3) -> Tensor:
+    """Exact velocity when the data is one Gaussian: E[noise - data | x]."""
+    signal = 1 - sigma
+    slope = (sigma - signal * deviation**2) / (signal**2 * deviation**2 + sigma**2)
+    return slope * (x - signal * mean) - mean
+
+
+def solve(name: str, steps: int, x: Tensor, shift: float = 5.0) -> Tensor:
+    solver = make_solver(name, steps, shift)
+    for index, sigma in enumerate(sigmas(steps, shift)):
+        x = solver.step(gaussian_velocity(x, sigma), index, x)
+    return x
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solvers_reach_the_exact_answer(name: str) -> None:
+    noise = initial_noise((1, 1, 1, 8, 8), 0)
+    error = (solve(name, 400, noise) - (2.0 + 0.3 * noise)).abs().max()
+    assert error < 0.02
+
+
+@pytest.mark.parametrize("name", ["unipc", "dpm++"])
+def test_second_order_beats_euler_on_the_same_levels(name: str) -> None:
+    noise = initial_noise((1, 1, 1, 8, 8), 0)
+    exact = 2.0 + 0.3 * noise
+    assert (solve(name, 20, noise, 1.0) - exact).abs().max() < 0.2 * (solve("euler", 20, noise, 1.0) - exact).abs().max()
+
+
+@pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 5.0), (8, 12.0), (20, 0.2), (50, 5.0)])
+@pytest.mark.parametrize("name", ["unipc", "dpm++"])
+def test_multistep_solvers_run_on_exactly_our_levels(name: str, steps: int, shift: float) -> None:
+    solver = make_solver(name, steps, shift)
+    assert isinstance(solver, UniPC) == (name == "unipc")
+    ours = torch.tensor((*sigmas(steps, shift), 0.0))
+    theirs = solver.scheduler.sigmas  # type: ignore[attr-defined]
+    assert torch.equal(theirs[1:], ours[1:])
+    assert abs(theirs[0] - 1) <= 1.1e-6
+    assert torch.isfinite(solve(name, steps, initial_noise((1, 1, 1, 2, 2), 0), shift)).all()
+
+
+def test_an_unknown_solver_is_refused() -> None:
+    with pytest.raises(InputError, match="--sample_solver magic: must be one of euler"):
+        make_solver("magic", 4, 5.0)
+
+
+class Experts:
+    """Opens the reference experts, and remembers which and how many at once."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.open = 0
+        self.passes = 0
+
+    @contextmanager
+    def __call__(self, expert: Expert) -> Iterator[WanTransformer]:
+        self.opened.append(expert)
+        self.open += 1
+        assert self.open == 1
+        model = WanTransformer(CONFIG)
+        model.load_state_dict(load_file(DATA / f"dit_{expert}_noise.safetensors"))
+        model.register_forward_pre_hook(lambda *_: setattr(self, "passes", self.passes + 1))
+        try:
+            yield model
+        finally:
+            self.open -= 1
+
+
+def small_plan(**changes: object) -> DenoisePlan:
+    values: dict = {"infer_steps": 4, "shift": 5.0, "solver": "euler", "boundary": 0.875}
+    values |= {"guidance_scale_high_noise": 3.0, "guidance_scale": 3.0}
+    return DenoisePlan(**values | changes)
+
+
+def conditionings() -> tuple[Conditioning, Conditioning]:
+    tensors = load_file(DATA / "denoise.safetensors")
+    return Conditioning(tensors["context"]), Conditioning(tensors["negative_context"])
+
+
+def test_without_guidance_the_negative_pass_is_not_run() -> None:
+    noise, positive = initial_noise((1, 16, 2, 4, 4), 1), conditionings()[0]
+    experts = Experts()
+    plan = small_plan(guidance_scale=1.0, guidance_scale_high_noise=1.0)
+    steps = list(denoise(experts, noise, plan, positive, None))
+    assert [step.index for step in steps] == [0, 1, 2, 3]
+    assert experts.passes == 4
+    assert experts.opened == ["high", "low"]
+
+
+def test_a_scale_of_its_own_for_each_expert() -> None:
+    noise, (positive, negative) = initial_noise((1, 16, 2, 4, 4), 1), conditionings()
+    experts = Experts()
+    list(denoise(experts, noise, small_plan(guidance_scale_high_noise=1.0), positive, negative))
+    assert experts.passes == 2 + 2 * 2
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("after", [0, 1, 2, 4])
+def test_a_run_goes_on_bit_for_bit(solver: str, after: int) -> None:
+    noise, (positive, negative) = initial_noise((1, 16, 2, 4, 4), 1), conditionings()
+    plan = small_plan(solver=solver, infer_steps=6)
+    whole = list(denoise(Experts(), noise, plan, positive, negative))
+    rest = list(denoise(Experts(), noise, plan, positive, negative, whole[after]))
+    assert [step.index for step in rest] == list(range(after + 1, 6))
+    assert torch.equal(rest[-1].latents, whole[-1].latents)
+
+
+def test_leaving_the_loop_closes_the_expert() -> None:
+    noise, (positive, negative) = initial_noise((1, 16, 2, 4, 4), 1), conditionings()
+    experts = Experts()
+    loop = denoise(experts, noise, small_plan(), positive, negative)
+    next(loop)
+    assert experts.open == 1
+    loop.close()
+    assert experts.open == 0
+
+
+def test_values_that_are_not_finite_stop_the_run() -> None:
+    noise, (positive, negative) = initial_noise((1, 16, 2, 4, 4), 1), conditionings()
+    with pytest.raises(RunError, match=r"step 1 of 4 \(high-noise expert\).*not finite.*--dtype bfloat16"):
+        list(denoise(Experts(), noise * float("inf"), small_plan(), positive, negative))
+
+
+def test_guidance_without_a_negative_is_an_error() -> None:
+    with pytest.raises(ValueError, match="needs a negative"):
+        list(denoise(Experts(), initial_noise((1, 16, 2, 4, 4), 1), small_plan(), conditionings()[0], None))
+
+
+@pytest.mark.parametrize("run", json.loads((DATA / "denoise.json").read_text()), ids=lambda run: run["key"])
+def test_whole_runs_agree_with_the_reference(run: dict) -> None:
+    if not run["key"].startswith("full"):
+        pytest.skip("its self-attention is an extension's")
+    positive, negative = conditionings()
+    positive = Conditioning(positive.context, cross_attn=windows(CASES["cases"][run["case"]]))
+    scale = run["cfg_scale"]
+    plan = DenoisePlan(run["steps"], run["shift"], "euler", run["boundary"], scale, scale)
+    expected = load_file(DATA / "denoise.safetensors")[run["key"]]
+    *_, last = denoise(Experts(), initial_noise(tuple(expected.shape), run["seed"]), plan, positive, negative)
+    assert (last.latents - expected).abs().max() < 1e-3

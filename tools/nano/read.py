@@ -1,0 +1,95 @@
+"""Read the facts of a nano film off its pixels, by drawing what could be there and keeping what fits best.
+
+Knows nothing of how the film was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.nano.world import COLOURS, FRAMINGS, HATS, LIGHTS, PLACES, SHAPES, SIDES, SIZE, Scene, Shot, draw_at
+
+CLIP = 60.0
+"""A pixel counts as wrong by at most this much (of 255), so a misplaced figure cannot outvote the background."""
+CUT = 8.0
+"""Mean absolute change between neighbouring frames above which there is a cut (of 255): motion stays under 4, and
+the world's own cuts are all above 12."""
+STILL = 0.25
+"""Movement in pixels a frame below which a character stands still; the world's slowest walks at 0.29."""
+
+Frames = NDArray[np.uint8]
+COARSE = np.arange(4, SIZE - 3, 3, dtype=np.float32)
+OUTSIDE = np.array([-3 * SIZE], np.float32)
+
+
+@dataclass(frozen=True)
+class ShotReading:
+    """What one shot shows; names as in `tools.nano.world`."""
+
+    place: str
+    light: str
+    side: str
+    framing: str
+    shape: str
+    colour: str
+    hat: str
+    motion: str
+    error: float
+    """Mean absolute difference to the drawing that fits best, of 255."""
+
+
+def find_cuts(frames: Frames) -> list[int]:
+    """First frames of every shot but the first, in uint8 frames [T, 64, 64, 3]: peaks of change."""
+    change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
+    padded = np.pad(change, 1)
+    return [i + 1 for i, c in enumerate(change) if c > CUT and c >= padded[i] and c > padded[i + 2]]
+
+
+def read_shot(frames: Frames) -> ShotReading:
+    """Read one shot, uint8 [T, 64, 64, 3], T >= 3."""
+    middle, last = len(frames) // 2, len(frames) - 1
+    scene, x, error = _fit(frames[middle])
+    shot = scene.shots[0]
+    speed = (_locate(frames[last], scene, x) - _locate(frames[0], scene, x)) / last
+    motion = "still" if abs(speed) < STILL else "right" if speed > 0 else "left"
+    return ShotReading(
+        scene.place, shot.light, shot.side, shot.framing, scene.shape, scene.colour, scene.hat, motion, error
+    )
+
+
+def _fit(frame: Frames) -> tuple[Scene, float, float]:
+    """The scene of one still shot that fits a frame best, where its character stands, and the error left."""
+    best, x, error = None, 0.0, np.inf
+    backgrounds = sorted(_backgrounds(), key=lambda scene: _misfits(frame, scene, OUTSIDE).item())
+    for background, shape, colour in product(backgrounds[:3], SHAPES, COLOURS):
+        scene = replace(background, shape=shape, colour=colour)
+        misfits = _misfits(frame, scene, COARSE)
+        if misfits.min() < error:
+            best, x, error = scene, float(COARSE[misfits.argmin()]), float(misfits.min())
+    assert best is not None
+    at = np.array([_locate(frame, best, x)], np.float32)
+    error, hat = min((_misfits(frame, replace(best, hat=hat), at).item(), hat) for hat in HATS)
+    return replace(best, hat=hat), float(at[0]), error
+
+
+def _backgrounds() -> Iterable[Scene]:
+    for place, light, side, framing in product(PLACES, LIGHTS, SIDES, FRAMINGS):
+        yield Scene(place, "red", "circle", "black", (Shot(0, 1, framing, "still", light, side, 0.5),))
+
+
+def _locate(frame: Frames, scene: Scene, near: float) -> float:
+    """Where the character of `scene` stands in a frame, in pixels; of equal fits the one nearest to `near`."""
+    coarse = COARSE[_misfits(frame, scene, COARSE).argmin()]
+    fine = coarse + np.arange(-6, 7, dtype=np.float32) / 2
+    fine = fine[np.argsort(np.abs(fine - near))]
+    return float(fine[_misfits(frame, scene, fine).argmin()])
+
+
+def _misfits(frame: Frames, scene: Scene, centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far a frame is from the scene's one shot, its character at each of `centres`."""
+    drawings = draw_at(scene, scene.shots[0], centres).astype(np.float32)
+    return np.asarray(np.minimum(np.abs(frame - drawings), CLIP).mean(axis=(1, 2, 3)), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Wan2.2 text-to-video: a small library and the command line over it."""

@@ -1,0 +1,39 @@
+"""The seam: everything one pass of the transformer is told beside the latents. Knows nothing of prompts.
+
+An extension changes the attention of every layer by handing over a `Conditioning` with its own processors; nothing is
+installed on a model, so two passes of one model may attend differently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wan2.models.attention import AttentionProcessor, dense_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["AttentionProcessor", "Attentions", "Conditioning", "dense_attention"]
+
+
+@dataclass(frozen=True)
+class Attentions:
+    """The two attentions of one pass, before there is a text to attend to."""
+
+    self_attn: AttentionProcessor = dense_attention
+    cross_attn: AttentionProcessor = dense_attention
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """One pass: its text, its two attentions, and the latent channels joined to the noisy ones, if any.
+
+    context: [B, 512, text_dim], zero after the last token.
+    extra_channels: [B or 1, n, F, h, w], for a transformer whose `in_dim` exceeds the channels of the latents by n.
+    """
+
+    context: Tensor
+    self_attn: AttentionProcessor = dense_attention
+    cross_attn: AttentionProcessor = dense_attention
+    extra_channels: Tensor | None = None

@@ -1,0 +1,76 @@
+"""The machine a run uses: device and dtypes chosen once, memory given back and measured. Knows nothing of models."""
+
+from __future__ import annotations
+
+import gc
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from wan2.errors import InputError
+from wan2.options import Options
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes, and in which dtype."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def wide_dtype(self) -> torch.dtype:
+        """The dtype for the text encoder and the VAE, whose values overflow float16."""
+        return torch.float32 if self.dtype == torch.float16 else self.dtype
+
+    @property
+    def name(self) -> str:
+        """The accelerator's name, or that of the processor."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return platform.processor() or platform.machine()
+
+    def release(self) -> None:
+        """Give back the memory of what nobody holds any more."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+    def start_measuring(self) -> None:
+        """Forget the peak of earlier runs."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_bytes(self) -> int | None:
+        """Highest device memory since `start_measuring`, in bytes; None where the device does not say."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+
+def resolve_machine(options: Options) -> Machine:
+    """The device and dtype the options ask for; `auto` takes the best there is.
+
+    Raises:
+        InputError: an explicit device that this machine does not have.
+    """
+    device = torch.device(_best() if options.device == "auto" else _present(options.device))
+    fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return Machine(device, DTYPES.get(options.dtype, fallback))
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _present(name: str) -> str:
+    kind, _, index = name.partition(":")
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[kind]
+    if int(index or 0) >= count:
+        raise InputError(f"--device {name}: this machine has {count} of {kind}; auto takes the best there is")
+    return name

@@ -1,0 +1,62 @@
+"""Latents kept as a file: safetensors with one tensor, and the plan of the run in the metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wan2.errors import InputError
+from wan2.loading.checkpoint import read_header
+from wan2.outputs import whole_file
+from wan2.shapes import SPACE_STRIDE, TIME_STRIDE, VideoShape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TENSOR = "latents"
+CHANNELS = VideoShape(1, SPACE_STRIDE, SPACE_STRIDE).latent[0]
+
+
+def saved_settings(path: Path) -> dict[str, Any]:
+    """What saved latents say of their video, under the names of `Options`. Reads the header only.
+
+    Raises:
+        InputError: no such file, or no latents of a Wan VAE in it.
+    """
+    if not path.is_file():
+        raise InputError(f"--latent_path {path}: no such file")
+    header = read_header(path)
+    shape = header.tensors[TENSOR][1] if TENSOR in header.tensors else ()
+    if len(shape) != 5 or shape[:2] != (1, CHANNELS) or "plan" not in header.metadata:
+        raise InputError(f"--latent_path {path}: holds no latents saved by this program")
+    _, _, frames, rows, columns = shape
+    return {
+        "num_frames": TIME_STRIDE * (frames - 1) + 1,
+        "height": rows * SPACE_STRIDE,
+        "width": columns * SPACE_STRIDE,
+        **saved_plan(path),
+    }
+
+
+def saved_plan(path: Path) -> dict[str, Any]:
+    """The plan saved with latents: `fps` and what an extension added."""
+    plan: dict[str, Any] = json.loads(read_header(path).metadata["plan"])
+    return plan
+
+
+def save_latents(path: Path, latents: Tensor, plan: Mapping[str, Any], record: Mapping[str, Any] | None) -> None:
+    """Write latents [1, 16, F, h, w] in fp32, with `plan` and, if given, the record of the run; whole or not at all."""
+    from safetensors.torch import save_file
+
+    texts = {"plan": json.dumps(plan)} | ({} if record is None else {"record": json.dumps(record, ensure_ascii=False)})
+    with whole_file(path) as part:
+        save_file({TENSOR: latents.float().cpu().contiguous()}, part, texts)
+
+
+def load_latents(path: Path) -> Tensor:
+    """The latents [1, 16, F, h, w] of a file that `saved_settings` accepted, fp32 on the CPU."""
+    from safetensors.torch import load_file
+
+    return load_file(path)[TENSOR]

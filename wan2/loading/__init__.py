@@ -1,0 +1,1 @@
+"""Weights between disk, host and device."""

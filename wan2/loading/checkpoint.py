@@ -1,0 +1,160 @@
+"""Checkpoints into modules, strictly and a tensor at a time. Knows nothing of devices' memory plans or of sampling.
+
+PyTorch is imported only where tensors are made: `inspect_transformer` finds what is wrong with a file without it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from wan2.errors import InputError
+from wan2.loading.formats import FP8_MARKS, Source, describe, sources
+from wan2.loading.header import CheckpointHeader, read_header
+from wan2.models.config import TransformerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch import Tensor
+
+    from wan2.models.transformer import WanTransformer
+
+__all__ = ["CheckpointHeader", "TransformerFile", "inspect_transformer", "load_tensors", "load_transformer"]
+__all__ += ["read_header"]
+
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+PATCH_SIZE = (1, 2, 2)
+SCALE_DTYPES = ("F32", "F16", "BF16")
+SHOWN = 3
+
+
+class TransformerFile(NamedTuple):
+    """A transformer checkpoint found sound: its header, its sizes, and where each native tensor comes from."""
+
+    header: CheckpointHeader
+    config: TransformerConfig
+    sources: dict[str, Source]
+
+
+def inspect_transformer(path: Path | str) -> TransformerFile:
+    """Check that a file (or sharded checkpoint) is a T2V transformer, complete and with nothing else in it.
+
+    Reads the header only. Raises `InputError`, one line: what is missing, unknown or misshapen, and what the file
+    looks like instead.
+    """
+    header = read_header(path)
+    shapes = header.shapes
+    try:
+        found = sources(shapes)
+        config = TransformerConfig.from_header({name: shapes[s.name] for name, s in found.items()}, header.metadata)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; it looks like {describe(shapes)}") from error
+    if config.in_dim not in (config.out_dim, config.out_dim + 1) or "i2v" in Path(path).name.lower():
+        raise InputError(f"{path}: is not a text-to-video checkpoint: by its name or its tensors {describe(shapes)}")
+    if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
+        raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
+    _check_scales(path, header, found)
+    return TransformerFile(header, config, found)
+
+
+def load_transformer(path: Path | str, device: torch.device | str, dtype: torch.dtype) -> WanTransformer:
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has; scaled fp8 is multiplied out.
+
+    The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
+    and one tensor. No gradients are asked for. Raises `InputError` as `inspect_transformer` does.
+    """
+    import torch
+
+    from wan2.loading.reader import TensorReader
+    from wan2.models.transformer import WanTransformer
+
+    file = inspect_transformer(path)
+    with torch.device("meta"):
+        model = WanTransformer(file.config).requires_grad_(False)
+    reader = TensorReader(file.header, torch.device(device))
+    for name, source in sorted(file.sources.items(), key=lambda item: _place(file.header, item[1].name)):
+        owner, _, leaf = name.rpartition(".")
+        parameter = torch.nn.Parameter(reader.read(source, dtype), requires_grad=False)
+        setattr(model.get_submodule(owner), leaf, parameter)
+    return model.eval()
+
+
+def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor, in the file's own dtype on the CPU, of a safetensors file or of a PyTorch file of plain tensors.
+
+    A PyTorch file is unpickled with `weights_only`, memory-mapped when it can be. Raises `InputError` for a file that
+    cannot be read or holds anything but a table of tensors.
+    """
+    import torch
+
+    from wan2.loading.reader import TensorReader
+
+    if Path(path).suffix in PICKLES:
+        yield from _unpickle(Path(path)).items()
+        return
+    header = read_header(path)
+    reader = TensorReader(header, torch.device("cpu"))
+    for name in sorted(header.entries, key=lambda name: _place(header, name)):
+        yield name, reader.read(Source(name))
+
+
+def _place(header: CheckpointHeader, name: str) -> tuple[str, int]:
+    entry = header.entries[name]
+    return str(entry.path), entry.start
+
+
+def _disagreement(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> str:
+    expected = config.tensor_shapes()
+    problems = [
+        (sorted(expected.keys() - shapes.keys()), "missing"),
+        (sorted(shapes.keys() - expected.keys()), "unknown"),
+        (sorted(name for name in expected.keys() & shapes.keys() if expected[name] != shapes[name]), "misshapen"),
+    ]
+    told = [f"{len(names)} tensors {what} ({_first(names)})" for names, what in problems if names]
+    if config.patch_size != PATCH_SIZE:
+        told.append(f"its patches are {config.patch_size}, not {PATCH_SIZE}")
+    return ", ".join(told)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(ascii(name)[1:-1][:80] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _check_scales(path: Path | str, header: CheckpointHeader, found: dict[str, Source]) -> None:
+    """Floats only; every scale a float of one value or one a row; no fp8 without its scale in a scaled file."""
+    scaled = any(source.scale for source in found.values()) or any(n.endswith(FP8_MARKS) for n in header.entries)
+    for source in found.values():
+        entry = header.entries[source.name]
+        if entry.dtype[0] not in "FB" or entry.dtype == "BOOL":
+            raise InputError(f"{path}: tensor {source.name} has the dtype {entry.dtype}, which is not a float")
+        if source.scale is None:
+            if scaled and entry.dtype.startswith("F8"):
+                raise InputError(f"{path}: tensor {source.name} is fp8 in a scaled file but has no scale")
+            continue
+        scale = header.entries[source.scale]
+        if scale.dtype not in SCALE_DTYPES or scale.shape not in ((), (1,), entry.shape[:1], (entry.shape[0], 1)):
+            stored = f"{scale.dtype} {list(scale.shape)}"
+            raise InputError(f"{path}: tensor {source.scale} is {stored}; a scale is one float, or one a row")
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        mapped = zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: is not a PyTorch file of plain tensors; nothing in it was run") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as a PyTorch file; it may be truncated") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
+        raise InputError(f"{path}: holds something other than a table of tensors")
+    return content

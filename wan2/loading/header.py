@@ -1,0 +1,200 @@
+"""What a safetensors file says it holds, believed only after checking. Knows nothing of models; reads no weights.
+
+Source: the safetensors format (8 bytes of header length, a JSON header, one packed buffer).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from wan2.errors import InputError
+
+MAX_HEADER_BYTES = 100_000_000
+MAX_RANK = 16
+ITEM_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
+MAGIC = {
+    b"PK\x03\x04": "a PyTorch or zip archive",
+    b"\x80": "a Python pickle",
+    b"GGUF": "a GGUF file, which is not read here",
+    b"version https://git-lfs": "a Git LFS pointer: the weights themselves were not downloaded",
+    b"<": "a web page: the download went wrong",
+    b"{": "a JSON file",
+}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a file: dtype as the format spells it, and where its bytes lie, counted from the file's start."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """Every tensor of a checkpoint, in one file or many, and the free text its writer left."""
+
+    entries: dict[str, StoredTensor]
+    metadata: dict[str, str]
+
+    @property
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Name -> (dtype, shape)."""
+        return {name: (entry.dtype, entry.shape) for name, entry in self.entries.items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape."""
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+
+def read_header(path: Path | str) -> CheckpointHeader:
+    """Header of a safetensors file, or of all files of a sharded one (a folder, or its `.index.json`).
+
+    Raises `InputError`, one line naming the file, when it is absent, truncated, no safetensors file, or when its
+    header contradicts itself or the size of the file.
+    """
+    entries: dict[str, StoredTensor] = {}
+    metadata: dict[str, str] = {}
+    for file in checkpoint_files(Path(path)):
+        header = _read_one(file)
+        if twice := sorted(entries.keys() & header.entries.keys()):
+            raise InputError(f"{file}: tensor {twice[0]} is also in {entries[twice[0]].path.name}")
+        entries |= header.entries
+        metadata |= header.metadata
+    return CheckpointHeader(entries, metadata)
+
+
+def checkpoint_files(path: Path) -> list[Path]:
+    """The file at `path`, or the shards when `path` is an index or a folder that holds exactly one checkpoint."""
+    if path.is_dir():
+        indices = sorted(path.glob("*.safetensors.index.json"))
+        found = indices or sorted(path.glob("*.safetensors"))
+        if len(found) != 1:
+            raise InputError(f"{path}: is a folder with {len(found)} checkpoints; name one .safetensors file")
+        path = found[0]
+    if path.suffix != ".json":
+        return [path]
+    try:
+        index = json.loads(path.read_bytes())
+        files = sorted(set(index["weight_map"].values()))
+        return [path.parent / Path(file).name for file in files]
+    except OSError as error:
+        _refuse(path, error.strerror or str(error))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _refuse(path, "is not an index of safetensors files")
+
+
+def _read_one(path: Path) -> CheckpointHeader:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            start = file.read(24)
+            length = _header_length(path, size, start)
+            file.seek(8)
+            raw = file.read(length)
+    except OSError as error:
+        _refuse(path, error.strerror or str(error))
+    header = _parse(path, raw)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        _refuse(path, "its header's __metadata__ is not a table of texts")
+    entries = {name: _entry(path, name, value, 8 + length) for name, value in header.items()}
+    _check_layout(path, entries, 8 + length, size)
+    return CheckpointHeader(entries, metadata)
+
+
+def _header_length(path: Path, size: int, start: bytes) -> int:
+    if size == 0:
+        _refuse(path, "is empty")
+    length = struct.unpack("<Q", start[:8])[0] if size >= 8 else size
+    if start[8:9] == b"{" and 8 + length <= size and length <= MAX_HEADER_BYTES:
+        return length
+    for magic, what in MAGIC.items():
+        if start.startswith(magic):
+            _refuse(path, f"is not a safetensors file but {what}")
+    if start[8:9] != b"{":
+        _refuse(path, "is not a safetensors file")
+    if length > MAX_HEADER_BYTES:
+        _refuse(path, f"its header claims {length} bytes, over the {MAX_HEADER_BYTES} the format allows")
+    _refuse(path, f"is truncated: its header alone claims {length} bytes, the file has {size}")
+
+
+def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) != len(pairs):
+            raise ValueError("a name occurs twice")
+        return names
+
+    try:
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=table)
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"its header is not valid JSON: {str(error).splitlines()[0][:120]}")
+    if not isinstance(header, dict):
+        _refuse(path, "its header is not a JSON object")
+    return header
+
+
+def _entry(path: Path, name: str, value: object, data_start: int) -> StoredTensor:
+    shown = ascii(name)[:100]
+    if not isinstance(value, dict):
+        _refuse(path, f"tensor {shown} is not described by a table")
+    dtype, shape, offsets = value.get("dtype"), _counts(value.get("shape")), _counts(value.get("data_offsets"))
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        _refuse(path, f"tensor {shown} has the unknown dtype {ascii(dtype)[:40]}")
+    if shape is None:
+        _refuse(path, f"tensor {shown} has the shape {ascii(value.get('shape'))[:60]}, not a list of sizes")
+    if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
+        _refuse(path, f"tensor {shown} has data_offsets {ascii(value.get('data_offsets'))[:60]}, not [start, end]")
+    needed = math.prod(shape) * ITEM_BYTES[dtype]
+    if offsets[1] - offsets[0] != needed:
+        stated = offsets[1] - offsets[0]
+        _refuse(path, f"tensor {shown} of {dtype} {list(shape)[:8]} does not fit its data_offsets of {stated} bytes")
+    return StoredTensor(dtype, shape, data_start + offsets[0], data_start + offsets[1], path)
+
+
+def _counts(value: object) -> tuple[int, ...] | None:
+    if not isinstance(value, list) or len(value) > MAX_RANK:
+        return None
+    return tuple(value) if all(type(item) is int and 0 <= item < 2**63 for item in value) else None
+
+
+def _check_layout(path: Path, entries: dict[str, StoredTensor], data_start: int, size: int) -> None:
+    """The tensors must fill the buffer: no overlap, no hole, no byte missing, none left over."""
+    end, before = data_start, "the header"
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.start != end:
+            what = "overlaps" if entry.start < end else "leaves a hole after"
+            _refuse(path, f"tensor {ascii(name)[:100]} {what} {before}")
+        end, before = entry.end, ascii(name)[:100]
+    if end > size:
+        _refuse(path, f"is truncated: its tensors need {end} bytes, the file has {size}")
+    if end < size:
+        _refuse(path, f"has {size - end} bytes after its last tensor")
+
+
+def _refuse(path: Path, what: str) -> NoReturn:
+    raise InputError(f"{path}: {what}")

@@ -1,0 +1,1 @@
+"""The networks of Wan2.2: transformer, text encoder, VAE."""

@@ -1,0 +1,143 @@
+"""The UMT5 encoder, one layer on the device at a time. Knows nothing of prompts beyond their token ids.
+
+The modules are transformers' `UMT5EncoderModel`. Its weights stay where the file was mapped; a layer is copied to the
+device, in the compute dtype, when its turn comes, so 11 GB of weights need half a gigabyte there. Prompts are encoded
+without padding: relative positions do not see it, and the transformer wants zeros after the last token anyway.
+
+Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every layer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import UMT5Config, UMT5EncoderModel
+
+from wan2.errors import InputError
+from wan2.loading.fit import disagreement
+from wan2.loading.formats import describe
+from wan2.loading.mapped import MappedTensor, map_tensors
+from wan2.text import TEXT_LENGTH, TokenizedPrompt
+
+# Applied in order to every name; a name transformers already knows passes unchanged.
+RENAMES = (
+    (r"^token_embedding\.", "shared."),
+    (r"^norm\.", "encoder.final_layer_norm."),
+    (r"^blocks\.", "encoder.block."),
+    (r"\.norm1\.", ".layer.0.layer_norm."),
+    (r"\.norm2\.", ".layer.1.layer_norm."),
+    (r"\.attn\.", ".layer.0.SelfAttention."),
+    (r"\.pos_embedding\.embedding\.", ".layer.0.SelfAttention.relative_attention_bias."),
+    (r"\.ffn\.gate\.0\.", ".layer.1.DenseReluDense.wi_0."),
+    (r"\.ffn\.fc1\.", ".layer.1.DenseReluDense.wi_1."),
+    (r"\.ffn\.fc2\.", ".layer.1.DenseReluDense.wo."),
+)
+ATTENTION = "encoder.block.0.layer.0.SelfAttention"
+EMBEDDING = "shared.weight"
+SIZED_BY = {
+    "embedding": EMBEDDING,
+    "query": f"{ATTENTION}.q.weight",
+    "bias": f"{ATTENTION}.relative_attention_bias.weight",
+    "feed_forward": "encoder.block.0.layer.1.DenseReluDense.wo.weight",
+}
+# Repacks repeat the embedding under its tied name, and carry the tokenizer along.
+IGNORED = ("encoder.embed_tokens.weight", "spiece_model")
+
+
+class TextEncoder:
+    """An encoder without weights of its own: each layer borrows them from the mapped file. See `load_text_encoder`."""
+
+    def __init__(
+        self,
+        model: UMT5EncoderModel,
+        weights: Mapping[str, MappedTensor],
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model, self.weights = model, weights
+        self.device, self.dtype = torch.device(device), dtype
+
+    @torch.inference_mode()
+    def run(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Last hidden states [1, tokens, dim] of every list of token ids; each layer is copied once for all of them."""
+        table = self.weights[EMBEDDING]
+        hidden = [table.rows(torch.tensor([ids]), self.device, self.dtype) for ids in prompts]
+        stack = self.model.encoder
+        layers = {f"encoder.block.{index}.": block for index, block in enumerate(stack.block)}
+        for prefix, layer in {**layers, "encoder.final_layer_norm.": stack.final_layer_norm}.items():
+            borrowed = {
+                name: self.weights[prefix + name].on(self.device, self.dtype) for name, _ in layer.named_parameters()
+            }
+            hidden = [functional_call(layer, borrowed, (states,)) for states in hidden]
+        return hidden
+
+
+def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_LENGTH) -> Tensor:
+    """Embeddings [prompts, length, dim] on the encoder's device and in its dtype, zero after the last token.
+
+    Several prompts cost one pass over the weights, and each gets the bits it gets alone.
+
+    Raises:
+        InputError: a prompt has more than `length` tokens; cutting it is the caller's choice.
+    """
+    for prompt in prompts:
+        if prompt.num_tokens > length:
+            raise InputError(f"--prompt: has {prompt.num_tokens} tokens; must be at most {length}")
+    states = encoder.run([prompt.ids for prompt in prompts])
+    return torch.cat([nn.functional.pad(state, (0, 0, 0, length - state.shape[1])) for state in states])
+
+
+def load_text_encoder(path: Path, device: torch.device | str, dtype: torch.dtype) -> TextEncoder:
+    """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or the same tensors as safetensors or under transformers' names.
+
+    Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Scaled fp8 is read too.
+
+    Raises:
+        InputError: the file is no UMT5 encoder, or its tensors are not exactly the expected ones.
+    """
+    mapped = map_tensors(path)
+    weights = {to_transformers(name): weight for name, weight in mapped.items() if name not in IGNORED}
+    looks = f"it looks like {describe({name: tuple(weight.stored.shape) for name, weight in mapped.items()})}"
+    shapes = {name: weight.stored.shape for name, weight in weights.items()}
+    config = config_from_shapes(shapes)
+    if config is None:
+        raise InputError(f"--t5 {path}: is not a UMT5 encoder; {looks}")
+    with torch.device("meta"):
+        model = UMT5EncoderModel(config)
+    if problem := disagreement({name: weight.shape for name, weight in model.named_parameters()}, shapes):
+        raise InputError(f"--t5 {path}: {problem}; {looks}")
+    return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype)
+
+
+def to_transformers(name: str) -> str:
+    """The name in `UMT5EncoderModel` of a published name."""
+    for pattern, replacement in RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> UMT5Config | None:
+    """Sizes read off tensor shapes (transformers' names), or None when they tell no UMT5 encoder."""
+    if any(name not in shapes for name in SIZED_BY.values()):
+        return None
+    size = {what: shapes[name] for what, name in SIZED_BY.items()}
+    buckets, heads = size["bias"]
+    return UMT5Config(
+        vocab_size=size["embedding"][0],
+        d_model=size["embedding"][1],
+        d_kv=size["query"][0] // heads,
+        d_ff=size["feed_forward"][1],
+        num_layers=_count_layers(shapes),
+        num_heads=heads,
+        relative_attention_num_buckets=buckets,
+        dropout_rate=0.0,
+    )
+
+
+def _count_layers(names: Iterable[str]) -> int:
+    return len({name.split(".")[2] for name in names if name.startswith("encoder.block.")})

@@ -1,0 +1,98 @@
+"""The Wan2.2 transformer with its native key names. Knows nothing of experts, guidance or where weights come from.
+
+Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulation a pass, fp32 modulation and norms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wan2.models.config import TransformerConfig
+from wan2.models.layers import Block, Head
+from wan2.models.rope import rope_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wan2.conditioning import Conditioning
+
+__all__ = ["TransformerConfig", "WanTransformer"]
+
+
+class WanTransformer(nn.Module):
+    """Velocity of a noisy latent clip, given its timestep and the conditioning of the pass."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.patch_embedding = nn.Conv3d(config.in_dim, dim, config.patch_size, stride=config.patch_size)
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.blocks = nn.ModuleList(
+            Block(dim, config.ffn_dim, config.num_heads, config.eps) for _ in range(config.num_layers)
+        )
+        self.head = Head(dim, config.out_dim * math.prod(config.patch_size), config.eps)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The compute dtype: that of the patch embedding."""
+        return self.patch_embedding.weight.dtype
+
+    def forward(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """Velocity [B, out_dim, F, h, w] of latents [B, C, F, h, w] at timestep (0..1000, [B] or scalar).
+
+        The result has the dtype of the latents; everything between runs in the compute dtype.
+        """
+        if conditioning.extra_channels is not None:
+            extra = conditioning.extra_channels.to(latents).expand(latents.shape[0], -1, -1, -1, -1)
+            latents = torch.cat([latents, extra], dim=1)
+        grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
+        rope = rope_table(grid, self.config.head_dim, latents.device)
+        time, time_per_block = self.embed_time(timestep.to(latents.device))
+        text = self.text_embedding(conditioning.context.to(self.dtype))
+        x = self.patchify(latents.to(self.dtype))
+        for block in self.blocks:
+            x = block(x, time_per_block, text, rope, conditioning)
+        return self.unpatchify(self.head(x, time), grid).to(latents.dtype)
+
+    def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim].
+
+        The timestep is rounded to the compute dtype first: the trained weights know no other.
+        """
+        position = timestep.to(self.dtype).double().reshape(-1, 1)
+        half = self.config.freq_dim // 2
+        rates = 10000.0 ** -(torch.arange(half, dtype=torch.float64, device=position.device) / half)
+        wave = torch.cat([(position * rates).cos(), (position * rates).sin()], dim=1).float()
+        time = _in_fp32(self.time_embedding[2], F.silu(_in_fp32(self.time_embedding[0], wave)))
+        projected = _in_fp32(self.time_projection[1], F.silu(time))
+        return time.unsqueeze(1), projected.unflatten(1, (6, -1))
+
+    def patchify(self, latents: Tensor) -> Tensor:
+        """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear."""
+        batch, channels, *sizes = latents.shape
+        pt, ph, pw = self.config.patch_size
+        frames, rows, columns = (size // patch for size, patch in zip(sizes, (pt, ph, pw), strict=True))
+        patches = latents.reshape(batch, channels, frames, pt, rows, ph, columns, pw).permute(0, 2, 4, 6, 1, 3, 5, 7)
+        tokens = patches.reshape(batch, frames * rows * columns, channels * pt * ph * pw)
+        return F.linear(tokens, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+
+    def unpatchify(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """[B, L, prod(patch) * out_dim] -> [B, out_dim, F, h, w]; within a token, channels run fastest."""
+        patch = self.config.patch_size
+        x = tokens.reshape(tokens.shape[0], *grid, *patch, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return x.reshape(*x.shape[:2], *(size * p for size, p in zip(grid, patch, strict=True)))
+
+
+def _in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Linear)
+    return F.linear(x, layer.weight.float(), layer.bias.float())

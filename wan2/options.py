@@ -1,0 +1,186 @@
+"""Everything one run is told, in one frozen record that is checked once. Knows nothing of argument parsing."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from wan2.errors import InputError
+from wan2.presets import ModelFiles, Preset
+from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sample_solver": ("euler", "unipc", "dpm++"),
+    "dtype": ("auto", "bfloat16", "float16", "float32"),
+    "attn_mode": ("auto", "sdpa", "flash2", "flash3", "sage"),
+    "output_type": ("video", "images", "latent", "both"),
+}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+VIDEO_SUFFIX = ".mp4"
+LATENT_SUFFIX = ".safetensors"
+
+# Lowest and highest value of every number: beyond them a mistake is certain.
+RANGES: dict[str, tuple[float, float]] = {
+    "height": (SIZE_MULTIPLE, 8192),
+    "width": (SIZE_MULTIPLE, 8192),
+    "num_frames": (1, 10_000),
+    "fps": (0.1, 240),
+    "infer_steps": (1, 1000),
+    "flow_shift": (0.01, 100),
+    "guidance_scale": (0, 100),
+    "guidance_scale_high_noise": (0, 100),
+    "dual_dit_boundary": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "preview": (0, 1000),
+    "crf": (0, 51),
+}
+FLAGS = {"height": "--video_size", "width": "--video_size", "num_frames": "--video_length"}
+WHOLE = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "crf")
+RANDOM_SEED_BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One run. Sizes in pixels, lengths in frames, `fps` in frames per second; `num_frames` is the length asked for.
+
+    Raises:
+        InputError: a value breaks its rule; the message names the flag, the value and the rule.
+    """
+
+    files: ModelFiles
+    prompt: str
+    negative_prompt: str
+    height: int
+    width: int
+    num_frames: int
+    fps: float
+    infer_steps: int
+    sample_solver: str
+    flow_shift: float
+    guidance_scale: float
+    guidance_scale_high_noise: float
+    dual_dit_boundary: float
+    seed: int
+    device: str
+    dtype: str
+    attn_mode: str
+    preview: int
+    output_type: str
+    save_path: Path
+    crf: int
+    no_metadata: bool = False
+    latent_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            _check_number(flag_of(name), getattr(self, name), low, high, whole=name in WHOLE)
+        for name in ("height", "width"):
+            _check_multiple(name, getattr(self, name))
+        for name, choices in CHOICES.items():
+            _check_choice(flag_of(name), getattr(self, name), choices)
+        _check_choice("--device", self.device.partition(":")[0], DEVICES)
+        _check_text("--prompt", self.prompt)
+        _check_text("--negative_prompt", self.negative_prompt)
+        if not self.prompt.strip() and self.latent_path is None:
+            raise InputError("--prompt '': must not be empty")
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        suffix = self.save_path.suffix
+        if self.latent_path is not None and self.writes_latents:
+            raise InputError(f"--output_type {self.output_type}: --latent_path has the latents already; video or images")
+        allowed = (LATENT_SUFFIX,) if self.output_type == "latent" else (VIDEO_SUFFIX,)
+        if suffix and suffix not in allowed and not self.save_path.is_dir():
+            raise InputError(f"--save_path {self.save_path}: must be a folder or end in {allowed[0]}")
+
+    @property
+    def shape(self) -> VideoShape:
+        """Size of the video that is made: the length snaps to the latent grid."""
+        return VideoShape(snap_frames(self.num_frames), self.height, self.width)
+
+    @property
+    def writes_latents(self) -> bool:
+        """Whether the latents are kept as a file."""
+        return self.output_type in ("latent", "both")
+
+    @property
+    def writes_video(self) -> bool:
+        """Whether an mp4 is written."""
+        return self.output_type in ("video", "both")
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the VAE is needed."""
+        return self.output_type != "latent"
+
+    @property
+    def uses_negative(self) -> bool:
+        """Whether any pass is guided; at scale 1 the negative prompt is not run."""
+        return (self.guidance_scale, self.guidance_scale_high_noise) != (1.0, 1.0)
+
+    def as_record(self) -> dict[str, Any]:
+        """The options as plain JSON values, under the names of this record."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
+    """The preset's values, overridden by those given (None means not given), as checked options.
+
+    `given` may hold any field of `Options` and any of `ModelFiles`. A guidance scale given alone serves both experts.
+    Without a seed one is drawn, and recorded like any other.
+
+    Raises:
+        InputError: a value breaks its rule.
+    """
+    known = {name: value for name, value in given.items() if value is not None}
+    if "guidance_scale" in known:
+        known.setdefault("guidance_scale_high_noise", known["guidance_scale"])
+    if "seed" not in known:
+        known["seed"] = secrets.randbits(RANDOM_SEED_BITS)
+    file_names = {field.name for field in fields(ModelFiles)}
+    files = replace(preset.files, **{name: Path(known.pop(name)) for name in file_names & known.keys()})
+    names = {field.name for field in fields(Options)}
+    defaults = {field.name: getattr(preset, field.name) for field in fields(Preset) if field.name in names}
+    return Options(**{"prompt": "", **defaults, "files": files, **known})
+
+
+def flag_of(name: str) -> str:
+    """The command line's name for a field of `Options`."""
+    return FLAGS.get(name, f"--{name}")
+
+
+def _check_number(flag: str, value: float, low: float, high: float, *, whole: bool) -> None:
+    if whole and not isinstance(value, int):
+        raise InputError(f"{flag} {value}: must be a whole number")
+    if not math.isfinite(value):
+        raise InputError(f"{flag} {value}: must be a finite number")
+    if not low <= value <= high:
+        raise InputError(f"{flag} {value}: must lie between {low} and {high}")
+
+
+def _check_multiple(name: str, value: int) -> None:
+    if value % SIZE_MULTIPLE:
+        near = max(SIZE_MULTIPLE, SIZE_MULTIPLE * round(value / SIZE_MULTIPLE))
+        raise InputError(f"--video_size {value}: the {name} must be a multiple of {SIZE_MULTIPLE}, for example {near}")
+
+
+def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{flag} {value}: must be one of {', '.join(choices)}")
+
+
+def _check_text(flag: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{flag}: is not valid UTF-8 text (character {error.start + 1})") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,83 @@
+"""Where a run writes, and how a file appears whole or not at all. Knows nothing of what is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from wan2.options import LATENT_SUFFIX, VIDEO_SUFFIX, Options
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Everything one run may write, all of it beside each other under one name."""
+
+    folder: Path
+    name: str
+
+    def beside(self, ending: str) -> Path:
+        """A path of the same name with another ending."""
+        return self.folder / f"{self.name}{ending}"
+
+    @property
+    def video(self) -> Path:
+        """The mp4."""
+        return self.beside(VIDEO_SUFFIX)
+
+    @property
+    def images(self) -> Path:
+        """The folder of numbered stills."""
+        return self.beside("_frames")
+
+    @property
+    def latents(self) -> Path:
+        """The latents, with the plan of the run in their metadata."""
+        return self.beside(LATENT_SUFFIX)
+
+    @property
+    def record(self) -> Path:
+        """The JSON record."""
+        return self.beside(".json")
+
+    @property
+    def preview(self) -> Path:
+        """The picture of the unfinished latents, replaced as the run goes on."""
+        return self.beside("_preview.png")
+
+
+def plan_outputs(options: Options, now: datetime) -> OutputPaths:
+    """The names of a run's files: those asked for, or time and seed inside the folder asked for."""
+    path = options.save_path
+    if path.suffix in (VIDEO_SUFFIX, LATENT_SUFFIX) and not path.is_dir():
+        return OutputPaths(path.parent, path.stem)
+    return OutputPaths(path, f"{now:%Y%m%d-%H%M%S}-{options.seed}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it takes the name `path` when the block ends well, else goes."""
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """`whole_file` for a folder; a folder that has the name already is replaced."""
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

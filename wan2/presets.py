@@ -1,0 +1,74 @@
+"""The one table of default numbers of the base model. Knows nothing of argument parsing and loads nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# The negative prompt that Wan2.2 publishes; the trained weights expect this very text.
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"
+    "丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，"
+    "静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
+WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The five things a run loads: two experts, the VAE, the text encoder and the tokenizer's folder."""
+
+    dit_high_noise: Path
+    dit_low_noise: Path
+    vae: Path
+    t5: Path
+    tokenizer: Path
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Every default of a command line; sizes in pixels, lengths in frames, `fps` in frames per second."""
+
+    name: str
+    files: ModelFiles
+    height: int
+    width: int
+    num_frames: int
+    fps: float
+    infer_steps: int
+    sample_solver: str
+    flow_shift: float
+    guidance_scale: float
+    guidance_scale_high_noise: float
+    dual_dit_boundary: float
+    negative_prompt: str = NEGATIVE_PROMPT
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_mode: str = "auto"
+    preview: int = 0
+    output_type: str = "video"
+    save_path: Path = Path("outputs")
+    crf: int = 16
+
+
+WAN22_T2V = Preset(
+    name="wan2.2-t2v",
+    files=ModelFiles(
+        dit_high_noise=WAN_FOLDER / "wan2.2_t2v_high_noise_14B_fp16.safetensors",
+        dit_low_noise=WAN_FOLDER / "wan2.2_t2v_low_noise_14B_fp16.safetensors",
+        vae=WAN_FOLDER / "Wan2.1_VAE.pth",
+        t5=WAN_FOLDER / "models_t5_umt5-xxl-enc-bf16.pth",
+        tokenizer=WAN_FOLDER / "google/umt5-xxl",
+    ),
+    height=720,
+    width=1280,
+    num_frames=81,
+    fps=16.0,
+    infer_steps=40,
+    sample_solver="unipc",
+    flow_shift=12.0,
+    guidance_scale=3.0,
+    guidance_scale_high_noise=4.0,
+    dual_dit_boundary=0.875,
+)

@@ -1,0 +1,113 @@
+"""The loop from noise to latents. Knows nothing of prompts, files or progress: it yields, the caller does the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from wan2.errors import RunError
+from wan2.sampling.experts import Expert, expert_steps, first_low_noise_step
+from wan2.sampling.guidance import predict_velocity
+from wan2.sampling.schedule import sigmas, timesteps
+from wan2.sampling.solvers import make_solver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
+    from wan2.conditioning import Conditioning
+    from wan2.models.transformer import WanTransformer
+
+
+@dataclass(frozen=True)
+class DenoisePlan:
+    """Everything that decides the path of the latents, given the noise, the experts and the conditioning.
+
+    boundary: timestep, as a share of 1000, below which the low-noise expert works. The two guidance scales are those
+    of the two experts; 1.0 means no negative pass.
+    """
+
+    infer_steps: int
+    shift: float
+    solver: str
+    boundary: float
+    guidance_scale_high_noise: float
+    guidance_scale: float
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Noise level before each step."""
+        return sigmas(self.infer_steps, self.shift)
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        """Timestep of each step, 0 to 1000."""
+        return timesteps(self.infer_steps, self.shift)
+
+    @property
+    def first_low_noise_step(self) -> int:
+        """First step of the low-noise expert."""
+        return first_low_noise_step(self.timesteps, self.boundary)
+
+    def scale(self, expert: Expert) -> float:
+        """Guidance scale of an expert."""
+        return self.guidance_scale_high_noise if expert == "high" else self.guidance_scale
+
+
+@dataclass(frozen=True)
+class DenoiseStep:
+    """What a step left: its index from 0, fp32 latents [B, 16, F, h, w], and what the solver remembers.
+
+    The latents and the state together are all a later run needs to go on to the same result, bit for bit.
+    """
+
+    index: int
+    latents: Tensor
+    solver_state: dict[str, Tensor] = field(default_factory=dict)
+
+
+def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Normal noise of `shape`, fp32, drawn on the CPU so that a seed means the same on every machine."""
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
+
+
+def denoise(
+    open_expert: Callable[[Expert], AbstractContextManager[WanTransformer]],
+    latents: Tensor,
+    plan: DenoisePlan,
+    positive: Conditioning,
+    negative: Conditioning | None,
+    after: DenoiseStep | None = None,
+) -> Iterator[DenoiseStep]:
+    """Take every step of the plan, yielding after each; with `after`, those that follow it, from its latents.
+
+    `latents` (the noise, fp32) and both conditionings lie on the experts' device. One expert is open at a time, and
+    only while it works. Raises `RunError` as soon as the latents are not finite.
+    """
+    solver = make_solver(plan.solver, plan.infer_steps, plan.shift)
+    start = 0
+    if after is not None:
+        start, latents = after.index + 1, after.latents
+        solver.restore(start, after.solver_state)
+    for expert, steps in expert_steps(plan.timesteps, plan.boundary, start):
+        with open_expert(expert) as model:
+            for index in steps:
+                with torch.inference_mode():
+                    timestep = torch.tensor(plan.timesteps[index], device=latents.device)
+                    velocity = predict_velocity(model, latents, timestep, positive, negative, plan.scale(expert))
+                    latents = solver.step(velocity, index, latents)
+                    _check_finite(latents, index, plan.infer_steps, expert)
+                yield DenoiseStep(index, latents, solver.state())
+
+
+def _check_finite(latents: Tensor, index: int, steps: int, expert: Expert) -> None:
+    if not torch.isfinite(latents).all():
+        raise RunError(
+            f"step {index + 1} of {steps} ({expert}-noise expert) gave values that are not finite; likely causes: "
+            "float16 overflow (try --dtype bfloat16), an attention kernel that fails on this card (try --attn_mode "
+            "sdpa), a damaged checkpoint"
+        )

@@ -1,0 +1,119 @@
+"""Frames into an mp4 and back. Knows nothing of how frames are made.
+
+H.264 in yuv420p with the moov atom first, so any browser plays it while it loads. Colours are converted by, and tagged
+as, BT.709 in limited range: untagged files are guessed at by players, and the guess depends on their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from wan2.errors import InputError, RunError
+from wan2.outputs import whole_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Players and editors know no rate whose denominator is larger: 30000/1001 and its kin.
+LARGEST_DENOMINATOR = 1001
+
+
+class VideoWriter:
+    """Writes the frames of one mp4; use it in a `with`.
+
+    The file has a temporary name in the same folder until the block ends well; when it does not, nothing is left.
+
+    Args:
+        path: the file that appears at the end; an older one of that name is replaced.
+        fps: frames per second, kept exactly (24000/1001 included, as a float or a fraction).
+        width, height: pixels, both even.
+        metadata: texts that survive under their own names; see `read_metadata`.
+        crf: quality of H.264, 0 (the best) to 51.
+    """
+
+    def __init__(
+        self, path: Path, fps: float | Fraction, width: int, height: int, metadata: dict[str, str], crf: int
+    ) -> None:
+        self.path = Path(path)
+        self.rate = Fraction(fps).limit_denominator(LARGEST_DENOMINATOR)
+        self.width, self.height, self.crf = width, height, crf
+        self.metadata = metadata
+        self.written = 0
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stream = self._open.enter_context(self._opened())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._open.__exit__(kind, error, trace)
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Append one frame, uint8 [H, W, 3]."""
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+            format="yuv420p",
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            dst_colorspace=Colorspace.ITU709,
+        )
+        picture.pts, picture.time_base = self.written, 1 / self.rate
+        self.written += 1
+        self._stream.container.mux(self._stream.encode(picture))
+
+    @contextmanager
+    def _opened(self) -> Iterator[VideoStream]:
+        options = {"movflags": "+faststart+use_metadata_tags"}
+        with whole_file(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
+            container.metadata.update(self.metadata)
+            stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf)})
+            stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+            codec = stream.codec_context
+            codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+            codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+            yield stream
+            if not self.written:
+                raise RunError(f"{self.path}: not one frame was made")
+            container.mux(stream.encode())
+
+
+def read_video(path: Path) -> NDArray[np.uint8]:
+    """All frames of a video, uint8 [T, H, W, 3].
+
+    Raises:
+        InputError: the file is absent, no video, or holds no picture.
+    """
+    try:
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (FFmpegError, IndexError) as error:
+        raise InputError(f"{path}: is not a video that can be read ({error})") from error
+    if not frames:
+        raise InputError(f"{path}: has no frames")
+    return np.stack(frames)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts a video carries, under their own names.
+
+    Raises:
+        InputError: the file is absent or no video.
+    """
+    try:
+        with av.open(str(path)) as container:
+            return dict(container.metadata)
+    except FFmpegError as error:
+        raise InputError(f"{path}: is not a video that can be read ({error})") from error
