@@ -144,8 +144,8 @@ def plan_layout(
         return ShotLayout(total, even, tokens_per_frame)
     if len(cuts) != num_shots - 1:
         raise InputError(
-            f"{cuts_name} {_words(cuts)}: {len(cuts)} cuts for {num_shots} shots; give {num_shots - 1}, "
-            "the first frame of every shot but the first"
+            f"{cuts_name} {_words(cuts)}: {_count(len(cuts), 'cut')} for {_count(num_shots, 'shot')}; "
+            f"must be {num_shots - 1}, the first frame of every shot but the first"
         )
     return ShotLayout(total, _snap_cuts(total, cuts, cuts_name), tokens_per_frame)
 
@@ -171,6 +171,10 @@ def _snap_cuts(total: int, cuts: Sequence[int], name: str) -> tuple[int, ...]:
             f"shot without a latent frame; the latest cut here is {total - 4}"
         )
     return snapped
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _words(numbers: Sequence[int]) -> str:

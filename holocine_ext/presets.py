@@ -43,6 +43,7 @@ def _holocine(variant: str) -> Preset:
         guidance_scale=5.0,
         guidance_scale_high_noise=5.0,
         dual_dit_boundary=0.875,
+        published=WAN22_T2V.published,
     )
 
 
@@ -63,6 +64,7 @@ def _nano(variant: str) -> Preset:
         width=64,
         num_frames=33,
         fps=8.0,
+        published=None,
         infer_steps=20,
         guidance_scale=3.0,
         guidance_scale_high_noise=3.0,

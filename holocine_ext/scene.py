@@ -115,7 +115,7 @@ def plan_scene(
     asked = num_frames if num_frames is not None else storyboard.num_frames
     rate = next(value for value in (fps, storyboard.fps, preset.fps) if value is not None)
     if storyboard.lengths is None:
-        cuts_name = f"{prefix}cut_frame" if prefix else "--shot_cut_frames"
+        cuts_name = f"{prefix}cuts" if prefix else "--shot_cut_frames"
         return Scene(storyboard, asked or preset.num_frames, rate, storyboard.shot_cut_frames, (length_name, cuts_name))
     total, cuts = _place(storyboard.lengths, asked, preset.num_frames, rate, length_name)
     return Scene(storyboard, total, rate, cuts, (length_name, f"{prefix}lengths of the shots, cuts at"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import platform
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -46,9 +47,14 @@ class Machine:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
-    def peak_bytes(self) -> int | None:
-        """Highest device memory since `start_measuring`, in bytes; None where the device does not say."""
-        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+    def as_record(self) -> dict[str, Any]:
+        """What was used, and the peak of device memory since `start_measuring` where the device says it."""
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+        return {
+            "device": f"{self.device} ({self.name})",
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device_peak_bytes": peak,
+        }
 
 
 def resolve_machine(options: Options) -> Machine:

@@ -36,23 +36,25 @@ def saved_settings(path: Path) -> dict[str, Any]:
         "num_frames": TIME_STRIDE * (frames - 1) + 1,
         "height": rows * SPACE_STRIDE,
         "width": columns * SPACE_STRIDE,
-        **saved_plan(path),
+        **json.loads(header.metadata["plan"]),
     }
 
 
-def saved_plan(path: Path) -> dict[str, Any]:
-    """The plan saved with latents: `fps` and what an extension added."""
-    plan: dict[str, Any] = json.loads(read_header(path).metadata["plan"])
-    return plan
+def saved_record(path: Path) -> dict[str, Any]:
+    """The record of the run that saved the latents; empty when it was told to leave none."""
+    record: dict[str, Any] = json.loads(read_header(path).metadata.get("record", "{}"))
+    return record
 
 
-def save_latents(path: Path, latents: Tensor, plan: Mapping[str, Any], record: Mapping[str, Any] | None) -> None:
-    """Write latents [1, 16, F, h, w] in fp32, with `plan` and, if given, the record of the run; whole or not at all."""
-    from safetensors.torch import save_file
+def save_latents(path: Path, latents: Tensor, fps: float, record: Mapping[str, Any] | None) -> None:
+    """Write latents [1, 16, F, h, w] in fp32, with the frame rate and, if given, the record; whole or not at all."""
+    from safetensors.torch import save
 
-    texts = {"plan": json.dumps(plan)} | ({} if record is None else {"record": json.dumps(record, ensure_ascii=False)})
+    texts = {"plan": json.dumps({"fps": fps})}
+    if record is not None:
+        texts["record"] = json.dumps(record, ensure_ascii=False)
     with whole_file(path) as part:
-        save_file({TENSOR: latents.float().cpu().contiguous()}, part, texts)
+        part.write_bytes(save({TENSOR: latents.float().cpu().contiguous()}, texts))
 
 
 def load_latents(path: Path) -> Tensor:

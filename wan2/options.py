@@ -11,10 +11,11 @@ from typing import Any
 
 from wan2.errors import InputError
 from wan2.presets import ModelFiles, Preset
+from wan2.sampling.solvers import SOLVERS
 from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "sample_solver": ("euler", "unipc", "dpm++"),
+    "sample_solver": SOLVERS,
     "dtype": ("auto", "bfloat16", "float16", "float32"),
     "attn_mode": ("auto", "sdpa", "flash2", "flash3", "sage"),
     "output_type": ("video", "images", "latent", "both"),
@@ -92,7 +93,7 @@ class Options:
     def _check_outputs(self) -> None:
         suffix = self.save_path.suffix
         if self.latent_path is not None and self.writes_latents:
-            raise InputError(f"--output_type {self.output_type}: --latent_path has the latents already; video or images")
+            raise InputError(f"--output_type {self.output_type}: --latent_path only decodes, to video or images")
         allowed = (LATENT_SUFFIX,) if self.output_type == "latent" else (VIDEO_SUFFIX,)
         if suffix and suffix not in allowed and not self.save_path.is_dir():
             raise InputError(f"--save_path {self.save_path}: must be a folder or end in {allowed[0]}")
@@ -118,7 +119,7 @@ class Options:
         return self.output_type != "latent"
 
     @property
-    def uses_negative(self) -> bool:
+    def guided(self) -> bool:
         """Whether any pass is guided; at scale 1 the negative prompt is not run."""
         return (self.guidance_scale, self.guidance_scale_high_noise) != (1.0, 1.0)
 

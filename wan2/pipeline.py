@@ -5,9 +5,10 @@ Every stage loads its model, uses it and lets it go before the next begins.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,17 +25,234 @@ from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import load_vae, to_uint8
 from wan2.options import Options
-from wan2.outputs import OutputPaths, plan_outputs, whole_file
-from wan2.preflight import check_run, prompts_of
-from wan2.preview import preview_sheet
-from wan2.record import Timings, describe_run, fingerprints, host_peak_bytes, write_record
+from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
+from wan2.preflight import check_run, tokenize_prompts
+from wan2.preview import fit_colours, preview_sheet
+from wan2.record import Recorder
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.video_io import VideoWriter
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
+    from numpy.typing import NDArray
 
     from wan2.models.transformer import WanTransformer
+    from wan2.sampling.experts import Expert
 
-FrameSink = Callable[[int, "np.ndarray"], None]
-"""Told every decoded frame in order: its number from 0 and its pixels, uint8 [H, W, 3]."""
+    FrameSink = Callable[[int, NDArray[np.uint8]], None]
+    """Told every decoded frame in order: its number from 0 and its pixels, uint8 [H, W, 3]."""
+
+    OpenSinks = Callable[[OutputPaths], AbstractContextManager[Sequence[FrameSink]]]
+    """Opens the sinks beside the files of a run; they are closed after the last frame, or when decoding fails."""
+
+
+class Progress(Protocol):
+    """Whoever watches a run."""
+
+    def stage(self, name: str, total: int = 1) -> None:
+        """A stage of `total` steps begins."""
+        ...
+
+    def advance(self) -> None:
+        """One more step of the stage is done."""
+        ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def stage(self, name: str, total: int = 1) -> None:
+        """Nothing to do."""
+
+    def advance(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run left, the main thing first, the names it may use, and the latents: [1, 16, F, h, w], fp32."""
+
+    written: tuple[Path, ...]
+    names: OutputPaths
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of one run needs to know."""
+
+    options: Options
+    machine: Machine
+    paths: OutputPaths
+    recorder: Recorder
+    progress: Progress
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1) -> Iterator[None]:
+        """Announce a stage, time it, and give its memory back."""
+        self.progress.stage(name, total)
+        with self.recorder.timed(name):
+            yield
+        self.machine.release()
+
+
+def generate(
+    options: Options,
+    positive: Attentions | None = None,
+    negative: Attentions | None = None,
+    *,
+    extra_channels: Tensor | None = None,
+    scene: Mapping[str, Any] | None = None,
+    open_sinks: OpenSinks | None = None,
+    progress: Progress | None = None,
+) -> Outputs:
+    """Make the video that the options describe, or decode the latents they name.
+
+    Args:
+        options: the whole run.
+        positive: the attentions of the passes with the prompt; None is dense attention by `--attn_mode`.
+        negative: the attentions of the passes with the negative prompt, likewise.
+        extra_channels: latent channels [1, n, F, h, w] for transformers that take 16 + n.
+        scene: what an extension adds to the record, as JSON values.
+        open_sinks: opens what is told every decoded frame, beside the files of `--output_type`.
+        progress: told the stages as they go.
+
+    Raises:
+        InputError: a file is absent, not what it should be, or the machine lacks what was asked for.
+        RunError: values that are not finite.
+    """
+    check_run(options, 0 if extra_channels is None else extra_channels.shape[1])
+    machine = resolve_machine(options)
+    machine.start_measuring()
+    now = datetime.now()
+    recorder = Recorder(options, scene or {}, now)
+    run = Run(options, machine, plan_outputs(options, now), recorder, progress or Silent())
+    with torch.inference_mode():
+        if options.latent_path is not None:
+            latents = load_latents(options.latent_path)
+        else:
+            colours = _colours(run)
+            latents = _denoised(run, colours, *_conditionings(run, positive, negative, extra_channels))
+        return Outputs(tuple(_written(run, latents, open_sinks)), run.paths, latents)
+
+
+def _colours(run: Run) -> Tensor | None:
+    """What turns latents into previews, if any are wanted; a VAE that will not do is refused here, not at the end."""
+    files, machine = run.options.files, run.machine
+    if not run.options.preview:
+        if run.options.decodes:
+            load_vae(files.vae, "meta", machine.wide_dtype)
+        return None
+    with run.stage("Preparing previews"):
+        return fit_colours(load_vae(files.vae, machine.device, machine.wide_dtype))
+
+
+def _conditionings(
+    run: Run, positive: Attentions | None, negative: Attentions | None, extra_channels: Tensor | None
+) -> list[Conditioning]:
+    """The conditioning of the prompt and, when any pass is guided, of the negative prompt."""
+    options, machine = run.options, run.machine
+    kernel = attention_kernel(options.attn_mode, machine.device)
+    dense = Attentions(kernel, kernel)
+    with run.stage("Reading the text"):
+        encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype)
+        contexts = encode(encoder, *tokenize_prompts(options)).to(machine.dtype)
+        del encoder
+    return [
+        Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
+        for context, attentions in zip(contexts[:, None], (positive or dense, negative or dense), strict=False)
+    ]
+
+
+def _denoised(run: Run, colours: Tensor | None, positive: Conditioning, negative: Conditioning | None = None) -> Tensor:
+    """Latents [1, 16, F, h, w] of the finished video, fp32 on the CPU."""
+    options, machine = run.options, run.machine
+    plan = DenoisePlan(
+        infer_steps=options.infer_steps,
+        shift=options.flow_shift,
+        solver=options.sample_solver,
+        boundary=options.dual_dit_boundary,
+        guidance_scale_high_noise=options.guidance_scale_high_noise,
+        guidance_scale=options.guidance_scale,
+    )
+    run.paths.folder.mkdir(parents=True, exist_ok=True)
+    latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
+    with run.stage("Denoising", options.infer_steps):
+        for step in denoise(lambda expert: _expert(run, expert), latents, plan, positive, negative):
+            latents = step.latents
+            if colours is not None and (step.index + 1) % options.preview == 0:
+                with whole_file(run.paths.preview) as part:
+                    preview_sheet(latents, colours).save(part)
+            run.progress.advance()
+    return latents.cpu()
+
+
+@contextmanager
+def _expert(run: Run, expert: Expert) -> Iterator[WanTransformer]:
+    """One of the two transformers, for as long as it works."""
+    files, machine = run.options.files, run.machine
+    path = files.dit_high_noise if expert == "high" else files.dit_low_noise
+    model = load_transformer(path, machine.device, machine.dtype)
+    try:
+        yield model
+    finally:
+        model.to("meta")  # frees the weights whoever still holds the module
+        machine.release()
+
+
+def _written(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Iterator[Path]:
+    """Write what `--output_type` asks for, and the record; the paths, the main thing first."""
+    options, paths, recorder = run.options, run.paths, run.recorder
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    if options.writes_latents:
+        # Kept before decoding begins: should that fail, the long part of the work is not lost.
+        save_latents(paths.latents, latents, options.fps, None if options.no_metadata else recorder.so_far())
+    if options.decodes:
+        yield _decoded(run, latents, open_sinks)
+    if options.writes_latents:
+        yield paths.latents
+    if not options.no_metadata:
+        recorder.write(paths.record, run.machine.as_record())
+        yield paths.record
+
+
+def _decoded(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Path:
+    """Decode frame after frame straight into the video or the folder of stills, and into the sinks."""
+    options, paths, shape = run.options, run.paths, run.options.shape
+    record = {} if options.no_metadata else {"comment": json.dumps(run.recorder.so_far(), ensure_ascii=False)}
+    with run.stage("Decoding", shape.num_frames), ExitStack() as stack:
+        # Opened first, closed last: whatever becomes of them, the video itself is in its place by then.
+        sinks = stack.enter_context(open_sinks(paths)) if open_sinks else ()
+        if options.writes_video:
+            path = paths.video
+            writer = VideoWriter(path, options.fps, shape.width, shape.height, record, options.crf)
+            write = _video_sink(stack.enter_context(writer))
+        else:
+            path = paths.images
+            write = _image_sink(stack.enter_context(whole_folder(path)))
+        for index, frame in enumerate(_frames(run, latents)):
+            for sink in (write, *sinks):
+                sink(index, frame)
+            run.progress.advance()
+    return path
+
+
+def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
+    """The frames, uint8 [H, W, 3], a latent frame at a time: memory does not grow with the length of the video."""
+    vae = load_vae(run.options.files.vae, run.machine.device, run.machine.wide_dtype)
+    for chunk in vae.decode_chunks(latents):
+        if not torch.isfinite(chunk).all():
+            raise RunError("decoding gave values that are not finite; try --dtype float32")
+        yield from to_uint8(chunk).numpy()
+
+
+def _video_sink(writer: VideoWriter) -> FrameSink:
+    return lambda _, frame: writer.write(frame)
+
+
+def _image_sink(folder: Path) -> FrameSink:
+    from PIL import Image
+
+    return lambda index, frame: Image.fromarray(frame).save(folder / f"{index:05d}.png")

@@ -5,11 +5,10 @@ Reads headers and the tokenizer only, and never imports PyTorch.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wan2.errors import InputError
+from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
 from wan2.loading.formats import describe
 from wan2.options import Options
@@ -20,6 +19,14 @@ KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
 EXPERTS = ("dit_high_noise", "dit_low_noise")
 
 
+def model_files(options: Options) -> dict[str, Path]:
+    """The model files this run reads, under the names of `ModelFiles`."""
+    names = [] if options.latent_path else ["tokenizer", "t5", *EXPERTS]
+    if options.decodes or options.preview:
+        names.append("vae")
+    return {name: getattr(options.files, name) for name in names}
+
+
 def check_run(options: Options, extra_channels: int = 0) -> None:
     """Refuse a run that cannot succeed: every file it needs is there and what it should be, every prompt fits.
 
@@ -28,25 +35,56 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
     Raises:
         InputError: the first thing found wrong; the message names its flag.
     """
-    _check_folder(options.save_path)
+    _check_save_path(options.save_path)
     needed = model_files(options)
     for name, path in needed.items():
         if not path.exists():
-            raise InputError(f"--{name} {path}: no such file")
+            raise InputError(f"--{name} {path}: no such {'folder' if name == 'tokenizer' else 'file'}")
     for name, path in needed.items():
         if name in EXPERTS:
-            _check_expert(name, path, VIDEO_CHANNELS + extra_channels)
+            _check_expert(name, path, extra_channels)
         elif name in KINDS and path.suffix not in PICKLES:
-            check_kind(name, path, _shapes(name, path))
-    if "tokenizer" in needed:
+            _check_kind(name, path)
+    if not options.latent_path:
         tokenize_prompts(options)
 
 
-VIDEO_CHANNELS = 16
+def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
+    """The prompt and, when any pass is guided, the negative prompt, as tokens.
+
+    Raises:
+        InputError: no tokenizer, or a prompt longer than the text encoder reads.
+    """
+    tokenizer = load_tokenizer(options.files.tokenizer)
+    texts = {"--prompt": options.prompt} | ({"--negative_prompt": options.negative_prompt} if options.guided else {})
+    prompts = {flag: tokenizer.tokenize(text) for flag, text in texts.items()}
+    for flag, prompt in prompts.items():
+        if prompt.num_tokens > TEXT_LENGTH:
+            raise InputError(f"{flag}: has {prompt.num_tokens} tokens; the text encoder reads at most {TEXT_LENGTH}")
+    return list(prompts.values())
 
 
-def model_files(options: Options) -> dict[str, Path]:
-    """The model files this run reads, under the names of `ModelFiles`."""
-    names = [] if options.latent_path else ["tokenizer", "t5", *EXPERTS]
-    names += ["vae"] if options.decodes else []
-    return {name: getattr(options.files, name) for name in names}
+def _check_expert(name: str, path: Path, extra_channels: int) -> None:
+    try:
+        config = inspect_transformer(path).config
+    except InputError as error:
+        raise InputError(f"--{name} {error}") from error
+    expected = CHANNELS + extra_channels
+    if config.in_dim != expected:
+        raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
+
+
+def _check_kind(name: str, path: Path) -> None:
+    try:
+        looks = describe(read_header(path).shapes)
+    except InputError as error:
+        raise InputError(f"--{name} {error}") from error
+    if KINDS[name] not in looks:
+        raise InputError(f"--{name} {path}: must be a {KINDS[name]}; it looks like {looks}")
+
+
+def _check_save_path(path: Path) -> None:
+    """Every folder above the output that exists is a folder."""
+    above = next((folder for folder in (path, *path.parents) if folder.exists()), Path())
+    if not above.is_dir() and (above != path or not path.suffix):
+        raise InputError(f"--save_path {path}: {above} is a file, not a folder")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from wan2.models.config import TransformerConfig
+
 # The negative prompt that Wan2.2 publishes; the trained weights expect this very text.
 NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"
@@ -13,6 +15,19 @@ NEGATIVE_PROMPT = (
 )
 
 WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
+
+A14B = TransformerConfig(
+    dim=5120,
+    in_dim=16,
+    ffn_dim=13824,
+    out_dim=16,
+    text_dim=4096,
+    freq_dim=256,
+    eps=1e-6,
+    patch_size=(1, 2, 2),
+    num_heads=40,
+    num_layers=40,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,10 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Preset:
-    """Every default of a command line; sizes in pixels, lengths in frames, `fps` in frames per second."""
+    """Every default of a command line; sizes in pixels, lengths in frames, `fps` in frames per second.
+
+    `published` are the sizes of the transformers, where they can be known without the files.
+    """
 
     name: str
     files: ModelFiles
@@ -50,6 +68,7 @@ class Preset:
     output_type: str = "video"
     save_path: Path = Path("outputs")
     crf: int = 16
+    published: TransformerConfig | None = None
 
 
 WAN22_T2V = Preset(
@@ -71,4 +90,5 @@ WAN22_T2V = Preset(
     guidance_scale=3.0,
     guidance_scale_high_noise=4.0,
     dual_dit_boundary=0.875,
+    published=A14B,
 )

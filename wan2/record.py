@@ -7,16 +7,20 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wan2.loading.header import checkpoint_files
 from wan2.options import Options
 from wan2.outputs import whole_file
+from wan2.preflight import model_files
+from wan2.text import TOKENIZER_FILE
 
 try:
     import resource
@@ -27,53 +31,79 @@ PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "
 SLICES = 16
 SLICE_BYTES = 1 << 16
 HEAD_BYTES = 1 << 20
-RECORD_KEY = "comment"  # the metadata key that players show and that every container keeps
 
 
 @dataclass
-class Timings:
-    """Seconds spent in every stage of a run, in order."""
+class Recorder:
+    """Keeps the time of one run and writes its record. `scene` is what an extension adds."""
 
+    options: Options
+    scene: Mapping[str, Any]
+    created: datetime
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block under `name`."""
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to its stage."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+    @cached_property
+    def checkpoints(self) -> dict[str, Any]:
+        """The fingerprint of every model file of the run."""
+        return {name: fingerprint(_parts(name, path)) for name, path in model_files(self.options).items()}
+
+    def so_far(self) -> dict[str, Any]:
+        """The record as known now, as JSON values."""
+        shape = self.options.shape
+        return {
+            "created": self.created.astimezone().isoformat(timespec="seconds"),
+            "options": self.options.as_record(),
+            "num_frames": shape.num_frames,
+            "latent_frames": shape.latent_frames,
+            **self.scene,
+            "checkpoints": self.checkpoints,
+            "versions": versions(),
+            "platform": platform.platform(),
+            "seconds": dict(self.seconds),
+        }
+
+    def write(self, path: Path, machine: Mapping[str, Any]) -> None:
+        """Write the record of the finished run as JSON, with what the machine says of itself; whole or not at all."""
+        record = {**self.so_far(), **machine, "host_peak_bytes": host_peak_bytes()}
+        with whole_file(path) as part:
+            part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Name, size and a hash of a file's size, first MiB and 16 even slices: cheap, and enough to tell weights apart."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(HEAD_BYTES))
-        for i in range(SLICES):
-            file.seek(size * i // SLICES)
-            digest.update(file.read(SLICE_BYTES))
-    return {"file": path.name, "bytes": size, "fingerprint": digest.hexdigest()[:32]}
+def fingerprint(files: Iterable[Path]) -> dict[str, Any]:
+    """Names, size and a hash of sizes, first MiB and 16 even slices of each file.
+
+    Cheap, and enough to tell weights apart; not a proof against forgery.
+    """
+    files = list(files)
+    digest, total = hashlib.sha256(), 0
+    for path in files:
+        size = path.stat().st_size
+        total += size
+        digest.update(str(size).encode())
+        with path.open("rb") as file:
+            digest.update(file.read(HEAD_BYTES))
+            for i in range(SLICES):
+                file.seek(size * i // SLICES)
+                digest.update(file.read(SLICE_BYTES))
+    return {"files": [path.name for path in files], "bytes": total, "fingerprint": digest.hexdigest()[:32]}
 
 
-def fingerprints(options: Options, names: tuple[str, ...]) -> dict[str, Any]:
-    """The fingerprint of the model files under `names` (fields of `ModelFiles`); a folder stands for its tokenizer."""
-    paths = {f.name: getattr(options.files, f.name) for f in fields(options.files)}
-    return {name: fingerprint(_hashed_file(paths[name])) for name in names}
-
-
-def _hashed_file(path: Path) -> Path:
-    return path / "tokenizer.json" if path.is_dir() else path
+def _parts(name: str, path: Path) -> list[Path]:
+    return [path / TOKENIZER_FILE] if name == "tokenizer" else checkpoint_files(path)
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of every library that decides the numbers."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        found[name] = metadata.version(name)
-    return found
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
 
 
 def host_peak_bytes() -> int | None:
@@ -82,24 +112,3 @@ def host_peak_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def describe_run(options: Options, checkpoints: Mapping[str, Any], scene: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a record that is known before a run ends. `scene` is what an extension adds."""
-    shape = options.shape
-    return {
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "options": options.as_record(),
-        "num_frames": shape.num_frames,
-        "latent_frames": shape.latent_frames,
-        **scene,
-        "checkpoints": dict(checkpoints),
-        "versions": versions(),
-        "platform": platform.platform(),
-    }
-
-
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as readable JSON, whole or not at all."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -17,7 +17,6 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
 from wan2.errors import InputError, RunError
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 # Players and editors know no rate whose denominator is larger: 30000/1001 and its kin.
 LARGEST_DENOMINATOR = 1001
+# FFmpeg's numbers; BT709 is the code point of ITU-T H.273 for matrix, primaries and transfer alike.
+BT709, LIMITED_RANGE = 1, 1
 
 
 class VideoWriter:
@@ -63,12 +64,14 @@ class VideoWriter:
         return self._open.__exit__(kind, error, trace)
 
     def write(self, frame: NDArray[np.uint8]) -> None:
-        """Append one frame, uint8 [H, W, 3]."""
+        """Append one frame, uint8 [H, W, 3]. Raises `RunError` when it has another size than the video."""
+        if frame.shape != (self.height, self.width, 3):
+            raise RunError(f"{self.path}: a frame of shape {frame.shape} in a video of {self.height}x{self.width}")
         picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
             format="yuv420p",
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            dst_colorspace=Colorspace.ITU709,
+            src_color_range="JPEG",
+            dst_color_range="MPEG",
+            dst_colorspace="ITU709",
         )
         picture.pts, picture.time_base = self.written, 1 / self.rate
         self.written += 1
@@ -82,8 +85,8 @@ class VideoWriter:
             stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf)})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             codec = stream.codec_context
-            codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
-            codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+            codec.color_range = LIMITED_RANGE
+            codec.colorspace = codec.color_primaries = codec.color_trc = BT709
             yield stream
             if not self.written:
                 raise RunError(f"{self.path}: not one frame was made")

@@ -92,8 +92,8 @@ def _covers(layout: ShotLayout) -> None:
     [
         (0, 1, None, "--video_length 0: a video has at least 1 frame"),
         (5, 4, None, "--video_length 5: 5 frames are 2 latent frames, too few for 4 shots"),
-        (81, 3, [41], "--shot_cut_frames 41: 1 cuts for 3 shots; give 2"),
-        (81, 1, [41], "--shot_cut_frames 41: 1 cuts for 1 shots; give 0"),
+        (81, 3, [41], "--shot_cut_frames 41: 1 cut for 3 shots; must be 2"),
+        (81, 1, [41], "--shot_cut_frames 41: 1 cut for 1 shot; must be 0"),
         (81, 3, [41, 21], "--shot_cut_frames 41 21: out of order"),
         (81, 3, [41, 41], "--shot_cut_frames 41 41: out of order"),
         (81, 3, [40, 42], "--shot_cut_frames 40 42: both snap to frame 41"),

@@ -15,7 +15,8 @@ def complex_rope(x: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
     parts = []
     for axis, (length, width) in enumerate(zip(grid, (d - 2 * side, side, side), strict=True)):
         rates = 1.0 / 10000 ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
-        table = torch.polar(torch.ones(length, width // 2, dtype=torch.float64), torch.outer(torch.arange(length), rates))
+        angles = torch.outer(torch.arange(length), rates)
+        table = torch.polar(torch.ones_like(angles), angles)
         shape = [1, 1, 1, width // 2]
         shape[axis] = length
         parts.append(table.view(shape).expand(*grid, -1))

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -68,7 +70,8 @@ def test_solvers_reach_the_exact_answer(name: str) -> None:
 def test_second_order_beats_euler_on_the_same_levels(name: str) -> None:
     noise = initial_noise((1, 1, 1, 8, 8), 0)
     exact = 2.0 + 0.3 * noise
-    assert (solve(name, 20, noise, 1.0) - exact).abs().max() < 0.2 * (solve("euler", 20, noise, 1.0) - exact).abs().max()
+    error, eulers = ((solve(solver, 20, noise, 1.0) - exact).abs().max() for solver in (name, "euler"))
+    assert error < 0.2 * eulers
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 5.0), (8, 12.0), (20, 0.2), (50, 5.0)])
@@ -81,6 +84,16 @@ def test_multistep_solvers_run_on_exactly_our_levels(name: str, steps: int, shif
     assert torch.equal(theirs[1:], ours[1:])
     assert abs(theirs[0] - 1) <= 1.1e-6
     assert torch.isfinite(solve(name, steps, initial_noise((1, 1, 1, 2, 2), 0), shift)).all()
+
+
+def test_unipc_is_the_one_diffusers_makes_when_given_our_levels() -> None:
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    scheduler.set_timesteps(sigmas=np.array(sigmas(12, 5.0)))
+    scheduler.set_begin_index(0)
+    x = noise = initial_noise((1, 1, 1, 4, 4), 0)
+    for index, sigma in enumerate(sigmas(12, 5.0)):
+        x = scheduler.step(gaussian_velocity(x, sigma), scheduler.timesteps[index], x).prev_sample
+    torch.testing.assert_close(solve("unipc", 12, noise), x, atol=1e-5, rtol=1e-5)
 
 
 def test_an_unknown_solver_is_refused() -> None:

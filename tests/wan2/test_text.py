@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan2.errors import InputError
-from wan2.text import TEXT_LENGTH, Tokenizer, TokenizedPrompt, clean_prompt, load_tokenizer
+from wan2.text import TEXT_LENGTH, TokenizedPrompt, Tokenizer, clean_prompt, load_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
 WINDOWS = json.loads((DATA / "text_windows.json").read_text())

@@ -59,7 +59,8 @@ def test_a_batch_is_its_samples_side_by_side(model: WanTransformer) -> None:
 
 
 def test_every_parameter_learns(model: WanTransformer) -> None:
-    model(torch.randn(2, 16, 3, 4, 6), torch.tensor([900.0, 1.0]), Conditioning(torch.randn(2, 512, 64))).sum().backward()
+    conditioning = Conditioning(torch.randn(2, 512, 64))
+    model(torch.randn(2, 16, 3, 4, 6), torch.tensor([900.0, 1.0]), conditioning).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     model.zero_grad(set_to_none=True)
 

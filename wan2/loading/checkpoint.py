@@ -53,8 +53,10 @@ def inspect_transformer(path: Path | str) -> TransformerFile:
         config = TransformerConfig.from_header({name: shapes[s.name] for name, s in found.items()}, header.metadata)
     except InputError as error:
         raise InputError(f"{path}: {error}; it looks like {describe(shapes)}") from error
-    if config.in_dim not in (config.out_dim, config.out_dim + 1) or "i2v" in Path(path).name.lower():
-        raise InputError(f"{path}: is not a text-to-video checkpoint: by its name or its tensors {describe(shapes)}")
+    if config.in_dim not in (config.out_dim, config.out_dim + 1):
+        raise InputError(f"{path}: is not a text-to-video transformer but {describe(shapes)}")
+    if "i2v" in Path(path).name.lower():
+        raise InputError(f"{path}: is by its name an image-to-video (I2V) checkpoint; give a text-to-video one")
     if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
         raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
     _check_scales(path, header, found)

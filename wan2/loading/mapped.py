@@ -51,9 +51,7 @@ def map_tensors(path: Path) -> dict[str, MappedTensor]:
         if name.endswith(ending)
     }
     return {
-        name: MappedTensor(tensor, scales.get(name))
-        for name, tensor in tensors.items()
-        if not name.endswith(FP8_NOTES)
+        name: MappedTensor(tensor, scales.get(name)) for name, tensor in tensors.items() if not name.endswith(FP8_NOTES)
     }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wan2.conditioning import Conditioning
 
-TOKENS_AT_ONCE = 16384
+TOKENS_AT_ONCE = 8192
 
 
 def token_runs(length: int) -> Iterator[slice]:
@@ -42,16 +42,15 @@ def run_by_run(length: int, part: Callable[[slice], tuple[Tensor, ...]]) -> tupl
         joined = joined or tuple(piece.new_empty(piece.shape[0], length, *piece.shape[2:]) for piece in pieces)
         for whole, piece in zip(joined, pieces, strict=True):
             whole[:, run] = piece
+        del pieces, piece
     return joined
 
 
-def norm(x: Tensor, eps: float, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+def norm(x: Tensor, eps: float, scale: Tensor, shift: Tensor) -> Tensor:
     """Layer norm over channels, then `* (1 + scale) + shift`, all in fp32; returns x's dtype.
 
     For one sample the modulation is the affine part of the norm itself, which saves two passes over x.
     """
-    if scale is None or shift is None:
-        return F.layer_norm(x.float(), x.shape[-1:], eps=eps).to(x.dtype)
     if x.shape[0] == 1:
         return F.layer_norm(x.float(), x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps).to(x.dtype)
     return torch.addcmul(shift, F.layer_norm(x.float(), x.shape[-1:], eps=eps), 1 + scale).to(x.dtype)

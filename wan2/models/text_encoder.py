@@ -73,8 +73,13 @@ class TextEncoder:
             borrowed = {
                 name: self.weights[prefix + name].on(self.device, self.dtype) for name, _ in layer.named_parameters()
             }
-            hidden = [functional_call(layer, borrowed, (states,)) for states in hidden]
+            hidden = [_states(functional_call(layer, borrowed, (states,))) for states in hidden]
         return hidden
+
+
+def _states(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """A layer's hidden states: alone since transformers 5.1, first of a tuple before."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_LENGTH) -> Tensor:
@@ -93,7 +98,7 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
 
 
 def load_text_encoder(path: Path, device: torch.device | str, dtype: torch.dtype) -> TextEncoder:
-    """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or the same tensors as safetensors or under transformers' names.
+    """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
 
     Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Scaled fp8 is read too.
 
@@ -109,7 +114,8 @@ def load_text_encoder(path: Path, device: torch.device | str, dtype: torch.dtype
         raise InputError(f"--t5 {path}: is not a UMT5 encoder; {looks}")
     with torch.device("meta"):
         model = UMT5EncoderModel(config)
-    if problem := disagreement({name: weight.shape for name, weight in model.named_parameters()}, shapes):
+    expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
+    if problem := disagreement(expected, shapes):
         raise InputError(f"--t5 {path}: {problem}; {looks}")
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype)
 

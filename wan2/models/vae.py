@@ -152,7 +152,7 @@ def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype) -> WanV
 
 
 def _upsample_in_place_of_fp32(model: nn.Module) -> None:
-    """Repeat pixels in their own dtype: diffusers' detour through fp32 gives the same bits at three times the memory."""
+    """Repeat pixels in their own dtype: diffusers' detour by fp32 gives the same bits at three times the memory."""
     for module in model.modules():
         if isinstance(module, WanResample) and isinstance(module.resample[0], WanUpsample):
             module.resample[0] = nn.Upsample(scale_factor=2.0, mode="nearest-exact")

@@ -1,4 +1,4 @@
-"""The Wan2.1 VAE's published tensor names, in the words of diffusers, and the sizes they tell. Knows nothing of tensors.
+"""The Wan2.1 VAE's published tensor names in the words of diffusers, and the sizes they tell. Knows no tensors.
 
 Source: `Wan2.1_VAE.pth` (194 tensors) on one side, diffusers' `AutoencoderKLWan` on the other.
 """
@@ -61,7 +61,7 @@ def _rename(name: str, stage_length: int) -> str:
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | None:
-    """Arguments of `AutoencoderKLWan` read off tensor shapes (diffusers names), or None when they tell no Wan2.1 VAE."""
+    """Arguments of `AutoencoderKLWan` read off shapes (diffusers names), or None when they tell no Wan2.1 VAE."""
     ends = sorted(int(found[1]) for name in shapes if (found := DOWNSAMPLER.match(name)))
     widest = [f"encoder.down_blocks.{end - 1}.conv2.weight" for end in ends]
     if not ends or any(name not in shapes for name in (*SIZED_BY, *widest)):

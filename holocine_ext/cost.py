@@ -1,0 +1,110 @@
+"""What a run costs: operations exactly, memory by formula. Integers only; runs nothing.
+
+Operations are those of matrix products, a multiplication and an addition counted as two, as
+`torch.utils.flop_counter` counts them. Memory is what tensors take; the driver's own share is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holocine_ext.layout import Range, ShotLayout
+from wan2.models.config import TransformerConfig
+from wan2.sampling.experts import first_low_noise_step
+from wan2.sampling.schedule import timesteps
+
+# Between two attentions the transformer works through this many tokens at a time (`wan2.models.layers`), and there
+# holds about this many fp32 copies of them: the modulated norm, queries and keys and what turns them.
+RUN_TOKENS = 8192
+RUN_COPIES = 5.2
+# Wan2.1 VAE: values alive per pixel while a chunk of four frames is decoded.
+VAE_VALUES_PER_PIXEL = 5080
+# UMT5 feeds forward through 2.5 times its width, gated: 4 + 3 * 2.5 squares of the width a layer.
+ENCODER_SQUARES = 11.5
+
+
+def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
+    """How many (query, key) pairs one self-attention scores: per shot N * (N + first frames), or tokens squared."""
+    if not sparse:
+        return layout.tokens**2
+    shared = layout.num_shots * layout.tokens_per_frame
+    return sum((b - a) * (b - a + shared) for a, b in layout.shots)
+
+
+def text_pairs(layout: ShotLayout, key_ranges: Sequence[Sequence[Range]] | None, length: int) -> int:
+    """How many (query, key) pairs one cross-attention scores; without windows every token sees all `length` keys."""
+    if key_ranges is None:
+        return layout.tokens * length
+    seen = (sum(stop - start for start, stop in ranges) for ranges in key_ranges)
+    return sum((b - a) * keys for (a, b), keys in zip(layout.shots, seen, strict=True))
+
+
+def forward_flops(config: TransformerConfig, self_pairs: int, cross_pairs: int, tokens: int, length: int) -> int:
+    """Operations of one pass of the transformer over `tokens` tokens and a text of `length` positions.
+
+    A token of a block costs 12 * dim^2 in the six projections that follow the video, 4 * dim * ffn_dim in the
+    feed-forward; a pair costs 4 * dim; a text position costs 4 * dim^2 in the keys and values of every block.
+    """
+    d = config.dim
+    patch = math.prod(config.patch_size)
+    block = tokens * (12 * d * d + 4 * d * config.ffn_dim) + 4 * d * (self_pairs + cross_pairs) + length * 4 * d * d
+    ends = tokens * 2 * d * patch * (config.in_dim + config.out_dim)
+    text = length * 2 * d * (config.text_dim + d)
+    time = 2 * d * (config.freq_dim + 7 * d)
+    return config.num_layers * block + ends + text + time
+
+
+def count_passes(steps: int, shift: float, boundary: float, scale_high: float, scale_low: float) -> tuple[int, int]:
+    """Passes of the transformer in a whole run: (with the prompt, with the negative prompt).
+
+    The negative pass is run only where the guidance scale of the step's expert is not 1.
+    """
+    high = first_low_noise_step(timesteps(steps, shift), boundary)
+    return steps, high * (scale_high != 1) + (steps - high) * (scale_low != 1)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Predicted bytes on the computing device, stage by stage; one stage's models leave before the next begins."""
+
+    text_encoder: int
+    transformer_weights: int
+    transformer_work: int
+    vae: int
+    host: int
+    """Beside the device: the largest tensor while loading, and the latents in fp32."""
+
+    @property
+    def transformer(self) -> int:
+        """Weights of one expert and everything alive while it runs."""
+        return self.transformer_weights + self.transformer_work
+
+    @property
+    def peak(self) -> int:
+        """The largest stage."""
+        return max(self.text_encoder, self.transformer, self.vae)
+
+
+def predict_memory(config: TransformerConfig, layout: ShotLayout, sparse: bool, pixels: int, size: int) -> Memory:
+    """Predicted memory of a run whose values take `size` bytes, with frames of `pixels` pixels.
+
+    Text encoder: one layer. Transformer: one expert whole. Its work is the larger of two moments of a block: before
+    the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one run of tokens
+    in fp32; during it, those four and the result, and for the shot at hand its keys, values and result. VAE: one chunk
+    of four frames, whatever the length of the video.
+    """
+    weights = [math.prod(shape) for shape in config.tensor_shapes().values()]
+    token = config.dim * size
+    before = 4 * layout.tokens * token + RUN_COPIES * min(layout.tokens, RUN_TOKENS) * config.dim * 4
+    longest = max(b - a for a, b in layout.shots)
+    shared = layout.num_shots * layout.tokens_per_frame
+    during = 5 * layout.tokens + (3 * longest + 4 * shared if sparse else 0)
+    return Memory(
+        text_encoder=int(ENCODER_SQUARES * config.text_dim**2) * size,
+        transformer_weights=sum(weights) * size,
+        transformer_work=int(max(before, during * token)),
+        vae=pixels * VAE_VALUES_PER_PIXEL * size,
+        host=max(weights) * size + layout.tokens * math.prod(config.patch_size) * config.out_dim * 4,
+    )

@@ -1,0 +1,163 @@
+"""One video as the command line asks for it: options, scene and shots, settled from flags, file and preset.
+
+Loads nothing; `preflight.py` holds it against the files it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from holocine_ext.layout import ShotLayout, plan_layout
+from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
+from holocine_ext.scene import Scene, plan_scene, scene_warnings
+from holocine_ext.storyboard import from_arguments
+from wan2.errors import InputError
+from wan2.jobs import decode_values, given_values, number_outputs
+from wan2.latents import saved_record
+from wan2.options import Options, make_options
+from wan2.presets import ModelFiles, Preset
+from wan2.prompt_file import parse_line, read_lines
+from wan2.shapes import VideoShape
+
+SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
+OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "export_shots", "contact_sheet")
+SHOWING = frozenset({"export_shots", "contact_sheet"})
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a video is made from; `named_files` are the model files that the command line named itself."""
+
+    scene: Scene
+    preset: Preset
+    variant: str
+    shot_mask_type: str | None
+    named_files: frozenset[str]
+
+    @property
+    def sparse(self) -> bool:
+        """Whether self-attention is sparse between shots."""
+        return self.variant == "sparse"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video. `making` is None when saved latents are only decoded, `layout` when they say nothing of shots."""
+
+    options: Options
+    making: Making | None
+    layout: ShotLayout | None
+    title: str
+    captions: tuple[str, ...]
+    export_shots: bool
+    contact_sheet: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but likely to disappoint, a line each."""
+        return scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+
+    def as_record(self) -> dict[str, Any]:
+        """What the job adds to the record of the run; `decode_job` reads it again."""
+        cuts = list(self.layout.cuts) if self.layout else None
+        scene: dict[str, Any] = {"title": self.title, "captions": list(self.captions), "cuts": cuts}
+        if self.making is not None:
+            made = self.making
+            scene |= {"storyboard": made.scene.as_record(), "model": made.preset.name, "variant": made.variant}
+            scene |= {"shot_mask_type": made.shot_mask_type}
+        return scene
+
+
+def plan_jobs(args: argparse.Namespace) -> list[Job]:
+    """Every video that the arguments ask for, in order.
+
+    Raises:
+        InputError: no scene or two ways of giving one, or a value that breaks its rule.
+    """
+    given = given_values(args)
+    path = given.pop("from_file")
+    if given["latent_path"] is not None:
+        return [decode_job(given | {"from_file": path})]
+    if path is None:
+        return [make_job(given)]
+    for name in SCENE_FLAGS:
+        if given[name] is not None:
+            raise InputError(f"--from_file and --{name}: two ways of giving a scene; give exactly one")
+    lines = [_from_line(given, path, where, line) for where, line in read_lines(path)]
+    return [make_job(values) for values in number_outputs(lines)]
+
+
+def _from_line(given: Mapping[str, Any], path: Path, where: str, line: str) -> dict[str, Any]:
+    """A line of `--from_file`: a storyboard, relative to that file, and settings."""
+    settings = parse_line(where, line)
+    return {**given, **settings, "prompt": None, "storyboard": path.parent / settings["prompt"]}
+
+
+def make_job(given: Mapping[str, Any]) -> Job:
+    """A video to make. A flag wins over the storyboard, the storyboard over the preset.
+
+    Raises:
+        InputError: a scene, a layout or an option that breaks its rule.
+    """
+    storyboard = from_arguments(**{name: given[name] for name in SCENE_FLAGS})
+    variant = given["variant"] or DEFAULT_VARIANT
+    preset = MODELS[given["model"] or DEFAULT_MODEL][variant]
+    scene = plan_scene(storyboard, preset, given["num_frames"], given["fps"])
+    values = {name: value for name, value in given.items() if name not in (*SCENE_FLAGS, *OWN_FLAGS)}
+    values |= {"prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
+    if given["height"] is None and storyboard.size is not None:
+        values |= {"height": storyboard.size[0], "width": storyboard.size[1]}
+    if given["seed"] is None:
+        values["seed"] = storyboard.seed
+    options = make_options(preset, values)
+    layout = plan_layout(
+        scene.num_frames, scene.num_shots, scene.cuts, options.shape.tokens_per_frame, names=scene.names
+    )
+    named = frozenset(field.name for field in fields(ModelFiles) if given[field.name] is not None)
+    return _showing(
+        given,
+        options,
+        Making(scene, preset, variant, given["shot_mask_type"], named),
+        layout,
+        storyboard.global_caption or "",
+        storyboard.shot_captions,
+    )
+
+
+def decode_job(given: Mapping[str, Any]) -> Job:
+    """Saved latents to decode, with the shots that their record tells of, if it was kept.
+
+    Raises:
+        InputError: flags that decoding alone would ignore, or no saved latents.
+    """
+    values = decode_values(dict(given), also=SHOWING)
+    record = saved_record(given["latent_path"])
+    preset = MODELS[DEFAULT_MODEL][DEFAULT_VARIANT]
+    options = make_options(preset, {name: values[name] for name in values if name not in (*SCENE_FLAGS, *OWN_FLAGS, "from_file")})
+    layout = None
+    if record.get("cuts") is not None:
+        shape = options.shape
+        layout = ShotLayout(shape.num_frames, tuple(record["cuts"]), shape.tokens_per_frame)
+    return _showing(given, options, None, layout, record.get("title", ""), tuple(record.get("captions", ())))
+
+
+def _showing(
+    given: Mapping[str, Any],
+    options: Options,
+    making: Making | None,
+    layout: ShotLayout | None,
+    title: str,
+    captions: tuple[str, ...],
+) -> Job:
+    """The job, once it is settled what is shown: the contact sheet unless refused, the shots when asked for."""
+    possible = options.decodes and layout is not None
+    for name in sorted(SHOWING):
+        if given[name] and not possible:
+            why = "no frames are decoded" if layout is not None else "the latents were saved without their shots"
+            raise InputError(f"--{name}: {why}")
+    sheet = possible and given["contact_sheet"] is not False
+    return Job(options, making, layout, title, captions, bool(given["export_shots"]), sheet)

@@ -1,0 +1,175 @@
+"""What a run would do, before it does anything: the record behind `--dry_run`, and its text. Runs nothing.
+
+Frames are shown as people count them, first to last; the record holds half-open ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holocine_ext.cost import Memory, attention_pairs, count_passes, forward_flops, predict_memory, text_pairs
+from holocine_ext.layout import Range, ShotLayout
+from holocine_ext.scene import Scene
+from holocine_ext.spans import allowed_key_ranges, text_spans
+from wan2.models.config import TransformerConfig
+from wan2.options import Options
+from wan2.text import TEXT_LENGTH, TokenizedPrompt
+
+
+@dataclass(frozen=True)
+class ShotPlan:
+    """One shot. Ranges are half-open; `asked` is None where the cut was left to be divided evenly."""
+
+    caption: str
+    frames: Range
+    latents: Range
+    tokens: int
+    asked: int | None
+    keys: tuple[Range, ...]
+    """The text positions it sees; all of them when the text has no windows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a dry run reports. FLOPs are those of one pass, `total_flops` those of all; memory is in bytes."""
+
+    height: int
+    width: int
+    fps: float
+    layout: ShotLayout
+    shots: tuple[ShotPlan, ...]
+    sparse: bool
+    num_tokens: int
+    steps: int
+    passes: tuple[int, int]
+    positive_flops: int
+    negative_flops: int
+    full_flops: int
+    memory: Memory
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def total_flops(self) -> int:
+        """Operations of the transformer over the whole run."""
+        return self.passes[0] * self.positive_flops + self.passes[1] * self.negative_flops
+
+
+def make_plan(
+    scene: Scene,
+    layout: ShotLayout,
+    tokenized: TokenizedPrompt,
+    options: Options,
+    config: TransformerConfig,
+    sparse: bool,
+    value_bytes: int,
+    warnings: Sequence[str] = (),
+) -> Plan:
+    """Plan a run.
+
+    Args:
+        scene: what is to be seen.
+        layout: its shots, planned for the size in `options`.
+        tokenized: the tokens of `scene.storyboard.prompt`.
+        options: the options of the run.
+        config: sizes of the transformer.
+        sparse: whether self-attention is sparse between shots.
+        value_bytes: bytes of one value in the compute dtype.
+        warnings: lines to show with the plan.
+    """
+    ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
+    cuts: tuple[int | None, ...] = (None, *(scene.cuts or (None,) * len(layout.cuts)))
+    shots = zip(scene.storyboard.shot_captions, layout.frames, layout.latents, layout.shots, cuts, strict=True)
+    own, everyone = attention_pairs(layout, sparse), text_pairs(layout, None, TEXT_LENGTH)
+    flops = {
+        name: forward_flops(config, pairs, text, layout.tokens, TEXT_LENGTH)
+        for name, pairs, text in (
+            ("positive_flops", own, text_pairs(layout, ranges, TEXT_LENGTH)),
+            ("negative_flops", own, everyone),
+            ("full_flops", attention_pairs(layout, sparse=False), everyone),
+        )
+    }
+    return Plan(
+        height=options.height,
+        width=options.width,
+        fps=options.fps,
+        layout=layout,
+        shots=tuple(
+            ShotPlan(caption, frames, latents, b - a, asked, ranges[i] if ranges else ((0, TEXT_LENGTH),))
+            for i, (caption, frames, latents, (a, b), asked) in enumerate(shots)
+        ),
+        sparse=sparse,
+        num_tokens=tokenized.num_tokens,
+        steps=options.infer_steps,
+        passes=count_passes(
+            options.infer_steps,
+            options.flow_shift,
+            options.dual_dit_boundary,
+            options.guidance_scale_high_noise,
+            options.guidance_scale,
+        ),
+        **flops,
+        memory=predict_memory(config, layout, sparse, options.height * options.width, value_bytes),
+        warnings=tuple(warnings),
+    )
+
+
+def render_plan(plan: Plan) -> str:
+    """The plan as text for a terminal, in lines of about a hundred characters."""
+    layout, memory = plan.layout, plan.memory
+    rows: list[tuple[str, ...]] = [("shot", "frames", "seconds", "latents", "tokens", "cut: asked > at", "sees text")]
+    rows += [_row(plan, number) for number in range(len(plan.shots))]
+    ratio = plan.full_flops / plan.negative_flops
+    lines = [
+        f"video      {layout.num_frames} frames, {layout.num_frames / plan.fps:.1f} s at {plan.fps:g} fps, "
+        f"{plan.height}x{plan.width}; {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
+        f"{layout.tokens:,} in all",
+        f"text       {plan.num_tokens} of {TEXT_LENGTH} tokens",
+        "",
+        *_table(rows),
+        "",
+        f"compute    {_big(plan.positive_flops)}FLOP a pass, {'sparse' if plan.sparse else 'full'} self-attention"
+        + (f" (full would take {ratio:.2f} times as much)" if plan.sparse else ""),
+        f"           {plan.steps} steps, {plan.passes[0]} + {plan.passes[1]} passes (prompt + negative): "
+        f"{_big(plan.total_flops)}FLOP",
+        f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)}; "
+        f"transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
+        f"VAE {_bytes(memory.vae)})",
+        f"           host, predicted: {_bytes(memory.host)} beside the libraries and the files' page cache",
+        *(f"warning    {warning}" for warning in plan.warnings),
+    ]
+    return "\n".join(lines)
+
+
+def _row(plan: Plan, index: int) -> tuple[str, ...]:
+    shot = plan.shots[index]
+    (first, stop), (latent, latent_stop) = shot.frames, shot.latents
+    cut = "-" if not index else f"{'even' if shot.asked is None else shot.asked} > {first}"
+    return (
+        str(index + 1),
+        f"{first}-{stop - 1}",
+        f"{first / plan.fps:.1f}-{stop / plan.fps:.1f}",
+        f"{latent}-{latent_stop - 1}",
+        f"{shot.tokens:,}",
+        cut,
+        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys),
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _big(number: float) -> str:
+    """A number with three digits and the prefix of its thousands."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if number < 1000:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} E"
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 0.1):.3g} MB"

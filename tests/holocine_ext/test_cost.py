@@ -1,0 +1,116 @@
+"""Costs: operations against PyTorch's own counter, memory against what is alive in a real forward; on meta tensors."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.cost import attention_pairs, count_passes, forward_flops, predict_memory, text_pairs
+from holocine_ext.layout import ShotLayout, plan_layout
+from wan2.conditioning import Conditioning, dense_attention
+from wan2.models.transformer import TransformerConfig, WanTransformer
+
+A14B = TransformerConfig(
+    dim=5120, in_dim=16, ffn_dim=13824, out_dim=16, text_dim=4096, freq_dim=256, eps=1e-6,
+    patch_size=(1, 2, 2), num_heads=40, num_layers=40,
+)  # fmt: skip
+TWO_LAYERS = TransformerConfig(**{**vars(A14B), "num_layers": 2})
+LENGTH = 512
+
+
+def on_meta(config: TransformerConfig, layout: ShotLayout, conditioning: Conditioning) -> None:
+    """One bf16 forward without numbers."""
+    with torch.device("meta"):
+        model = WanTransformer(config).bfloat16().requires_grad_(False)
+        rows = layout.tokens_per_frame // 8
+        latents, timestep = torch.empty(1, 16, layout.latent_frames, 2 * rows, 16), torch.empty(1)
+    with torch.inference_mode():
+        model(latents, timestep, conditioning)
+
+
+def conditioning(layout: ShotLayout, sparse: bool, kernel: object = dense_attention) -> tuple[Conditioning, tuple]:
+    ranges = tuple(((0, 100), (100 + 10 * i, 130 + 10 * i), (300, LENGTH)) for i in range(layout.num_shots))
+    context = torch.empty(1, LENGTH, 4096, device="meta", dtype=torch.bfloat16)
+    own = SparseInterShotAttention(layout, kernel) if sparse else kernel
+    return Conditioning(context, own, WindowCrossAttention(layout, ranges, kernel)), ranges
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_flops_equal_the_counter(sparse: bool) -> None:
+    layout = plan_layout(33, 3, None, 16)
+    given, ranges = conditioning(layout, sparse)
+    with FlopCounterMode(display=False) as counter:
+        on_meta(TWO_LAYERS, layout, given)
+    pairs = attention_pairs(layout, sparse), text_pairs(layout, ranges, LENGTH)
+    assert forward_flops(TWO_LAYERS, *pairs, layout.tokens, LENGTH) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "num_shots", "sparse", "petaflops"),
+    [(241, 6, False, 9.74), (241, 3, True, 5.16), (241, 5, True, 4.41), (241, 6, True, 4.29), (241, 13, True, 4.47),
+     (961, 1, False, 124.9), (961, 13, True, 24.3)],
+)  # fmt: skip
+def test_the_published_floor(num_frames: int, num_shots: int, sparse: bool, petaflops: float) -> None:
+    layout = plan_layout(num_frames, num_shots, None, 1560)
+    pairs = attention_pairs(layout, sparse), text_pairs(layout, None, LENGTH)
+    flops = forward_flops(A14B, *pairs, layout.tokens, LENGTH)
+    assert flops / 1e15 == pytest.approx(petaflops, rel=2e-3)
+
+
+def test_passes() -> None:
+    assert count_passes(50, 5.0, 0.875, 5.0, 5.0) == (50, 50)
+    assert count_passes(50, 5.0, 0.875, 1.0, 1.0) == (50, 0)
+    steps, negative = count_passes(50, 5.0, 0.875, 1.0, 3.0)
+    assert steps == 50
+    assert negative == 50 - count_passes(50, 5.0, 0.875, 3.0, 1.0)[1]
+    assert 20 < negative < 50
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most bytes alive at once among tensors made inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:  # noqa: ANN001
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in self.sizes:
+                self.sizes[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.sizes.pop, storage._cdata, None)
+        self.peak = max(self.peak, sum(self.sizes.values()))
+        return out
+
+
+def like_q(q: Tensor, *_: Tensor) -> Tensor:
+    """A kernel that needs no memory but its result."""
+    return torch.empty_like(q)
+
+
+@pytest.mark.parametrize(("num_frames", "num_shots"), [(241, 6), (241, 1), (81, 3), (481, 13)])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_predicted_work_is_what_is_alive(num_frames: int, num_shots: int, sparse: bool) -> None:
+    layout = plan_layout(num_frames, num_shots, None, 1560)
+    given, _ = conditioning(layout, sparse, like_q)
+    one = TransformerConfig(**{**vars(A14B), "num_layers": 1})
+    with torch.device("meta"):
+        model = WanTransformer(one).bfloat16().requires_grad_(False)
+        latents, timestep = torch.empty(1, 16, layout.latent_frames, 60, 104), torch.empty(1)
+    with LiveBytes() as live, torch.inference_mode():
+        model(latents, timestep, given)
+    assert predict_memory(one, layout, sparse, 480 * 832, 2).transformer_work == pytest.approx(live.peak, rel=0.2)
+
+
+def test_the_memory_of_the_real_model() -> None:
+    memory = predict_memory(A14B, plan_layout(241, 6, None, 1560), sparse=True, pixels=480 * 832, size=2)
+    assert memory.transformer_weights == pytest.approx(28.6e9, rel=0.01)
+    assert memory.peak == memory.transformer > memory.vae > memory.text_encoder

@@ -1,0 +1,100 @@
+"""Mp4 files: what goes in comes back, and nothing half written is ever left."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from wan2.errors import InputError, RunError
+from wan2.video_io import BT709, LIMITED_RANGE, VideoWriter, read_metadata, read_video
+
+HEIGHT, WIDTH = 48, 64
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 50, 120)]
+CLIP = np.stack([np.full((HEIGHT, WIDTH, 3), colour, np.uint8) for colour in COLOURS])
+
+
+def write(path: Path, fps: float | Fraction = 15, metadata: dict[str, str] | None = None) -> Path:
+    with VideoWriter(path, fps, WIDTH, HEIGHT, metadata or {}, crf=12) as writer:
+        for frame in CLIP:
+            writer.write(frame)
+    return path
+
+
+def test_frames_come_back_in_order_and_in_their_colours(tmp_path: Path) -> None:
+    read = read_video(write(tmp_path / "clip.mp4"))
+    assert read.shape == CLIP.shape
+    assert np.abs(read.astype(int) - CLIP).max() <= 3
+
+
+@pytest.mark.parametrize("fps", [15, 16.0, 12.5, 23.976, 24000 / 1001, Fraction(30000, 1001), 0.1, 240])
+def test_rate_is_exact(tmp_path: Path, fps: float | Fraction) -> None:
+    expected = Fraction(fps).limit_denominator(1001)
+    with av.open(str(write(tmp_path / "clip.mp4", fps))) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == expected
+        assert [frame.pts * frame.time_base for frame in container.decode(stream)] == [
+            i / expected for i in range(len(CLIP))
+        ]
+
+
+def test_browsers_can_play_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4")
+    content = path.read_bytes()
+    assert content[4:8] == b"ftyp"
+    assert content.find(b"moov") < content.find(b"mdat")
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.pix_fmt) == ("h264", "yuv420p")
+        assert {codec.colorspace, codec.color_primaries, codec.color_trc} == {BT709}
+        assert codec.color_range == LIMITED_RANGE
+
+
+def test_metadata_survives_under_any_name(tmp_path: Path) -> None:
+    record = json.dumps({"prompt": '灯塔 "a" ; = # \\ \n', "sigmas": [1 / 3] * 20_000}, ensure_ascii=False)
+    metadata = {"title": "A gull", "run_record": record, "x.y-z": "1,2"}
+    read = read_metadata(write(tmp_path / "clip.mp4", metadata=metadata))
+    assert {name: read[name] for name in metadata} == metadata
+
+
+def test_a_failure_leaves_nothing_and_the_older_file_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4")
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError), VideoWriter(path, 15, WIDTH, HEIGHT, {}, crf=12) as writer:
+        writer.write(CLIP[0])
+        raise ZeroDivisionError
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 15, WIDTH, HEIGHT, {}, crf=12) as writer:
+        writer.write(CLIP[0])
+        assert not path.exists()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_video_without_frames_is_no_success(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not one frame"), VideoWriter(tmp_path / "clip.mp4", 15, WIDTH, HEIGHT, {}, 12):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="48x64"), VideoWriter(tmp_path / "c.mp4", 15, WIDTH, HEIGHT, {}, 12) as writer:
+        writer.write(CLIP[0, ::2])
+
+
+def test_what_is_no_video_is_named(tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("not a video")
+    for path in (other, tmp_path / "absent.mp4", tmp_path):
+        with pytest.raises(InputError, match="is not a video"):
+            read_video(path)
+        with pytest.raises(InputError, match="is not a video"):
+            read_metadata(path)

@@ -1,0 +1,67 @@
+"""From parsed arguments to checked options, one for every video they ask for. Loads nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from wan2.errors import InputError
+from wan2.latents import saved_settings
+from wan2.options import Options, flag_of, make_options
+from wan2.presets import Preset
+from wan2.prompt_file import parse_line, read_lines
+
+SCENES = ("prompt", "from_file", "latent_path")
+# The flags that still mean something when saved latents are only decoded.
+DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
+
+
+def plan_jobs(args: argparse.Namespace, preset: Preset) -> list[Options]:
+    """The options of every video, in order.
+
+    Raises:
+        InputError: not exactly one of --prompt, --from_file and --latent_path, or a value that breaks its rule.
+    """
+    given = given_values(args)
+    scenes = [f"--{name}" for name in SCENES if given[name] is not None]
+    if len(scenes) != 1:
+        found = " and ".join(scenes) or "nothing to make"
+        raise InputError(f"{found}: give exactly one of --prompt, --from_file and --latent_path")
+    path = given.pop("from_file")
+    if given["latent_path"] is not None:
+        return [make_options(preset, decode_values(given))]
+    if path is None:
+        return [make_options(preset, given)]
+    lines = [{**given, **parse_line(where, line)} for where, line in read_lines(path)]
+    return [make_options(preset, values) for values in number_outputs(lines)]
+
+
+def given_values(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments under the names of `Options`; None where a flag was not given."""
+    given = dict(vars(args))
+    given["height"], given["width"] = given.pop("video_size") or (None, None)
+    given["num_frames"] = given.pop("video_length")
+    return given
+
+
+def decode_values(given: dict[str, Any], also: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The values for decoding saved latents, completed by what these say of themselves.
+
+    Raises:
+        InputError: a flag (outside `also`) that decoding alone would ignore, or a file that holds no saved latents.
+    """
+    if ignored := [name for name, value in given.items() if value is not None and name not in DECODE_FLAGS | also]:
+        raise InputError(f"--latent_path: only decodes, so it cannot go with {flag_of(ignored[0])}")
+    saved = saved_settings(given["latent_path"])
+    return given | {name: value for name, value in saved.items() if given[name] is None}
+
+
+def number_outputs(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Several videos cannot share one name: `out.mp4` becomes `out-001.mp4`, `out-002.mp4` and so on."""
+    return [
+        {**job, "save_path": path.with_name(f"{path.stem}-{number:03d}{path.suffix}")} if path and path.suffix else job
+        for number, job in enumerate(jobs, 1)
+        for path in [job["save_path"]]
+    ]
+
