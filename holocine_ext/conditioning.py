@@ -1,4 +1,4 @@
-"""A plan made into what the base is given: the attentions of both passes and, for some checkpoints, one more channel."""
+"""A plan made into what the base is given: the attentions of both passes, and for some checkpoints a channel."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from wan2.latents import saved_record
 from wan2.options import Options, make_options
 from wan2.presets import ModelFiles, Preset
 from wan2.prompt_file import parse_line, read_lines
-from wan2.shapes import VideoShape
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "export_shots", "contact_sheet")
@@ -137,7 +136,9 @@ def decode_job(given: Mapping[str, Any]) -> Job:
     values = decode_values(dict(given), also=SHOWING)
     record = saved_record(given["latent_path"])
     preset = MODELS[DEFAULT_MODEL][DEFAULT_VARIANT]
-    options = make_options(preset, {name: values[name] for name in values if name not in (*SCENE_FLAGS, *OWN_FLAGS, "from_file")})
+    options = make_options(
+        preset, {name: values[name] for name in values if name not in (*SCENE_FLAGS, *OWN_FLAGS, "from_file")}
+    )
     layout = None
     if record.get("cuts") is not None:
         shape = options.shape

@@ -16,6 +16,8 @@ from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
+KeyRanges = tuple[tuple[Range, ...], ...]
+
 
 @dataclass(frozen=True)
 class ShotPlan:
@@ -78,39 +80,37 @@ def make_plan(
         warnings: lines to show with the plan.
     """
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
-    cuts: tuple[int | None, ...] = (None, *(scene.cuts or (None,) * len(layout.cuts)))
-    shots = zip(scene.storyboard.shot_captions, layout.frames, layout.latents, layout.shots, cuts, strict=True)
-    own, everyone = attention_pairs(layout, sparse), text_pairs(layout, None, TEXT_LENGTH)
-    flops = {
-        name: forward_flops(config, pairs, text, layout.tokens, TEXT_LENGTH)
-        for name, pairs, text in (
-            ("positive_flops", own, text_pairs(layout, ranges, TEXT_LENGTH)),
-            ("negative_flops", own, everyone),
-            ("full_flops", attention_pairs(layout, sparse=False), everyone),
-        )
-    }
+    guidance = options.guidance_scale_high_noise, options.guidance_scale
     return Plan(
         height=options.height,
         width=options.width,
         fps=options.fps,
         layout=layout,
-        shots=tuple(
-            ShotPlan(caption, frames, latents, b - a, asked, ranges[i] if ranges else ((0, TEXT_LENGTH),))
-            for i, (caption, frames, latents, (a, b), asked) in enumerate(shots)
-        ),
+        shots=_plan_shots(scene, layout, ranges),
         sparse=sparse,
         num_tokens=tokenized.num_tokens,
         steps=options.infer_steps,
-        passes=count_passes(
-            options.infer_steps,
-            options.flow_shift,
-            options.dual_dit_boundary,
-            options.guidance_scale_high_noise,
-            options.guidance_scale,
-        ),
-        **flops,
+        passes=count_passes(options.infer_steps, options.flow_shift, options.dual_dit_boundary, *guidance),
+        positive_flops=_flops(config, layout, sparse, ranges),
+        negative_flops=_flops(config, layout, sparse, None),
+        full_flops=_flops(config, layout, False, None),
         memory=predict_memory(config, layout, sparse, options.height * options.width, value_bytes),
         warnings=tuple(warnings),
+    )
+
+
+def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:
+    pairs = attention_pairs(layout, sparse), text_pairs(layout, ranges, TEXT_LENGTH)
+    return forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
+
+
+def _plan_shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotPlan, ...]:
+    captions = scene.storyboard.shot_captions
+    cuts = (None, *(scene.cuts or (None,) * len(layout.cuts)))
+    keys = ranges or (((0, TEXT_LENGTH),),) * layout.num_shots
+    rows = zip(captions, layout.frames, layout.latents, layout.shots, cuts, keys, strict=True)
+    return tuple(
+        ShotPlan(caption, frames, latents, b - a, asked, seen) for caption, frames, latents, (a, b), asked, seen in rows
     )
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from holocine_ext.job import Job, Making
 from holocine_ext.layout import Range
 from holocine_ext.plan import Plan, make_plan
-from holocine_ext.spans import allowed_key_ranges, check_text_fits
+from holocine_ext.spans import allowed_key_ranges, check_text_fits, text_spans
 from wan2.errors import InputError
+from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import inspect_transformer
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.preflight import EXPERTS, check_run
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
-_VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 MASK_CHANNELS = 1
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 
 
 def check_job(job: Job) -> tuple[tuple[Range, ...], ...] | None:
@@ -26,13 +29,97 @@ def check_job(job: Job) -> tuple[tuple[Range, ...], ...] | None:
     Raises:
         InputError: the first thing found wrong; the message names its flag.
     """
-    if job.making is None:
-        check_run(job.options)
+    making, options = job.making, job.options
+    if making is None:
+        check_run(options)
         return None
-    tokenized = _tokenize(job.making, job.options)
+    tokenized = _tokenize(making, options)
     for name in EXPERTS:
-        path = getattr(job.options.files, name)
+        path = getattr(options.files, name)
         if path.exists():
-            _inspect(name, path, job.making)
-    check_run(job.options, extra_channels=MASK_CHANNELS if job.making.shot_mask_type else 0)
-    return _key_ranges(job.making, tokenized)
+            _inspect(name, path, making)
+    check_run(options, MASK_CHANNELS if making.shot_mask_type else 0)
+    return allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
+
+
+def dry_plan(job: Job) -> Plan:
+    """What the job would do.
+
+    A model whose sizes are published needs no file for that: what only the files tell is then a warning.
+
+    Raises:
+        InputError: a file named on the command line is absent, or one that is there will not do.
+    """
+    making, options = job.making, job.options
+    if making is None or job.layout is None:
+        raise ValueError("saved latents are decoded without a plan")
+    notes = list(job.warnings)
+    if _replaceable("tokenizer", options.files.tokenizer, making):
+        notes.append("--tokenizer: not there, so tokens and windows of the text are not known")
+        tokenized = TokenizedPrompt(clean_prompt(options.prompt), (), ())
+    else:
+        tokenized = _tokenize(making, options)
+    configs = {name: _config(name, getattr(options.files, name), making) for name in EXPERTS}
+    if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
+        notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
+    return make_plan(
+        scene=making.scene,
+        layout=job.layout,
+        tokenized=tokenized,
+        options=options,
+        config=configs[EXPERTS[0]],
+        sparse=making.sparse,
+        value_bytes=_value_bytes(options),
+        warnings=notes,
+    )
+
+
+def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
+    """The prompt as tokens, every caption of which the text encoder reads."""
+    storyboard = making.scene.storyboard
+    tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
+    if storyboard.global_caption is not None:
+        check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
+    return tokenized
+
+
+def _config(name: str, path: Path, making: Making) -> TransformerConfig:
+    """Sizes of an expert, from its file or as published."""
+    if published := _replaceable(name, path, making):
+        return replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
+    return _inspect(name, path, making)
+
+
+def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | None:
+    """The published sizes, when they may stand in for a file that is absent and that nobody named."""
+    return None if path.exists() or name in making.named_files else making.preset.published
+
+
+def _inspect(name: str, path: Path, making: Making) -> TransformerConfig:
+    """Sizes of an expert that is of the variant asked for and takes the channels it will be given."""
+    try:
+        file = inspect_transformer(path)
+    except InputError as error:
+        raise InputError(f"--{name} {error}") from error
+    in_name = _VARIANT_IN_NAME.match(path.name)
+    stated = file.header.metadata.get("variant", in_name[1] if in_name else making.variant)
+    if stated != making.variant:
+        raise InputError(
+            f"--{name} {path}: holds {stated} weights, which cannot run as --variant {making.variant}; "
+            f"give --variant {stated}"
+        )
+    masked = file.config.in_dim == CHANNELS + MASK_CHANNELS
+    if masked and not making.shot_mask_type:
+        raise InputError(f"--{name} {path}: takes a mask channel beside the latents; give --shot_mask_type")
+    if making.shot_mask_type and not masked:
+        raise InputError(
+            f"--shot_mask_type {making.shot_mask_type}: needs a checkpoint of {CHANNELS + MASK_CHANNELS} input "
+            f"channels; --{name} {path} takes {file.config.in_dim}"
+        )
+    return file.config
+
+
+def _value_bytes(options: Options) -> int:
+    """Bytes of a value in the compute dtype; `auto` is float32 on a processor, bfloat16 elsewhere."""
+    automatic = BYTES["float32" if options.device == "cpu" else "bfloat16"]
+    return BYTES.get(options.dtype, automatic)

@@ -213,7 +213,8 @@ def _decode(model: WanVAE, tensors: dict[str, Tensor], start: str, what: str) ->
     if not tiled and what != "decoded":
         raise ValueError(f"vae_cases.safetensors: no rule for a tensor called {what}")
     sizes = [int(size) for size in tiled.groups()] if tiled else []
-    return model.decode(tensors[f"{start}latents"], Tiles((sizes[0], sizes[1]), (sizes[2], sizes[3])) if tiled else None)
+    tiles = Tiles((sizes[0], sizes[1]), (sizes[2], sizes[3])) if sizes else None
+    return model.decode(tensors[f"{start}latents"], tiles)
 
 
 SECTIONS: dict[str, Callable[[Path], Iterator[Check]]] = {

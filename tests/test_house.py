@@ -83,6 +83,8 @@ def test_help_imports_nothing_heavy(script: Path) -> None:
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'av', 'PIL', 'tokenizers'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+    )
     assert done.stdout.splitlines()[-1] == "heavy: []"
     assert "--video_size" in done.stdout

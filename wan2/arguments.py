@@ -57,13 +57,13 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
 
     size = parser.add_argument_group("the video")
     what = f"height and width in pixels, multiples of 16 {defaults(presets, 'height', 'width')}"
-    size.add_argument("--video_size", help=what, type=_whole, nargs=2, metavar=("H", "W"))
+    size.add_argument("--video_size", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
     what = f"frames, snapped to the nearest 4t+1 {defaults(presets, 'num_frames')}"
-    size.add_argument("--video_length", help=what, type=_whole, metavar="N")
+    size.add_argument("--video_length", help=what, type=whole_number, metavar="N")
     add(size, "fps", "frames per second", type=_number, metavar="N")
 
     sampling = parser.add_argument_group("sampling")
-    add(sampling, "infer_steps", "denoising steps", type=_whole, metavar="N")
+    add(sampling, "infer_steps", "denoising steps", type=whole_number, metavar="N")
     add(sampling, "sample_solver", "how a step is taken", choices=CHOICES["sample_solver"])
     for name, what in (
         ("flow_shift", "shift of the noise schedule"),
@@ -72,7 +72,9 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
         ("dual_dit_boundary", "noise level (0 to 1) below which the low-noise expert takes over"),
     ):
         add(sampling, name, what, type=_number, metavar="N")
-    sampling.add_argument("--seed", type=_whole, metavar="N", help="same seed, same video (default: random, recorded)")
+    sampling.add_argument(
+        "--seed", type=whole_number, metavar="N", help="same seed, same video (default: random, recorded)"
+    )
 
     machine = parser.add_argument_group("machine")
     add(machine, "device", "auto, cpu, cuda, cuda:1 or mps", metavar="NAME")
@@ -83,7 +85,7 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     output = parser.add_argument_group("output")
     add(output, "output_type", "what to write; both is video and latent", choices=CHOICES["output_type"])
     add(output, "save_path", "a folder, or the file itself", type=Path, metavar="PATH")
-    add(output, "preview", "a picture of the latents every N steps, 0 for none", type=_whole, metavar="N")
+    add(output, "preview", "a picture of the latents every N steps, 0 for none", type=whole_number, metavar="N")
     what = "write no JSON record, and none into the video"
     output.add_argument("--no_metadata", action="store_const", const=True, help=what)
 
@@ -102,7 +104,8 @@ def _shown(preset: Preset, name: str) -> str:
     return (f"{value:g}" if isinstance(value, float) else str(value)).replace("%", "%%")
 
 
-def _whole(text: str) -> int:
+def whole_number(text: str) -> int:
+    """A whole number, for argparse."""
     try:
         return int(text)
     except ValueError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from wan2.arguments import build_parser
 from wan2.errors import InputError, RunError
@@ -15,8 +16,6 @@ from wan2.presets import WAN22_T2V
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-    from wan2.pipeline import Outputs
 
 PROGRAM = "wan2_generate_video"
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -28,24 +27,29 @@ class Console:
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
     def stage(self, name: str, total: int = 1) -> None:
         """A stage of `total` steps begins."""
         from tqdm import tqdm
 
-        self.close()
+        self._close()
         quiet = not sys.stderr.isatty()
         if total > 1:
             self._bar = tqdm(total=total, desc=name, file=sys.stderr, mininterval=10.0 if quiet else 0.1)
         else:
             print(name, file=sys.stderr)
 
-    def advance(self, count: int = 1) -> None:
-        """`count` more steps of the stage are done."""
+    def advance(self) -> None:
+        """One more step of the stage is done."""
         if self._bar is not None:
-            self._bar.update(count)
+            self._bar.update()
 
-    def close(self) -> None:
-        """No more steps will come."""
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -64,6 +68,10 @@ def guarded(program: str, run: Callable[[], None]) -> int:
         return _complain(program, str(error), EXIT_BAD_INPUT)
     except (RunError, OSError, MemoryError) as error:
         return _complain(program, str(error) or type(error).__name__, EXIT_FAILED)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
+            raise
+        return _complain(program, f"{error}; try a smaller --video_size or --video_length", EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain(program, "interrupted; no unfinished file was left", EXIT_INTERRUPTED)
     return EXIT_DONE
@@ -81,14 +89,12 @@ def _run(args: argparse.Namespace) -> None:
     from wan2.pipeline import generate
 
     for options in jobs:
-        console = Console()
-        try:
-            report(generate(options, progress=console))
-        finally:
-            console.close()
+        with Console() as console:
+            outputs = generate(options, progress=console)
+        report(outputs.written)
 
 
-def report(outputs: Outputs) -> None:
+def report(written: Iterable[Path]) -> None:
     """Say where everything lies, the main thing first."""
-    for path in outputs.written:
+    for path in written:
         print(path)

@@ -64,4 +64,3 @@ def number_outputs(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for number, job in enumerate(jobs, 1)
         for path in [job["save_path"]]
     ]
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,7 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "attn_mode": ("auto", "sdpa", "flash2", "flash3", "sage"),
     "output_type": ("video", "images", "latent", "both"),
 }
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 VIDEO_SUFFIX = ".mp4"
 LATENT_SUFFIX = ".safetensors"
 
@@ -83,7 +84,8 @@ class Options:
             _check_multiple(name, getattr(self, name))
         for name, choices in CHOICES.items():
             _check_choice(flag_of(name), getattr(self, name), choices)
-        _check_choice("--device", self.device.partition(":")[0], DEVICES)
+        if not DEVICE.fullmatch(self.device):
+            raise InputError(f"--device {self.device}: must be auto, cpu, mps, cuda or one card such as cuda:1")
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
         if not self.prompt.strip() and self.latent_path is None:
@@ -124,7 +126,10 @@ class Options:
         return (self.guidance_scale, self.guidance_scale_high_noise) != (1.0, 1.0)
 
     def as_record(self) -> dict[str, Any]:
-        """The options as plain JSON values, under the names of this record."""
+        """The options as plain JSON values, under the names of this record.
+
+        Of absolute paths only the last part: a record travels inside the video, and folders tell who made it.
+        """
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
@@ -157,7 +162,7 @@ def flag_of(name: str) -> str:
 def _check_number(flag: str, value: float, low: float, high: float, *, whole: bool) -> None:
     if whole and not isinstance(value, int):
         raise InputError(f"{flag} {value}: must be a whole number")
-    if not math.isfinite(value):
+    if not whole and not math.isfinite(value):
         raise InputError(f"{flag} {value}: must be a finite number")
     if not low <= value <= high:
         raise InputError(f"{flag} {value}: must lie between {low} and {high}")
@@ -184,4 +189,6 @@ def _check_text(flag: str, text: str) -> None:
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else value.as_posix()
+    return value

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 
 from wan2.options import LATENT_SUFFIX, VIDEO_SUFFIX, Options
@@ -54,7 +55,9 @@ def plan_outputs(options: Options, now: datetime) -> OutputPaths:
     path = options.save_path
     if path.suffix in (VIDEO_SUFFIX, LATENT_SUFFIX) and not path.is_dir():
         return OutputPaths(path.parent, path.stem)
-    return OutputPaths(path, f"{now:%Y%m%d-%H%M%S}-{options.seed}")
+    name = f"{now:%Y%m%d-%H%M%S}-{options.seed}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return OutputPaths(path, next(name for name in names if not any(path.glob(f"{name}[._]*"))))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Reads headers and the tokenizer only, and never imports PyTorch.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from wan2.errors import InputError
@@ -88,3 +89,5 @@ def _check_save_path(path: Path) -> None:
     above = next((folder for folder in (path, *path.parents) if folder.exists()), Path())
     if not above.is_dir() and (above != path or not path.suffix):
         raise InputError(f"--save_path {path}: {above} is a file, not a folder")
+    if above.is_dir() and not os.access(above, os.W_OK):
+        raise InputError(f"--save_path {path}: {above} is a folder that cannot be written to")

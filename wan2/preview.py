@@ -7,7 +7,6 @@ at hand by encoding a test card, which takes a second and is right for any VAE.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wan2.models.vae import to_uint8
-from wan2.outputs import whole_file
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
 
 if TYPE_CHECKING:
@@ -57,12 +55,6 @@ def preview_sheet(latents: Tensor, colours: Tensor) -> Image.Image:
         cell = Image.fromarray(picture).resize((width * scale, height * scale), Image.Resampling.BICUBIC)
         sheet.paste(cell, (column * width * scale, row * height * scale))
     return sheet
-
-
-def save_preview(path: Path, latents: Tensor, colours: Tensor) -> None:
-    """Write `preview_sheet` as a png, whole or not at all."""
-    with whole_file(path) as part:
-        preview_sheet(latents, colours).save(part)
 
 
 def _with_one(latents: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -55,7 +56,7 @@ class VideoWriter:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stream = self._open.enter_context(self._opened())
+        self._container, self._stream = self._open.enter_context(self._opened())
         return self
 
     def __exit__(
@@ -75,10 +76,10 @@ class VideoWriter:
         )
         picture.pts, picture.time_base = self.written, 1 / self.rate
         self.written += 1
-        self._stream.container.mux(self._stream.encode(picture))
+        self._container.mux(self._stream.encode(picture))
 
     @contextmanager
-    def _opened(self) -> Iterator[VideoStream]:
+    def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
         options = {"movflags": "+faststart+use_metadata_tags"}
         with whole_file(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
             container.metadata.update(self.metadata)
@@ -87,7 +88,7 @@ class VideoWriter:
             codec = stream.codec_context
             codec.color_range = LIMITED_RANGE
             codec.colorspace = codec.color_primaries = codec.color_trc = BT709
-            yield stream
+            yield container, stream
             if not self.written:
                 raise RunError(f"{self.path}: not one frame was made")
             container.mux(stream.encode())
@@ -106,7 +107,7 @@ def read_video(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: is not a video that can be read ({error})") from error
     if not frames:
         raise InputError(f"{path}: has no frames")
-    return np.stack(frames)
+    return np.stack(frames).astype(np.uint8, copy=False)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

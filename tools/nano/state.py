@@ -1,8 +1,7 @@
-"""Training that can be stopped at any moment: seeded by step, saved whole or not at all. Knows nothing of what is trained."""
+"""Training that can be stopped at any moment: seeded by step, saved whole or not at all. Knows nothing of networks."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +59,7 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, s
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

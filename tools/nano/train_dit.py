@@ -186,7 +186,7 @@ def train_expert(base: Path, path: Path, variant: str, noise: str, steps: int, p
     optimizer = torch.optim.AdamW(model.video.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     low, high = (BOUNDARY, 1.0) if noise == "high" else (0.0, BOUNDARY)
 
-    def loss_of(step: int, rng: Random) -> dict[str, Tensor]:
+    def loss_of(_step: int, rng: Random) -> dict[str, Tensor]:
         batch = draw_batch(rng, code, tokenizer)
         sigmas = random_sigmas(rng, len(batch.prompts), low, high)
         context = encode_text(model.text, batch.prompts)

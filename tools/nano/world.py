@@ -142,7 +142,7 @@ def draw_frames(scene: Scene, shot: Shot, frames: range) -> NDArray[np.uint8]:
 
 
 def draw_at(scene: Scene, shot: Shot, centres: FloatArray) -> NDArray[np.uint8]:
-    """Draw what `shot` sees, once for every position of the character in pixels: uint8 [len(centres), SIZE, SIZE, 3]."""
+    """Draw what `shot` sees, once for every position of the character in pixels: uint8 [positions, SIZE, SIZE, 3]."""
     place, radius = PLACES[scene.place], radius_of(shot.framing)
     grid = np.arange(SIZE, dtype=np.float32) + 0.5
     y, x = grid[None, :, None], grid[None, None, :]

@@ -18,23 +18,29 @@ from wan2.loading.formats import FP8_NOTES, SCALES
 
 @dataclass(frozen=True)
 class MappedTensor:
-    """A stored tensor and the scale it must be multiplied by, if its file is scaled fp8."""
+    """A stored tensor and the scale it must be multiplied by, if its file is scaled fp8: one number, or one a row."""
 
     stored: Tensor
-    scale: Tensor | None
+    scale: Tensor | None = None
 
-    def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the tensor."""
+        return self.stored.shape
+
+    def on(self, device: torch.device | str, dtype: torch.dtype) -> Tensor:
         """The values on a device; the mapping itself when neither device nor dtype differ."""
-        return self._scaled(self.stored.to(device), dtype)
-
-    def rows(self, index: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """`on` for some rows of a table; no other row is read."""
-        return self._scaled(self.stored[index].to(device), dtype)
-
-    def _scaled(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+        values = self.stored.to(device)
         if self.scale is None:
             return values.to(dtype)
-        return (values.float() * self.scale.to(values.device, torch.float32)).to(dtype)
+        scale = self.scale.float().reshape(-1, *[1] * (values.dim() - 1))
+        return (values.float() * scale.to(device)).to(dtype)
+
+    def rows(self, index: Tensor) -> MappedTensor:
+        """Some rows of a table; no other row is read."""
+        if self.scale is None or self.scale.numel() == 1:
+            return MappedTensor(self.stored[index], self.scale)
+        return MappedTensor(self.stored[index], self.scale[index])
 
 
 def map_tensors(path: Path) -> dict[str, MappedTensor]:

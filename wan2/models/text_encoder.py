@@ -66,7 +66,7 @@ class TextEncoder:
     def run(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
         """Last hidden states [1, tokens, dim] of every list of token ids; each layer is copied once for all of them."""
         table = self.weights[EMBEDDING]
-        hidden = [table.rows(torch.tensor([ids]), self.device, self.dtype) for ids in prompts]
+        hidden = [table.rows(torch.tensor(ids)).on(self.device, self.dtype)[None] for ids in prompts]
         stack = self.model.encoder
         layers = {f"encoder.block.{index}.": block for index, block in enumerate(stack.block)}
         for prefix, layer in {**layers, "encoder.final_layer_norm.": stack.final_layer_norm}.items():
@@ -107,8 +107,8 @@ def load_text_encoder(path: Path, device: torch.device | str, dtype: torch.dtype
     """
     mapped = map_tensors(path)
     weights = {to_transformers(name): weight for name, weight in mapped.items() if name not in IGNORED}
-    looks = f"it looks like {describe({name: tuple(weight.stored.shape) for name, weight in mapped.items()})}"
-    shapes = {name: weight.stored.shape for name, weight in weights.items()}
+    looks = f"it looks like {describe({name: tuple(weight.shape) for name, weight in mapped.items()})}"
+    shapes = {name: weight.shape for name, weight in weights.items()}
     config = config_from_shapes(shapes)
     if config is None:
         raise InputError(f"--t5 {path}: is not a UMT5 encoder; {looks}")

@@ -19,9 +19,9 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, Wa
 from torch import Tensor, nn
 
 from wan2.errors import InputError
-from wan2.loading.checkpoint import load_tensors
 from wan2.loading.fit import disagreement
 from wan2.loading.formats import describe
+from wan2.loading.mapped import map_tensors
 from wan2.models.vae_names import config_from_shapes, to_diffusers
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
 
@@ -127,12 +127,12 @@ def to_uint8(pixels: Tensor) -> Tensor:
 def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype) -> WanVAE:
     """A VAE from `Wan2.1_VAE.pth`, or the same tensors as safetensors, under published or diffusers names.
 
-    Built empty and filled tensor by tensor: there is never a second copy.
+    Built empty and filled from the mapped file: there is never a second copy.
 
     Raises:
         InputError: the file is no Wan2.1 VAE, or its tensors are not exactly the expected ones.
     """
-    published = dict(load_tensors(path))
+    published = map_tensors(path)
     looks = f"it looks like {describe({name: tuple(tensor.shape) for name, tensor in published.items()})}"
     names = to_diffusers(published)
     tensors = {names[name]: tensor for name, tensor in published.items()}
@@ -146,7 +146,7 @@ def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype) -> WanV
         raise InputError(f"--vae {path}: has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16")
     if problem := disagreement({name: tensor.shape for name, tensor in model.state_dict().items()}, shapes):
         raise InputError(f"--vae {path}: {problem}; {looks}")
-    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
+    model.load_state_dict({name: tensor.on(device, dtype) for name, tensor in tensors.items()}, assign=True)
     _upsample_in_place_of_fp32(model)
     return WanVAE(model.eval().requires_grad_(False))
 

@@ -1,0 +1,90 @@
+"""The extension's command line: the base's, with a storyboard in front. Reads arguments and prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from holocine_ext.job import plan_jobs
+from holocine_ext.layout import SHOT_MASK_TYPES
+from holocine_ext.plan import render_plan
+from holocine_ext.preflight import check_job, dry_plan
+from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
+from wan2.arguments import Parser, add_common_arguments, whole_number
+from wan2.cli import Console, guarded, report
+
+PROGRAM = "holocine_generate_video"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on `argv` (that of the process when None); the exit code."""
+    return guarded(PROGRAM, lambda: _run(build_parser().parse_args(argv)))
+
+
+def _run(args: argparse.Namespace) -> None:
+    jobs = plan_jobs(args)
+    if args.dry_run:
+        print("\n\n".join(render_plan(dry_plan(job)) for job in jobs))
+        return
+    windows = [check_job(job) for job in jobs]
+    for job in jobs:
+        for warning in job.warnings:
+            print(f"{PROGRAM}: warning: {warning}", file=sys.stderr)
+    from holocine_ext.run import run_job
+
+    for job, key_ranges in zip(jobs, windows, strict=True):
+        with Console() as console:
+            written = run_job(job, key_ranges, console)
+        report(written)
+
+
+def build_parser() -> Parser:
+    """The extension's arguments: its own, then the base's."""
+    parser = Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Make one video of several shots, cut where you ask, in a single pass of HoloCine.",
+    )
+    scene = parser.add_argument_group(
+        "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
+        "--latent_path)"
+    )
+    scene.add_argument("--storyboard", type=Path, metavar="FILE", help="a scene as .toml, .json or .yaml")
+    scene.add_argument("--global_caption", metavar="TEXT", help="what all shots share: place, people, style")
+    scene.add_argument(
+        "--shot_captions", nargs="+", action="extend", metavar="TEXT", help="what each shot shows, in order; repeatable"
+    )
+    scene.add_argument(
+        "--shot_cut_frames",
+        nargs="+",
+        type=whole_number,
+        metavar="N",
+        help="first frame of every shot after the first, snapped to the nearest 4t+1 (default: even shots)",
+    )
+    scene.add_argument("--prompt", metavar="TEXT", help="a raw prompt with its own tags, or a plain one for one shot")
+    what = "one storyboard a line, relative to the file, each with its own settings if wanted: scene.toml --d 42 --s 30"
+    scene.add_argument("--from_file", type=Path, metavar="FILE", help=what)
+
+    model = parser.add_argument_group("model")
+    what = (
+        f"which model's files and settings are the defaults (default: {DEFAULT_MODEL}; nano is the built-in miniature)"
+    )
+    model.add_argument("--model", choices=tuple(MODELS), help=what)
+    what = f"attention between shots: full, or sparse, which is faster (default: {DEFAULT_VARIANT})"
+    model.add_argument("--variant", choices=VARIANTS, help=what)
+    what = "what the 17th input channel tells, for checkpoints that have one (default: none)"
+    model.add_argument("--shot_mask_type", choices=SHOT_MASK_TYPES, help=what)
+
+    add_common_arguments(parser, scene, [family[DEFAULT_VARIANT] for family in MODELS.values()])
+
+    show = parser.add_argument_group("looking")
+    show.add_argument("--dry_run", action="store_const", const=True, help="print the plan and its cost, make nothing")
+    show.add_argument("--export_shots", action="store_const", const=True, help="also write every shot as its own video")
+    what = "a picture with a row for every shot, beside the video (default: written)"
+    show.add_argument("--contact_sheet", action="store_const", const=True, help=what)
+    show.add_argument(
+        "--no_contact_sheet", dest="contact_sheet", action="store_const", const=False, help="no such picture"
+    )
+    return parser

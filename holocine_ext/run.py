@@ -1,0 +1,92 @@
+"""A checked job carried out: the base's `generate`, given the attentions of the shots and told where they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from holocine_ext.conditioning import mask_channel, plan_attentions
+from holocine_ext.job import Job
+from holocine_ext.layout import Range
+from holocine_ext.sheet import ContactSheet, ShotExport
+from wan2.conditioning import Attentions
+from wan2.device import resolve_machine
+from wan2.models.attention import attention_kernel
+from wan2.outputs import OutputPaths
+from wan2.pipeline import Progress, generate
+
+if TYPE_CHECKING:
+    from wan2.pipeline import FrameSink
+
+SHEET_ENDING = "_sheet.png"
+
+
+def run_job(job: Job, key_ranges: Sequence[Sequence[Range]] | None, progress: Progress) -> list[Path]:
+    """Make the video, or decode the latents; every file that was written, the main thing first.
+
+    Args:
+        job: what `preflight.check_job` accepted.
+        key_ranges: what it found: for every shot the text positions it may see.
+        progress: told the stages as they go.
+
+    Raises:
+        InputError, RunError: as `generate`.
+    """
+    shown = _Showing(job)
+    outputs = generate(
+        job.options,
+        *_attentions(job, key_ranges),
+        extra_channels=_mask(job),
+        scene=job.as_record(),
+        open_sinks=shown.open,
+        progress=progress,
+    )
+    return [*outputs.written, *shown.written]
+
+
+def _attentions(
+    job: Job, key_ranges: Sequence[Sequence[Range]] | None
+) -> tuple[Attentions, Attentions] | tuple[None, None]:
+    """The attentions of both passes; none when nothing is denoised."""
+    if job.making is None or job.layout is None:
+        return None, None
+    machine = resolve_machine(job.options)
+    dense = attention_kernel(job.options.attn_mode, machine.device)
+    return plan_attentions(job.layout, key_ranges, job.making.sparse, dense)
+
+
+def _mask(job: Job) -> Tensor | None:
+    """The latent channel for checkpoints that take one more."""
+    if job.making is None or job.layout is None or job.making.shot_mask_type is None:
+        return None
+    return mask_channel(job.layout, job.making.shot_mask_type, job.options.shape)
+
+
+class _Showing:
+    """The contact sheet and the single shots of one job; `written` are those that are done."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.written: list[Path] = []
+
+    @contextmanager
+    def open(self, paths: OutputPaths) -> Iterator[Sequence[FrameSink]]:
+        """What is to be told every frame; it becomes files when the block ends well."""
+        job, options, layout = self.job, self.job.options, self.job.layout
+        if layout is None:
+            yield ()
+            return
+        sheet = ContactSheet(layout, options.fps, job.captions, job.title) if job.contact_sheet else None
+        told = ("",) * layout.num_shots if options.no_metadata else job.captions
+        export = ShotExport(paths.video, layout, options.fps, told, options.crf) if job.export_shots else None
+        with export or nullcontext():
+            yield [sink for sink in (sheet, export) if sink is not None]
+        if export is not None:
+            self.written += export.paths
+        if sheet is not None:
+            self.written.append(paths.beside(SHEET_ENDING))
+            sheet.save(self.written[-1])

@@ -1,0 +1,122 @@
+"""The options of a run: what the preset gives, what a flag overrides, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import DATA
+from wan2.errors import InputError
+from wan2.options import RANGES, Options, flag_of, make_options
+from wan2.presets import NEGATIVE_PROMPT, WAN22_T2V
+
+NAN, INF = float("nan"), float("inf")
+
+
+def options(**given: Any) -> Options:
+    return make_options(WAN22_T2V, {"prompt": "a gull", **given})
+
+
+def test_the_defaults_are_those_of_wan22():
+    made = options(seed=1)
+    assert (made.infer_steps, made.flow_shift, made.num_frames, made.fps) == (40, 12.0, 81, 16.0)
+    assert (made.guidance_scale_high_noise, made.guidance_scale, made.dual_dit_boundary) == (4.0, 3.0, 0.875)
+    assert (made.height, made.width, made.negative_prompt) == (720, 1280, NEGATIVE_PROMPT)
+
+
+def test_the_negative_prompt_is_the_published_one():
+    assert NEGATIVE_PROMPT == (DATA / "negative_prompt.txt").read_text(encoding="utf-8").strip()
+
+
+def test_what_is_given_wins_and_none_is_not_given():
+    made = options(infer_steps=7, flow_shift=None, vae=Path("other.pth"))
+    assert (made.infer_steps, made.flow_shift, made.files.vae) == (7, 12.0, Path("other.pth"))
+    assert made.files.t5 == WAN22_T2V.files.t5
+
+
+def test_a_guidance_scale_alone_serves_both_experts():
+    assert options(guidance_scale=1.0).guidance_scale_high_noise == 1.0
+    assert options(guidance_scale=1.0, guidance_scale_high_noise=2.0).guidance_scale_high_noise == 2.0
+    assert options(guidance_scale_high_noise=2.0).guidance_scale == 3.0
+
+
+def test_only_scale_one_for_both_experts_runs_no_negative_pass():
+    assert not options(guidance_scale=1.0).guided
+    assert options(guidance_scale=1.0, guidance_scale_high_noise=2.0).guided
+
+
+def test_a_seed_is_drawn_when_none_is_given():
+    assert options(seed=0).seed == 0
+    assert len({options().seed for _ in range(8)}) == 8
+
+
+@pytest.mark.parametrize(("asked", "made"), [(81, 81), (83, 81), (100, 101), (1, 1), (3, 1)])
+def test_the_length_snaps_to_the_latent_grid(asked: int, made: int):
+    assert options(num_frames=asked).shape.num_frames == made
+
+
+@pytest.mark.parametrize("name", sorted(RANGES))
+def test_every_number_keeps_to_its_range(name: str):
+    low, high = RANGES[name]
+    step = 16 if name in ("height", "width") else 1
+    for value in (low - step, high + step):
+        with pytest.raises(InputError, match=f"{flag_of(name)} {value}: must lie between"):
+            options(**{name: value})
+    assert getattr(options(**{name: low}), name) == low
+    assert getattr(options(**{name: high}), name) == high
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("name", ["fps", "flow_shift", "guidance_scale", "guidance_scale_high_noise", "dual_dit_boundary"])
+def test_numbers_are_finite(name: str, value: float):
+    with pytest.raises(InputError, match=f"--{name} (nan|inf|-inf): must be a finite number"):
+        options(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["infer_steps", "num_frames", "seed"])
+def test_whole_numbers_are_whole(name: str):
+    with pytest.raises(InputError, match="must be a whole number"):
+        options(**{name: 3.5})
+
+
+def test_numbers_too_large_for_a_float_are_refused_like_others():
+    with pytest.raises(InputError, match="--seed 1000.*: must lie between"):
+        options(seed=10**400)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"height": 100}, "--video_size 100: the height must be a multiple of 16, for example 96"),
+        ({"width": 72}, "--video_size 72: the width must be a multiple of 16, for example 64"),
+        ({"prompt": " "}, "--prompt '': must not be empty"),
+        ({"prompt": "\udcff"}, r"--prompt: is not valid UTF-8 text \(character 1\)"),
+        ({"negative_prompt": "ab\udcff"}, r"--negative_prompt: is not valid UTF-8 text \(character 3\)"),
+        ({"device": "tpu"}, "--device tpu: must be auto, cpu, mps, cuda or one card such as cuda:1"),
+        ({"device": "cuda:x"}, "--device cuda:x: must be"),
+        ({"dtype": "int8"}, "--dtype int8: must be one of auto, bfloat16, float16, float32"),
+        ({"sample_solver": "heun"}, r"--sample_solver heun: must be one of euler, unipc, dpm\+\+"),
+        ({"attn_mode": "xformers"}, "--attn_mode xformers: must be one of"),
+        ({"output_type": "gif"}, "--output_type gif: must be one of video, images, latent, both"),
+        ({"save_path": Path("out.avi")}, "--save_path out.avi: must be a folder or end in .mp4"),
+        (
+            {"save_path": Path("out.mp4"), "output_type": "latent"},
+            "--save_path out.mp4: must be a folder or end in .safetensors",
+        ),
+        (
+            {"latent_path": Path("x.safetensors"), "output_type": "both"},
+            "--output_type both: --latent_path only decodes, to video or images",
+        ),
+    ],
+)
+def test_refusals_name_the_flag_the_value_and_the_rule(given: dict[str, Any], line: str):
+    with pytest.raises(InputError, match=f"^{line}"):
+        options(**given)
+
+
+def test_a_record_holds_plain_values_and_no_folders():
+    record = options(seed=3, vae=Path("/home/someone/vae.pth"), save_path=Path("out/a.mp4")).as_record()
+    assert record["files"]["vae"] == "vae.pth"
+    assert (record["seed"], record["save_path"], record["latent_path"]) == (3, "out/a.mp4", None)
