@@ -15,6 +15,7 @@ from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
 from wan2.loading.formats import describe
 from wan2.options import Options
+from wan2.outputs import named_outputs
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
 
 # What `formats.describe` calls the two models that are not transformers.
@@ -39,6 +40,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
         InputError: the first thing found wrong; the message names its flag.
     """
     _check_save_path(options.save_path)
+    _check_unfinished(options)
     needed = model_files(options)
     for name, path in needed.items():
         if not path.exists():
@@ -89,6 +91,21 @@ def _check_kind(name: str, path: Path) -> None:
         looks = describe(read_header(path).shapes)
     if KINDS[name] not in looks:
         raise InputError(f"--{name} {path}: must be a {KINDS[name]}; it looks like {looks}")
+
+
+def same_file(path: Path | None, other: Path) -> bool:
+    """Whether two paths name one file."""
+    return path is not None and path.resolve() == other.resolve()
+
+
+def _check_unfinished(options: Options) -> None:
+    """Refuse to begin anew, under the same name, what an earlier run did not finish."""
+    paths = None if options.latent_path else named_outputs(options.save_path)
+    if paths is not None and not same_file(options.resume, paths.state) and paths.state.exists():
+        raise InputError(
+            f"--save_path {options.save_path}: an unfinished run of this name is saved as {paths.state}; "
+            "go on with it by --resume, or remove it"
+        )
 
 
 def _check_save_path(path: Path) -> None:
