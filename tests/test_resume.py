@@ -67,8 +67,10 @@ def files_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("solver", "stop"),
+    [*((solver, stop) for solver in SOLVERS for stop in (2, 3)), ("unipc", 1), ("dpm++", 6)],
+)
 def test_a_run_goes_on_to_the_same_latents_from_every_step(run: Run, tmp_path: Path, solver: str, stop: int):
     words = (*PROMPT, "--sample_solver", solver)
     assert run("wan2", *words, name="b") == 0
@@ -80,8 +82,7 @@ def test_a_run_goes_on_to_the_same_latents_from_every_step(run: Run, tmp_path: P
     assert files_in(tmp_path) == {f"{name}.{ending}" for name in "ab" for ending in ("mp4", "safetensors", "json")}
 
 
-@pytest.mark.parametrize("variant", ["full", "sparse"])
-@pytest.mark.parametrize("stop", [1, 3, 7])
+@pytest.mark.parametrize(("variant", "stop"), [("full", 3), ("sparse", 1), ("sparse", 7)])
 def test_the_extension_goes_on_with_its_storyboard(run: Run, tmp_path: Path, variant: str, stop: int):
     board = {
         "global_caption": "A [keeper] tends a lighthouse.",
@@ -158,7 +159,7 @@ def test_the_line_that_is_printed_goes_on(tiny: TinyModel, tmp_path: Path):
     assert said == "wan2_generate_video: interrupted"
     assert shlex.split(line) == [*script, "--resume", str(state_of(folder))]
     state = json.loads(read_header(state_of(folder)).metadata["state"])
-    assert 0 < state["step"] < 399
+    assert 0 <= state["step"] < 399
 
 
 def wait_for(path: Path) -> None:
@@ -169,7 +170,10 @@ def wait_for(path: Path) -> None:
     raise TimeoutError(path)
 
 
-@pytest.mark.parametrize(("sent", "code"), [([signal.SIGTERM], 143), ([signal.SIGINT] * 3 + [signal.SIGTERM], 130)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [([signal.SIGTERM], 143), ([signal.SIGINT] * 5, 130), ([signal.SIGINT, signal.SIGTERM, signal.SIGINT], None)],
+)
 def test_signals_save_the_last_step(tiny: TinyModel, tmp_path: Path, sent: list[signal.Signals], code: int):
     words = [*tiny.flags(), *QUICK, *PROMPT, "--infer_steps", "600", "--save_path", str(tmp_path / "a.mp4")]
     script = [sys.executable, str(ROOT / "wan2_generate_video.py")]
@@ -178,7 +182,7 @@ def test_signals_save_the_last_step(tiny: TinyModel, tmp_path: Path, sent: list[
     for number in sent:
         process.send_signal(number)
     error = process.communicate(timeout=60)[1]
-    assert process.returncode == code
+    assert process.returncode in ((code,) if code else (130, 143))
     assert "Traceback" not in error
     assert "; to go on: " in error.splitlines()[-1]
     assert files_in(tmp_path) == {"a.state.safetensors"}
@@ -206,9 +210,12 @@ def test_a_state_of_another_run_is_refused_with_the_difference(
     save_file(tensors, tmp_path / "other.safetensors", {"num_heads": "4"})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     given = [word.format(other=tmp_path / "other.safetensors") for word in words]
-    assert wan2.cli.main(["--resume", str(state_of(tmp_path)), *given]) == 2
+    if "--prompt" not in given:  # which would be a scene of its own, without the files of the state
+        assert wan2.cli.main(["--resume", str(state_of(tmp_path)), *given]) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
+    capsys.readouterr()
+    assert run("wan2", "--resume", *(given if "--prompt" in given else [*PROMPT, *given])) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
-    assert run("wan2", *PROMPT, "--resume", *given) == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -262,7 +269,7 @@ def test_the_programs_do_not_go_on_with_each_others_runs(run: Run, tmp_path: Pat
     [
         (["--shot_cut_frames", "9", "--video_length", "13"], "was saved with --video_length 9, not 13"),
         (["--shot_captions", "The lamp"], "was saved with --prompt"),
-        (["--variant", "sparse"], "holds full weights"),
+        (["--variant", "sparse"], "was saved with --variant full, not sparse"),
     ],
 )
 def test_a_state_of_another_scene_is_refused(run: Run, words: list[str], said: str, capsys: pytest.CaptureFixture[str]):

@@ -15,6 +15,7 @@ from wan2.arguments import build_parser
 from wan2.errors import InputError, RunError
 from wan2.interrupts import Stopped, handled, waiting
 from wan2.jobs import plan_jobs
+from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
 from wan2.preflight import check_run
 from wan2.presets import WAN22_T2V
@@ -33,6 +34,7 @@ class Console:
     def __init__(self, program: str) -> None:
         self.program = program
         self.state: Path | None = None
+        self.doing = ""
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -44,6 +46,7 @@ class Console:
     def stage(self, name: str, total: int = 1) -> None:
         """A stage of `total` steps begins."""
         self.close()
+        self.doing = name
         if total > 1:
             from tqdm import tqdm
 
@@ -112,12 +115,12 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
             run(console)
         except InputError as error:
             return _complain(console, str(error), EXIT_BAD_INPUT)
-        except (RunError, OSError, MemoryError) as error:
-            return _complain(console, str(error) or type(error).__name__, EXIT_FAILED)
-        except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
+        except (RunError, OSError) as error:
+            return _complain(console, str(error), EXIT_FAILED)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
-            return _complain(console, f"{error}; try a smaller --video_size or --video_length", EXIT_FAILED)
+            return _complain(console, explain_out_of_memory(error, console.doing), EXIT_FAILED)
         except KeyboardInterrupt as stop:
             by = f" by {stop}" if isinstance(stop, Stopped) else ""
             code = stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED

@@ -5,7 +5,9 @@ Reads headers and the tokenizer only, and never imports PyTorch.
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ from wan2.text import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
 
 # What `formats.describe` calls the two models that are not transformers.
 KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
+# A state holds the latents and up to three times as much for the solver, in fp32; the one before stays meanwhile.
+VALUE_BYTES, STATE_COPIES = 4, 8
 EXPERTS = ("dit_high_noise", "dit_low_noise")
 
 
@@ -41,6 +45,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
     """
     _check_save_path(options.save_path)
     _check_unfinished(options)
+    _check_room(options)
     needed = model_files(options)
     for name, path in needed.items():
         if not path.exists():
@@ -91,6 +96,18 @@ def _check_kind(name: str, path: Path) -> None:
         looks = describe(read_header(path).shapes)
     if KINDS[name] not in looks:
         raise InputError(f"--{name} {path}: must be a {KINDS[name]}; it looks like {looks}")
+
+
+def _check_room(options: Options) -> None:
+    """Refuse a run whose latents alone do not fit on the disk of its output: nothing of it could be kept."""
+    folder = next(folder for folder in (options.save_path, *options.save_path.absolute().parents) if folder.is_dir())
+    needed = math.prod(options.shape.latent) * VALUE_BYTES * STATE_COPIES
+    free = shutil.disk_usage(folder).free
+    if free < needed and not options.latent_path:
+        raise InputError(
+            f"--save_path {options.save_path}: {folder} has {free / 1e6:.1f} MB free; its state alone takes "
+            f"{needed / 1e6:.1f} MB"
+        )
 
 
 def same_file(path: Path | None, other: Path) -> bool:
