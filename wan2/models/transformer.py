@@ -75,12 +75,13 @@ class WanTransformer(nn.Module):
         grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
         rope = rope_table(grid, self.config.head_dim, latents.device)
         time, time_per_block = self.embed_time(timestep.to(latents.device))
-        texts = [self.text_embedding(conditioning.context.to(self.dtype)) for conditioning in conditionings]
+        texts = [_Text(self, conditioning) for conditioning in conditionings]
         streams = [self.patchify(_joined(latents, conditioning).to(self.dtype)) for conditioning in conditionings]
         with closing(self.take_blocks()) as blocks:
-            for block in blocks:
+            for index, block in enumerate(blocks):
                 for i, conditioning in enumerate(conditionings):
-                    streams[i] = block(streams[i], time_per_block, texts[i], rope, conditioning)
+                    text = texts[i].keys(index, block)
+                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning)
         return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,6 +111,25 @@ class WanTransformer(nn.Module):
         patch = self.config.patch_size
         x = tokens.reshape(tokens.shape[0], *grid, *patch, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(*x.shape[:2], *(size * p for size, p in zip(grid, patch, strict=True)))
+
+
+class _Text:
+    """The text of one pass: keys and values for block after block, made or, if the pass keeps them, made once."""
+
+    def __init__(self, model: WanTransformer, conditioning: Conditioning) -> None:
+        self.kept = conditioning.text_keys
+        complete = self.kept is not None and len(self.kept) == model.config.num_layers
+        self.embedded = None if complete else model.text_embedding(conditioning.context.to(model.dtype))
+
+    def keys(self, index: int, block: Block) -> tuple[Tensor, Tensor]:
+        """Keys and values for a block, each [B, 512, H, D]."""
+        if self.embedded is None:
+            assert self.kept is not None
+            return self.kept[index]
+        made = block.text_keys(self.embedded)
+        if self.kept is not None:
+            self.kept[index] = made
+        return made
 
 
 def _joined(latents: Tensor, conditioning: Conditioning) -> Tensor:

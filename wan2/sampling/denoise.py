@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -95,10 +96,12 @@ def denoise(
         solver.restore(start, after.solver_state)
     for expert, steps in expert_steps(plan.timesteps, plan.boundary, start):
         with open_expert(expert) as model:
+            tokens = math.prod(latents.shape[2:]) // math.prod(model.config.patch_size)
+            towards, away = positive.keeping_text(tokens), negative and negative.keeping_text(tokens)
             for index in steps:
                 with torch.inference_mode():
                     timestep = torch.tensor(plan.timesteps[index], device=latents.device)
-                    velocity = predict_velocity(model, latents, timestep, positive, negative, plan.scale(expert))
+                    velocity = predict_velocity(model, latents, timestep, towards, away, plan.scale(expert))
                     latents = solver.step(velocity, index, latents)
                     _check_finite(latents, index, plan.infer_steps, expert)
                 yield DenoiseStep(index, latents, solver.state())
