@@ -15,7 +15,7 @@ from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import inspect_transformer
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.preflight import EXPERTS, check_run
+from wan2.preflight import EXPERTS, check_run, naming
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
@@ -97,10 +97,8 @@ def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | N
 
 def _inspect(name: str, path: Path, making: Making) -> TransformerConfig:
     """Sizes of an expert that is of the variant asked for and takes the channels it will be given."""
-    try:
+    with naming(name):
         file = inspect_transformer(path)
-    except InputError as error:
-        raise InputError(f"--{name} {error}") from error
     in_name = _VARIANT_IN_NAME.match(path.name)
     stated = file.header.metadata.get("variant", in_name[1] if in_name else making.variant)
     if stated != making.variant:

@@ -35,12 +35,11 @@ class Machine:
         return platform.processor() or platform.machine()
 
     def release(self) -> None:
-        """Give back the memory of what nobody holds any more."""
+        """Give the driver back the device memory of what nobody holds any more; host memory returns by itself."""
+        if self.device.type == "cpu":
+            return
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self.device.type == "mps":
-            torch.mps.empty_cache()
+        (torch.cuda if self.device.type == "cuda" else torch.mps).empty_cache()
 
     def start_measuring(self) -> None:
         """Forget the peak of earlier runs."""

@@ -26,7 +26,7 @@ from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import load_vae, to_uint8
 from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
-from wan2.preflight import check_run, tokenize_prompts
+from wan2.preflight import check_run, naming, tokenize_prompts
 from wan2.preview import fit_colours, preview_sheet
 from wan2.record import Recorder
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
@@ -157,7 +157,8 @@ def _conditionings(
     kernel = attention_kernel(options.attn_mode, machine.device)
     dense = Attentions(kernel, kernel)
     with run.stage("Reading the text"):
-        encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype)
+        with naming("t5"):
+            encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype)
         contexts = encode(encoder, *tokenize_prompts(options)).to(machine.dtype)
         del encoder
     return [

@@ -6,6 +6,8 @@ Reads headers and the tokenizer only, and never imports PyTorch.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from wan2.errors import InputError
@@ -65,21 +67,26 @@ def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
     return list(prompts.values())
 
 
-def _check_expert(name: str, path: Path, extra_channels: int) -> None:
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors about a file begin with the flag that named it."""
     try:
-        config = inspect_transformer(path).config
+        yield
     except InputError as error:
-        raise InputError(f"--{name} {error}") from error
+        raise InputError(f"--{name} {str(error).removeprefix(f'--{name} ')}") from error
+
+
+def _check_expert(name: str, path: Path, extra_channels: int) -> None:
+    with naming(name):
+        config = inspect_transformer(path).config
     expected = CHANNELS + extra_channels
     if config.in_dim != expected:
         raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
 
 
 def _check_kind(name: str, path: Path) -> None:
-    try:
+    with naming(name):
         looks = describe(read_header(path).shapes)
-    except InputError as error:
-        raise InputError(f"--{name} {error}") from error
     if KINDS[name] not in looks:
         raise InputError(f"--{name} {path}: must be a {KINDS[name]}; it looks like {looks}")
 

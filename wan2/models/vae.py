@@ -73,7 +73,7 @@ class WanVAE:
         """Pixels [1, 3, T, H, W] of latents [1, 16, F, h, w], T = 4F - 3.
 
         With `tiles` each tile is decoded over all its frames and blended on the CPU in fp32: the device holds one
-        tile's caches. Blending as HoloCine does it: a linear ramp over the overlap, the lower of both axes' weights.
+        tile's caches. Neighbours blend by a linear ramp over the overlap, the lower of both axes' weights.
         """
         if tiles is None:
             return torch.cat(list(self.decode_chunks(latents)), dim=1)[None]

@@ -1,0 +1,289 @@
+"""Everything that is refused: one line that names the flag, the value and the rule, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import holocine_ext.cli
+import wan2.cli
+from tests.tiny import QUICK, TinyModel
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "diffusers", "transformers", "numpy")
+MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+NAME = {"wan2": "wan2_generate_video", "holocine": "holocine_generate_video"}
+
+SHOTS = ("--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "The lamp")
+PROMPT = ("--prompt", "a gull")
+TAGGED = "[global caption] A lighthouse. [per shot caption] The tower [shot cut] The sea"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Words for a command line that can already run, and what the one line on stderr must hold."""
+
+    program: str
+    words: tuple[str, ...]
+    line: str
+
+
+def base(line: str, *words: str) -> Refusal:
+    return Refusal("wan2", (*PROMPT, *words), line)
+
+
+def scene(line: str, *words: str) -> Refusal:
+    return Refusal("holocine", words, line)
+
+
+def shots(line: str, *words: str) -> Refusal:
+    return Refusal("holocine", (*SHOTS, *words), line)
+
+
+# In the words, {x} stands for a file that `broken_files` makes.
+REFUSALS = [
+    # No scene, or two.
+    Refusal("wan2", (), "nothing to make: give exactly one of --prompt, --from_file and --latent_path"),
+    base("--prompt and --from_file: give exactly one", "--from_file", "{prompts}"),
+    Refusal("wan2", ("--prompt", ""), "--prompt '': must not be empty"),
+    scene("no scene: give --storyboard, or --global_caption with --shot_captions, or --prompt"),
+    shots("--prompt and --global_caption: two ways of giving a scene", *PROMPT),
+    shots("--storyboard and --global_caption: two ways of giving a scene", "--storyboard", "{board}"),
+    shots("--from_file and --global_caption: two ways of giving a scene", "--from_file", "{prompts}"),
+    scene("--global_caption: needs --shot_captions", "--global_caption", "A lighthouse."),
+    scene("--shot_captions: needs --global_caption", "--shot_captions", "The tower"),
+    # Captions and tags.
+    scene("--shot_captions, shot 2:: is empty", "--global_caption", "A", "--shot_captions", "The tower", " "),
+    scene("holds the tag [shot cut]", "--global_caption", "A", "--shot_captions", "The [shot cut] tower"),
+    scene("--prompt: [per shot caption] occurs 0 times", "--prompt", "[global caption] A lighthouse."),
+    scene("--prompt [shotcut]: a misspelt tag", "--prompt", TAGGED.replace("shot cut", "shotcut")),
+    scene("--prompt [per shot caption]", "--prompt", "[per shot caption] The tower [global caption] A lighthouse."),
+    scene("nothing after [shot cut]", "--prompt", TAGGED + " [shot cut]"),
+    scene("text before [global caption]", "--prompt", "Here: " + TAGGED),
+    # Cuts.
+    shots("--shot_cut_frames 5: 1 cuts for 3 shots; give 2", "--shot_cut_frames", "5"),
+    shots("--shot_cut_frames 5 9 13: 3 cuts for 3 shots", "--shot_cut_frames", "5", "9", "13"),
+    shots("--shot_cut_frames 9 5: out of order", "--shot_cut_frames", "9", "5"),
+    shots("--shot_cut_frames 5 6: both snap to frame 5", "--shot_cut_frames", "5", "6"),
+    shots("--shot_cut_frames 40: outside the video", "--shot_cut_frames", "5", "40"),
+    shots("--shot_cut_frames -3: outside the video", "--shot_cut_frames", "-3", "9"),
+    shots("--video_length 5: 5 frames are 2 latent frames, too few for 3 shots", "--video_length", "5"),
+    shots("--shot_cut_frames: 'x' is not a whole number", "--shot_cut_frames", "x", "9"),
+    scene("--shot_cut_frames 5: 1 cuts for 1 shots", "--prompt", "a gull", "--shot_cut_frames", "5"),
+    scene("--shot_cut_frames: a storyboard says where", "--storyboard", "{board}", "--shot_cut_frames", "5"),
+    # Storyboards and files of prompts.
+    scene("--storyboard absent.toml: no such file", "--storyboard", "absent.toml"),
+    scene("colour: unknown field", "--storyboard", "{odd_board}"),
+    scene("absent.json: no such file", "--from_file", "{prompts}"),
+    base("--from_file absent.txt: no such file", *(), "--from_file", "absent.txt"),
+    # A prompt that is too long.
+    base("--negative_prompt: has", "--negative_prompt", "rain " * 600),
+    Refusal("wan2", ("--prompt", "rain " * 600), "--prompt: has"),
+    scene(
+        "shot 2 (", "--global_caption", "A lighthouse.", "--shot_captions", "The tower", "rain " * 600, "The lamp"
+    ),
+    # Numbers and choices.
+    base("--infer_steps 0: must lie between 1 and 1000", "--infer_steps", "0"),
+    base("--infer_steps: 'nan' is not a whole number", "--infer_steps", "nan"),
+    base("--flow_shift nan: must be a finite number", "--flow_shift", "nan"),
+    base("--guidance_scale inf: must be a finite number", "--guidance_scale", "inf"),
+    base("--guidance_scale -1.0: must lie between 0 and 100", "--guidance_scale", "-1"),
+    base("--dual_dit_boundary 1.5: must lie between 0 and 1", "--dual_dit_boundary", "1.5"),
+    base("--fps 0.0: must lie between", "--fps", "0"),
+    shots("--fps nan: must lie between", "--fps", "nan"),
+    shots("--video_length 0: must lie between 1 and 10000", "--video_length", "0"),
+    base("--seed -1: must lie between 0 and", "--seed", "-1"),
+    base("--preview -2: must lie between", "--preview", "-2"),
+    base("--video_size 40: the height must be a multiple of 16", "--video_size", "40", "32"),
+    shots("--video_size 50: the width must be a multiple of 16", "--video_size", "32", "50"),
+    base("--video_size: expected 2 arguments", "--video_size", "32"),
+    base("--sample_solver: invalid choice: 'heun'", "--sample_solver", "heun"),
+    shots("--variant: invalid choice: 'half'", "--variant", "half"),
+    shots("--model: invalid choice: 'mega'", "--model", "mega"),
+    shots("--shot_mask_type: invalid choice: 'x'", "--shot_mask_type", "x"),
+    base("unrecognized arguments: --blocks", "--blocks", "3"),
+    base("unrecognized arguments: --shot_captions", "--shot_captions", "x"),
+    base("--device tpu: must be auto, cpu, mps, cuda", "--device", "tpu"),
+    base("--prompt: is not valid UTF-8", "--prompt", "\udcff"),
+    # Model files.
+    *(
+        base(f"--{name} absent.pth: no such {'folder' if name == 'tokenizer' else 'file'}", f"--{name}", "absent.pth")
+        for name in ("dit_high_noise", "dit_low_noise", "t5", "vae", "tokenizer")
+    ),
+    base("--vae {t5}: must be a Wan VAE; it looks like a UMT5 text encoder", "--vae", "{t5}"),
+    base("--t5 {vae}: must be a UMT5 text encoder; it looks like a Wan VAE", "--t5", "{vae}"),
+    base("--dit_high_noise {vae}: tensor patch_embedding.weight is missing; it looks like a Wan VAE",
+         "--dit_high_noise", "{vae}"),  # fmt: skip
+    base("--tokenizer {empty}: must be a folder that holds tokenizer.json", "--tokenizer", "{empty}"),
+    base("--dit_low_noise {truncated}: is truncated", "--dit_low_noise", "{truncated}"),
+    base("--dit_low_noise {text}: is not a safetensors file", "--dit_low_noise", "{text}"),
+    base("--vae {text}: is not a safetensors file", "--vae", "{text}"),
+    base("--dit_high_noise {missing}: 1 tensors missing (head.head.bias)", "--dit_high_noise", "{missing}"),
+    base("--dit_high_noise {unknown}: 1 tensors unknown (extra.weight)", "--dit_high_noise", "{unknown}"),
+    base("looks like a LoRA", "--dit_high_noise", "{lora}"),
+    base("I2V", "--dit_high_noise", "{i2v}"),
+    shots("is not a text-to-video checkpoint", "--dit_high_noise", "{i2v}"),
+    base("--dit_high_noise {masked}: takes 17 latent channels, this run gives it 16", "--dit_high_noise", "{masked}"),
+    shots("--dit_high_noise {masked}: takes a mask channel", "--dit_high_noise", "{masked}"),
+    shots("--shot_mask_type id: needs a checkpoint of 17 input channels", "--shot_mask_type", "id"),
+    shots("holds full weights, which cannot run as --variant sparse; give --variant full", "--variant", "sparse"),
+    shots("holds sparse weights, which cannot run as --variant full", "--dit_low_noise", "{sparse}"),
+    shots("holds sparse weights, which cannot run as --variant full", "--dit_low_noise", "{sparse_by_name}"),
+    shots("--model nano", "--model", "nano", "--dit_high_noise", "absent --model nano"),
+    # Where the result goes, and saved latents.
+    base("--save_path a.avi: must be a folder or end in .mp4", "--save_path", "a.avi"),
+    base("--save_path {text}/a.mp4: {text} is a file, not a folder", "--save_path", "{text}/a.mp4"),
+    base("--save_path a.mp4: must be a folder or end in .safetensors", "--output_type", "latent", "--save_path", "a.mp4"),
+    Refusal("wan2", ("--latent_path", "absent"), "--latent_path: only decodes, so it cannot go with --"),
+    shots("--export_shots: no frames are decoded", "--export_shots", "--output_type", "latent", "--save_path", "out"),
+    shots("--contact_sheet: no frames are decoded", "--contact_sheet", "--output_type", "latent", "--save_path", "out"),
+]  # fmt: skip
+
+# Saved latents go without the flags of a run.
+DECODES = [
+    Refusal("wan2", ("--latent_path", "absent"), "--latent_path absent: no such file"),
+    Refusal("holocine", ("--latent_path", "absent"), "--latent_path absent: no such file"),
+    Refusal("wan2", ("--latent_path", "{text}"), "is not a safetensors file"),
+    Refusal("wan2", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
+    Refusal("holocine", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
+    Refusal("wan2", ("--latent_path", "{vae}", "--prompt", "x"), "--latent_path and"),
+    Refusal("wan2", ("--latent_path", "{vae}", "--seed", "1"), "cannot go with --seed"),
+    Refusal("wan2", ("--latent_path", "{vae}", "--video_size", "32", "32"), "cannot go with --video_size"),
+    Refusal("holocine", ("--latent_path", "{vae}", "--dry_run"), "cannot go with --dry_run"),
+    Refusal("holocine", ("--latent_path", "{vae}", "--from_file", "x"), "cannot go with --from_file"),
+    Refusal("holocine", ("--latent_path", "{vae}", "--storyboard", "x"), "cannot go with --storyboard"),
+    Refusal("wan2", ("--latent_path", "{latents}", "--output_type", "latent"), "--latent_path only decodes"),
+    Refusal("wan2", ("--latent_path", "{latents}"), "--vae checkpoints/Wan2.2-T2V-A14B/Wan2.1_VAE.pth: no such file"),
+    Refusal("holocine", ("--latent_path", "{latents}", "--export_shots"), "saved without their shots"),
+]
+
+# Found only once PyTorch is there, still before anything is written.
+LATE = [
+    base("--device cuda:9: this machine has", "--device", "cuda:9"),
+    base("--attn_mode flash2: needs a CUDA device", "--attn_mode", "flash2"),
+    shots("--attn_mode sage: needs a CUDA device", "--attn_mode", "sage"),
+    base("--vae {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--vae", "{code}"),
+    base("--t5 {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--t5", "{code}"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files that each have one thing wrong."""
+    return {"t5": tiny.t5, "vae": tiny.vae, **broken_files(tiny, Path(tmp_path_factory.mktemp("broken")))}
+
+
+class _RunsWhenUnpickled:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path, ("anything",)
+
+
+def broken_files(tiny: TinyModel, folder: Path) -> dict[str, Path]:
+    """By the names the refusals call them."""
+    heads = {"num_heads": "4"}
+    expert = load_file(tiny.expert("high"))
+    patch = expert["patch_embedding.weight"]
+    lora = {"blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 96)}
+    variants = {
+        "missing": {name: tensor for name, tensor in expert.items() if name != "head.head.bias"},
+        "unknown": {**expert, "extra.weight": torch.zeros(1)},
+        "i2v": {**expert, "patch_embedding.weight": torch.zeros(96, 36, 1, 2, 2)},
+        "masked": {**expert, "patch_embedding.weight": torch.cat([patch, patch[:, :1]], dim=1)},
+        "sparse_by_name": expert,
+        "lora": lora,
+        "latents": {"latents": torch.zeros(1, 16, 2, 4, 4)},
+    }
+    paths = {name: folder / f"{name}.safetensors" for name in variants}
+    paths["sparse_by_name"] = folder / "sparse_high_noise.safetensors"
+    for name, tensors in variants.items():
+        save_file(tensors, paths[name], {**heads, "plan": '{"fps": 16.0}'} if name == "latents" else heads)
+    paths |= {"sparse": tiny.expert("low", "sparse"), "empty": folder / "empty"}
+    paths["empty"].mkdir()
+    content = {
+        "truncated.safetensors": tiny.expert("low").read_bytes()[:-1000],
+        "text.safetensors": b"these are not the tensors you are looking for",
+        "prompts.txt": b"absent.json\n",
+        "board.json": json.dumps({"global_caption": "A", "shots": [{"caption": "The tower"}]}).encode(),
+        "odd_board.json": json.dumps({"colour": "red"}).encode(),
+        "code.pth": pickle.dumps({"weight": _RunsWhenUnpickled()}),
+    }
+    for name, data in content.items():
+        paths[name.partition(".")[0]] = folder / name
+        (folder / name).write_bytes(data)
+    return paths
+
+
+def words_of(refusal: Refusal, tiny: TinyModel, files: dict[str, Path]) -> list[str]:
+    """The whole command line of a refusal: one that could run, and then what is wrong with it."""
+    ready = [] if refusal in DECODES else [*tiny.flags(), *QUICK]
+    given = [word.format(**files) if "{" in word else word for word in refusal.words]
+    return [*ready, *given]
+
+
+@pytest.mark.parametrize("refusal", [*REFUSALS, *DECODES, *LATE], ids=lambda refusal: f"{refusal.program}: {refusal.line}")
+def test_refused_in_one_line_with_nothing_written(
+    refusal: Refusal,
+    tiny: TinyModel,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    assert MAIN[refusal.program](words_of(refusal, tiny, files)) == 2
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert [line for line in lines if line.startswith(NAME[refusal.program])] == lines[-1:]
+    assert refusal.line.format(**files) in lines[-1]
+    assert not out
+    assert not list(tmp_path.iterdir())
+    if refusal not in LATE:
+        assert len(lines) == 1
+
+
+def test_no_refusal_plan_or_help_loads_a_heavy_library(tiny: TinyModel, files: dict[str, Path], tmp_path: Path):
+    refused = [(refusal.program, words_of(refusal, tiny, files)) for refusal in (*REFUSALS, *DECODES)]
+    plan = ("holocine", [*tiny.flags(), *QUICK, *SHOTS, "--dry_run"])
+    calls = [plan, ("wan2", ["--help"]), ("holocine", ["--help"]), *refused]
+    code = f"""
+import json, sys
+import holocine_ext.cli, wan2.cli
+main = {{"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}}
+codes = []
+for program, words in json.loads(sys.stdin.read()):
+    try:
+        codes.append(main[program](words))
+    except SystemExit as end:
+        codes.append(end.code)
+print(json.dumps([codes, sorted(sys.modules.keys() & {set(HEAVY)!r})]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(calls),
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:surrogateescape"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    codes, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert codes == [0, 0, 0, *[2] * len(refused)]
+    assert loaded == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unexpected_error_keeps_its_traceback():
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        wan2.cli.guarded("program", fail)

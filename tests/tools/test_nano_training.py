@@ -1,0 +1,105 @@
+"""The trainer's parts: equal to what inference runs, and resumable to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from holocine_ext.attention import WindowCrossAttention
+from holocine_ext.layout import ShotLayout
+from holocine_ext.spans import allowed_key_ranges, text_spans
+from tools.nano.captions import describe
+from tools.nano.code import fit_code, to_tensor
+from tools.nano.state import train
+from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
+from tools.nano.train_dit import TEXT_LENGTH, WindowBias, random_sigmas, tokenize, window_bias
+from tools.nano.vae_net import FrameVAE
+from tools.nano.world import draw, random_cuts, random_scene
+from wan2.models.vae import load_vae
+from wan2.text import load_tokenizer
+
+
+def test_the_exported_vae_is_the_trained_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = FrameVAE(4, torch.linspace(-1, 1, 16), torch.linspace(1, 3, 16))
+    for parameter in vae.parameters():
+        nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
+    path = tmp_path / "vae.safetensors"
+    save_file(dict(vae.export()), path)
+    loaded = load_vae(path, "cpu", torch.float32)
+    latents, video = torch.randn(1, 16, 4, 3, 3), torch.rand(1, 3, 13, 24, 24) * 2 - 1
+    raw = (latents * loaded.std + loaded.mean)[0].transpose(0, 1)
+    with torch.inference_mode():
+        decoded = torch.cat([vae.decoder(vae.conv2(raw[:1]), True), vae.decoder(vae.conv2(raw[1:]), False)])
+        frames = video[0].transpose(0, 1)
+        moments = torch.cat([vae.encoder(frames[:1], True), vae.encoder(frames[1:], False)])
+        encoded = vae.conv1(moments)[:, :16]
+    assert (loaded.decode(latents)[0].transpose(0, 1) - decoded.clamp(-1, 1)).abs().max() < 1e-5
+    expected = (encoded.transpose(0, 1)[None] - loaded.mean) / loaded.std
+    assert (loaded.encode(video) - expected).abs().max() < 1e-4
+
+
+def test_the_linear_code_keeps_the_picture() -> None:
+    code = fit_code(clips=60)
+    rng = Random(5)
+    video = to_tensor(draw(random_scene(rng, 33, random_cuts(rng, 33, 2))))
+    latents = code.encode(video)
+    assert latents.shape == (1, 16, 9, 8, 8) and 0.5 < latents.std() < 2.0
+    decoded = code.decode(latents)
+    assert decoded.shape == video.shape and (decoded - video).abs().mean() < 0.08
+
+
+def test_the_batched_windows_are_those_of_inference() -> None:
+    tokenizer = fit_tokenizer(scenes=200)
+    rng = Random(1)
+    scenes = [random_scene(rng, 33, [9, 21]) for _ in range(3)]
+    prompts = [tokenize(tokenizer, describe(rng, scene).prompt) for scene in scenes]
+    prompts.append(tokenize(tokenizer, "a prompt without tags"))
+    layout = ShotLayout(33, (9, 21), 4)
+    bias, longest = window_bias(layout, prompts).bias, max(prompt.num_tokens for prompt in prompts)
+    for row, prompt in zip(bias, prompts, strict=True):
+        n = prompt.num_tokens
+        q, k, v = (torch.randn(1, length, 2, 8) for length in (layout.tokens, TEXT_LENGTH, TEXT_LENGTH))
+        k[:, n:], v[:, n:] = k[:, n : n + 1].clone(), v[:, n : n + 1].clone()
+        spans = text_spans(prompt)
+        windows = allowed_key_ranges(spans, TEXT_LENGTH) or ([[(0, TEXT_LENGTH)]] * 3)
+        expected = WindowCrossAttention(layout, tuple(map(tuple, windows)))(q, k, v)
+        keys = [*range(n), *[n + 1] * (longest - n), n]
+        found = WindowBias(row[None])(q, k[:, keys], v[:, keys])
+        assert (found - expected).abs().max() < 1e-4
+
+
+def test_the_tokenizer_reads_back_and_keeps_words_whole(tmp_path: Path) -> None:
+    tokenizer = fit_tokenizer(scenes=300)
+    save_tokenizer(tokenizer, tmp_path)
+    prompt = "[global caption] A red ball. [per shot caption] Wide shot by day [shot cut] Close-up at night"
+    tokenized = load_tokenizer(tmp_path).tokenize(prompt)
+    assert tokenized.ids == tuple(tokenizer.encode(prompt).ids) and tokenized.ids[-1] == 1
+    assert tokenized.num_tokens < 32 and 2 not in tokenized.ids
+    assert tokenizer.token_to_id("<pad>") == 0 and tokenizer.token_to_id("<unk>") == 2
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 0.875), (0.875, 1.0)])
+def test_noise_levels_stay_with_their_expert(low: float, high: float) -> None:
+    sigmas = random_sigmas(Random(0), 500, low, high)
+    assert low <= sigmas.min() and sigmas.max() <= high and sigmas.max() - sigmas.min() > 0.9 * (high - low)
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    def run(path: Path, stops: list[int]) -> dict[str, Tensor]:
+        torch.manual_seed(3)
+        model = nn.Linear(4, 4)
+        for steps in stops:
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+            loss = lambda _, rng: {"loss": (model(torch.randn(8, 4)) - rng.random()).square().mean()}  # noqa: E731
+            lines = train(path, model, optimizer, loss, steps, 1e-2, seed=1, cooldown=1e-9)
+            assert len(list(lines)) == (1 if steps == 60 else 0)
+        return model.state_dict()
+
+    whole, resumed = run(tmp_path / "a.pt", [60]), run(tmp_path / "b.pt", [25, 60])
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
