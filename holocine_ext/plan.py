@@ -48,6 +48,8 @@ class Plan:
     positive_flops: int
     negative_flops: int
     full_flops: int
+    streamed: int | None
+    """Blocks of each expert that are streamed; None where that depends on the memory of the device."""
     memory: Memory
     warnings: tuple[str, ...] = ()
 
@@ -79,6 +81,7 @@ def make_plan(
         value_bytes: bytes of one value in the compute dtype.
         warnings: lines to show with the plan.
     """
+    streamed = options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else None
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
     guidance = options.guidance_scale_high_noise, options.guidance_scale
     return Plan(
@@ -94,7 +97,16 @@ def make_plan(
         positive_flops=_flops(config, layout, sparse, ranges),
         negative_flops=_flops(config, layout, sparse, None),
         full_flops=_flops(config, layout, False, None),
-        memory=predict_memory(config, layout, sparse, options.height * options.width, value_bytes),
+        streamed=streamed,
+        memory=predict_memory(
+            config,
+            layout,
+            sparse,
+            options.height * options.width,
+            value_bytes,
+            streamed=streamed or 0,
+            from_ram=options.weights_from == "ram",
+        ),
         warnings=tuple(warnings),
     )
 
@@ -135,10 +147,17 @@ def render_plan(plan: Plan) -> str:
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)}; "
         f"transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
         f"VAE {_bytes(memory.vae)})",
+        f"           {_streaming(plan.streamed)}",
         f"           host, predicted: {_bytes(memory.host)} beside the libraries and the files' page cache",
         *(f"warning    {warning}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
+
+
+def _streaming(streamed: int | None) -> str:
+    if streamed is None:
+        return "with every block of the transformer on the device; those that do not fit are streamed"
+    return f"with {streamed} blocks of each transformer streamed" if streamed else "with no block streamed"
 
 
 def _row(plan: Plan, index: int) -> tuple[str, ...]:

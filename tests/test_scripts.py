@@ -87,6 +87,23 @@ def test_the_same_seed_gives_the_same_latents_bit_for_bit(base: Callable[..., Pa
     assert (read_video(first) == read_video(again)).all()
 
 
+@pytest.mark.parametrize("swap", ["1", "3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_streamed_blocks_change_no_bit(base: Callable[..., Path], extension: Callable[..., Path], swap: str, dtype: str):
+    words = ["--output_type", "latent", "--dtype", dtype, "--infer_steps", "4"]
+    for run, scene in ((base, ["--prompt", "a gull"]), (extension, THREE_SHOTS)):
+        resident, streamed = (
+            latents_of(run(*scene, *words, "--blocks_to_swap", count, name=count)) for count in ("0", swap)
+        )
+        assert torch.equal(resident, streamed)
+
+
+def test_more_blocks_than_there_are_cannot_be_streamed(tiny: TinyModel, capsys: pytest.CaptureFixture[str]):
+    assert wan2.cli.main([*tiny.flags(), *QUICK, "--prompt", "a gull", "--blocks_to_swap", "4"]) == 2
+    assert "--blocks_to_swap 4: --dit_high_noise" in (line := capsys.readouterr().err)
+    assert line.rstrip().endswith("has 3 blocks")
+
+
 @pytest.mark.parametrize("flag", ["--prompt", "--negative_prompt", "--flow_shift", "--guidance_scale"])
 @pytest.mark.parametrize("solver", ["euler", "unipc", "dpm++"])
 def test_what_decides_the_video_decides_the_latents(base: Callable[..., Path], flag: str, solver: str):

@@ -45,7 +45,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
             raise InputError(f"--{name} {path}: no such {'folder' if name == 'tokenizer' else 'file'}")
     for name, path in needed.items():
         if name in EXPERTS:
-            _check_expert(name, path, extra_channels)
+            _check_expert(name, path, extra_channels, options.blocks_to_swap)
         elif name in KINDS and path.suffix not in PICKLES:
             _check_kind(name, path)
     if not options.latent_path:
@@ -76,12 +76,14 @@ def naming(name: str) -> Iterator[None]:
         raise InputError(f"--{name} {str(error).removeprefix(f'--{name} ')}") from error
 
 
-def _check_expert(name: str, path: Path, extra_channels: int) -> None:
+def _check_expert(name: str, path: Path, extra_channels: int, blocks_to_swap: int | str) -> None:
     with naming(name):
         config = inspect_transformer(path).config
     expected = CHANNELS + extra_channels
     if config.in_dim != expected:
         raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
+    if isinstance(blocks_to_swap, int) and blocks_to_swap > config.num_layers:
+        raise InputError(f"--blocks_to_swap {blocks_to_swap}: --{name} {path} has {config.num_layers} blocks")
 
 
 def _check_kind(name: str, path: Path) -> None:

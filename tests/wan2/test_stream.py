@@ -20,9 +20,9 @@ from wan2.errors import InputError, RunError
 from wan2.loading import lanes
 from wan2.loading.blocks import ALIGNMENT, BlockFile, BlockLayout, StoredBlock
 from wan2.loading.checkpoint import inspect_transformer, load_transformer
-from wan2.loading.experts import Turn, transformers
 from wan2.loading.residency import blocks_to_stream, spread
 from wan2.loading.stream import THREAD_NAME, block_ring
+from wan2.loading.turns import Turn, transformers
 from wan2.models.layers import Block
 from wan2.presets import A14B
 from wan2.sampling.denoise import DenoisePlan, denoise
@@ -284,7 +284,7 @@ def test_transformers_of_two_sizes_share_no_ring(files: dict[str, Path], tmp_pat
     tensors = {name: tensor for name, tensor in load_file(files["low"]).items() if not name.startswith("blocks.2.")}
     save_file(tensors, tmp_path / "low", {"num_heads": "4"})
     with (
-        pytest.raises(InputError, match=r"--blocks_to_swap 2: the transformers differ in size"),
+        pytest.raises(InputError, match=r"--blocks_to_swap 2: the two transformers differ in size"),
         transformers(turns(files, 1, 1), 2, "disk", CPU, torch.float32),
     ):
         pass
@@ -300,11 +300,11 @@ def test_streamed_blocks_lie_evenly_apart() -> None:
 
 def test_as_many_blocks_are_streamed_as_the_device_cannot_hold() -> None:
     gigabytes = [80, 40, 30, 24, 16, 8, 4]
-    counts = [blocks_to_stream(size * 10**9, A14B, 32_760, 2, ring=2) for size in gigabytes]
+    counts = [blocks_to_stream(size * 10**9, A14B, 32_760, 2) for size in gigabytes]
     assert counts == sorted(counts)
     assert counts[0] == 0 and counts[-1] == 40
     assert 0 < counts[3] < 40
-    assert blocks_to_stream(3 * 10**9, CONFIG, 144, 4, ring=2) == 0
+    assert blocks_to_stream(3 * 10**9, CONFIG, 144, 4) == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -6,6 +6,8 @@ import math
 
 from wan2.models.config import TransformerConfig
 
+# One block computes while the next arrives.
+RING_BLOCKS = 2
 # Beside the weights: tensors as long as the video that are alive at once, at most (two streams, queries, keys, values,
 # what an attention gathers and returns), and bytes for everything that does not grow with the video.
 LONG_TENSORS = 10
@@ -17,10 +19,15 @@ def spread(count: int, layers: int) -> tuple[int, ...]:
     return tuple(i * layers // count for i in range(count))
 
 
-def blocks_to_stream(free: int, config: TransformerConfig, tokens: int, item_bytes: int, ring: int) -> int:
+def blocks_held(streamed: int, layers: int) -> int:
+    """How many blocks are on the device at once: the resident ones and the ring."""
+    return layers - streamed + (RING_BLOCKS if streamed else 0)
+
+
+def blocks_to_stream(free: int, config: TransformerConfig, tokens: int, item_bytes: int) -> int:
     """How many blocks must be streamed for a transformer and its work to fit into `free` bytes of its device.
 
-    tokens: those of one sample; item_bytes: of a value in the compute dtype; ring: blocks the ring holds meanwhile.
+    tokens: those of one sample; item_bytes: of a value in the compute dtype.
     """
     total = sum(map(math.prod, config.tensor_shapes().values())) * item_bytes
     block = sum(map(math.prod, config.block_shapes().values())) * item_bytes
@@ -28,4 +35,4 @@ def blocks_to_stream(free: int, config: TransformerConfig, tokens: int, item_byt
     if total <= room:
         return 0
     others = total - config.num_layers * block
-    return min(config.num_layers, max(0, config.num_layers - (room - others) // block + ring))
+    return min(config.num_layers, max(0, config.num_layers - (room - others) // block + RING_BLOCKS))

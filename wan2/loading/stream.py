@@ -15,6 +15,7 @@ import torch
 
 from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
 from wan2.loading.lanes import HostMemory, Lane, lane_to
+from wan2.loading.residency import RING_BLOCKS
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from wan2.conditioning import Conditioning
     from wan2.models.layers import Block
 
-# One block computes while the next arrives.
-RING_BLOCKS = 2
 THREAD_NAME = "block-reader"
 
 

@@ -11,8 +11,8 @@ import torch
 from wan2.errors import InputError
 from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
 from wan2.loading.checkpoint import inspect_transformer, load_transformer, load_weights
-from wan2.loading.residency import spread
-from wan2.loading.stream import RING_BLOCKS, BlockRing, StreamedTransformer, block_ring
+from wan2.loading.residency import RING_BLOCKS, spread
+from wan2.loading.stream import BlockRing, StreamedTransformer, block_ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +54,7 @@ def transformers(
     files = {turn.name: inspect_transformer(turn.path) for turn in turns}
     config, *others = [file.config for file in files.values()]
     if any(other != config for other in others):
-        raise InputError(f"--blocks_to_swap {streamed}: the transformers differ in size; stream none (0)")
+        raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
     layout, indices = BlockLayout(config, dtype), spread(streamed, config.num_layers)
     sources = {turn.name: BlockFile(turn.path, files[turn.name], layout) for turn in turns}
     orders = (StoredBlock(sources[turn.name], index) for turn in turns for _ in range(turn.passes) for index in indices)
