@@ -13,7 +13,7 @@ from holocine_ext.plan import render_plan
 from holocine_ext.preflight import check_job, dry_plan
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, whole_number
-from wan2.cli import Console, guarded, report
+from wan2.cli import Console, guarded
 
 PROGRAM = "holocine_generate_video"
 
@@ -32,12 +32,12 @@ def _run(args: argparse.Namespace) -> None:
     for job in jobs:
         for warning in job.warnings:
             print(f"{PROGRAM}: warning: {warning}", file=sys.stderr)
-    from holocine_ext.run import run_job
+    with Console() as console:
+        console.stage("Loading PyTorch")
+        from holocine_ext.run import run_job
 
-    for job, key_ranges in zip(jobs, windows, strict=True):
-        with Console() as console:
-            written = run_job(job, key_ranges, console)
-        report(written)
+        for job, key_ranges in zip(jobs, windows, strict=True):
+            console.done(run_job(job, key_ranges, console))
 
 
 def build_parser() -> Parser:

@@ -197,7 +197,9 @@ def test_a_storyboard_captions_and_a_raw_prompt_give_the_same_video(extension: C
     raw = f"[global caption] {GLOBAL} This scene contains 3 shots. [per shot caption] " + " [shot cut] ".join(SCENE[3:])
     made = [
         extension(*THREE_SHOTS, "--output_type", "latent"),
-        extension("--storyboard", str(tmp_path / "scene.json"), "--output_type", "latent", "--video_length", "17", name="b"),
+        extension(
+            "--storyboard", str(tmp_path / "scene.json"), "--output_type", "latent", "--video_length", "17", name="b"
+        ),
         extension("--prompt", raw, *THREE_SHOTS[6:], "--output_type", "latent", name="c"),
     ]
     first, *others = map(latents_of, made)

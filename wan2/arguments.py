@@ -12,6 +12,14 @@ from wan2.errors import InputError
 from wan2.options import AUTO, CHOICES
 from wan2.presets import WAN22_T2V, ModelFiles, Preset
 
+FILES = {
+    "dit_high_noise": "transformer of the noisy steps",
+    "dit_low_noise": "transformer of the later steps",
+    "vae": "Wan2.1 VAE",
+    "t5": "UMT5 text encoder",
+    "tokenizer": "folder with tokenizer.json",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are input errors like any other: one line, no usage text."""
@@ -46,13 +54,7 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
         group.add_argument(f"--{name}", help=f"{what} {defaults(presets, name)}", **settings)
 
     files = parser.add_argument_group("model files")
-    for name, what in (
-        ("dit_high_noise", "transformer of the noisy steps"),
-        ("dit_low_noise", "transformer of the later steps"),
-        ("vae", "Wan2.1 VAE"),
-        ("t5", "UMT5 text encoder"),
-        ("tokenizer", "folder with tokenizer.json"),
-    ):
+    for name, what in FILES.items():
         add(files, name, what, type=Path, metavar="PATH")
 
     size = parser.add_argument_group("the video")

@@ -35,11 +35,11 @@ class Console:
 
     def stage(self, name: str, total: int = 1) -> None:
         """A stage of `total` steps begins."""
-        from tqdm import tqdm
-
         self._close()
-        quiet = not sys.stderr.isatty()
         if total > 1:
+            from tqdm import tqdm
+
+            quiet = not sys.stderr.isatty()
             self._bar = tqdm(total=total, desc=name, file=sys.stderr, mininterval=10.0 if quiet else 0.1)
         else:
             print(name, file=sys.stderr)
@@ -48,6 +48,12 @@ class Console:
         """One more step of the stage is done."""
         if self._bar is not None:
             self._bar.update()
+
+    def done(self, written: Iterable[Path]) -> None:
+        """A video is finished: on stdout, where everything lies, the main thing first."""
+        self._close()
+        for path in written:
+            print(path)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -86,15 +92,9 @@ def _run(args: argparse.Namespace) -> None:
     jobs = plan_jobs(args, WAN22_T2V)
     for options in jobs:
         check_run(options)
-    from wan2.pipeline import generate
+    with Console() as console:
+        console.stage("Loading PyTorch")
+        from wan2.pipeline import generate
 
-    for options in jobs:
-        with Console() as console:
-            outputs = generate(options, progress=console)
-        report(outputs.written)
-
-
-def report(written: Iterable[Path]) -> None:
-    """Say where everything lies, the main thing first."""
-    for path in written:
-        print(path)
+        for options in jobs:
+            console.done(generate(options, progress=console).written)

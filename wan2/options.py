@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -44,7 +44,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 FLAGS = {"height": "--video_size", "width": "--video_size", "num_frames": "--video_length"}
 WHOLE = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "crf")
-RANDOM_SEED_BITS = 32
+RANDOM_SEED_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     if "guidance_scale" in known:
         known.setdefault("guidance_scale_high_noise", known["guidance_scale"])
     if "seed" not in known:
-        known["seed"] = secrets.randbits(RANDOM_SEED_BITS)
+        known["seed"] = int.from_bytes(os.urandom(RANDOM_SEED_BYTES))
     file_names = {field.name for field in fields(ModelFiles)}
     files = replace(preset.files, **{name: Path(known.pop(name)) for name in file_names & known.keys()})
     names = {field.name for field in fields(Options)}

@@ -23,7 +23,7 @@ from wan2.experts import experts
 from wan2.latents import load_latents, save_latents
 from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.vae import load_vae, to_uint8
+from wan2.models.vae import WanVAE, load_vae, to_uint8
 from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
 from wan2.preflight import check_run, naming, tokenize_prompts
@@ -69,10 +69,9 @@ class Silent:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a run left, the main thing first, the names it may use, and the latents: [1, 16, F, h, w], fp32."""
+    """The files a run left, the main thing first, and the latents: [1, 16, F, h, w], fp32 on the CPU."""
 
     written: tuple[Path, ...]
-    names: OutputPaths
     latents: Tensor
 
 
@@ -130,38 +129,42 @@ def generate(
         if options.latent_path is not None:
             latents = load_latents(options.latent_path)
         else:
+            kernel = attention_kernel(options.attn_mode, machine.device)
+            dense = Attentions(kernel, kernel)
             colours = _colours(run)
-            latents = _denoised(run, colours, *_conditionings(run, positive, negative, extra_channels))
-        return Outputs(tuple(_written(run, latents, open_sinks)), run.paths, latents)
+            contexts = _read(run)
+            passes = [
+                Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
+                for context, attentions in zip(contexts[:, None], (positive or dense, negative or dense), strict=False)
+            ]
+            latents = _denoised(run, colours, *passes)
+        return Outputs(tuple(_written(run, latents, open_sinks)), latents)
 
 
 def _colours(run: Run) -> Tensor | None:
     """What turns latents into previews, if any are wanted; a VAE that will not do is refused here, not at the end."""
-    files, machine = run.options.files, run.machine
     if not run.options.preview:
         if run.options.decodes:
-            load_vae(files.vae, "meta", machine.wide_dtype)
+            _vae(run, "meta")
         return None
     with run.stage("Preparing previews"):
-        return fit_colours(load_vae(files.vae, machine.device, machine.wide_dtype))
+        return fit_colours(_vae(run, run.machine.device))
 
 
-def _conditionings(
-    run: Run, positive: Attentions | None, negative: Attentions | None, extra_channels: Tensor | None
-) -> list[Conditioning]:
-    """The conditioning of the prompt and, when any pass is guided, of the negative prompt."""
+def _vae(run: Run, device: torch.device | str) -> WanVAE:
+    with naming("vae"):
+        return load_vae(run.options.files.vae, device, run.machine.wide_dtype)
+
+
+def _read(run: Run) -> Tensor:
+    """The contexts [n, 512, text_dim] of the prompt and, when any pass is guided, of the negative prompt."""
     options, machine = run.options, run.machine
-    kernel = attention_kernel(options.attn_mode, machine.device)
-    dense = Attentions(kernel, kernel)
     with run.stage("Reading the text"):
         with naming("t5"):
             encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype)
         contexts = encode(encoder, *tokenize_prompts(options)).to(machine.dtype)
         del encoder
-    return [
-        Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
-        for context, attentions in zip(contexts[:, None], (positive or dense, negative or dense), strict=False)
-    ]
+    return contexts
 
 
 def _denoised(run: Run, colours: Tensor | None, positive: Conditioning, negative: Conditioning | None = None) -> Tensor:
@@ -230,8 +233,7 @@ def _decoded(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Path:
 
 def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
     """The frames, uint8 [H, W, 3], a latent frame at a time: memory does not grow with the length of the video."""
-    vae = load_vae(run.options.files.vae, run.machine.device, run.machine.wide_dtype)
-    for chunk in vae.decode_chunks(latents):
+    for chunk in _vae(run, run.machine.device).decode_chunks(latents):
         if not torch.isfinite(chunk).all():
             raise RunError("decoding gave values that are not finite; try --dtype float32")
         yield from to_uint8(chunk).numpy()

@@ -15,7 +15,7 @@ from wan2.presets import NEGATIVE_PROMPT, WAN22_T2V
 NAN, INF = float("nan"), float("inf")
 
 
-def options(**given: Any) -> Options:
+def options(**given: object) -> Options:
     return make_options(WAN22_T2V, {"prompt": "a gull", **given})
 
 
@@ -27,7 +27,7 @@ def test_the_defaults_are_those_of_wan22():
 
 
 def test_the_negative_prompt_is_the_published_one():
-    assert NEGATIVE_PROMPT == (DATA / "negative_prompt.txt").read_text(encoding="utf-8").strip()
+    assert (DATA / "negative_prompt.txt").read_text(encoding="utf-8").strip() == NEGATIVE_PROMPT
 
 
 def test_what_is_given_wins_and_none_is_not_given():
@@ -69,7 +69,9 @@ def test_every_number_keeps_to_its_range(name: str):
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("name", ["fps", "flow_shift", "guidance_scale", "guidance_scale_high_noise", "dual_dit_boundary"])
+@pytest.mark.parametrize(
+    "name", ["fps", "flow_shift", "guidance_scale", "guidance_scale_high_noise", "dual_dit_boundary"]
+)
 def test_numbers_are_finite(name: str, value: float):
     with pytest.raises(InputError, match=f"--{name} (nan|inf|-inf): must be a finite number"):
         options(**{name: value})
