@@ -15,7 +15,7 @@ from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import inspect_transformer
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.preflight import EXPERTS, check_run, naming
+from wan2.preflight import EXPERTS, check_blocks, check_run, naming
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
@@ -60,6 +60,8 @@ def dry_plan(job: Job) -> Plan:
     else:
         tokenized = _tokenize(making, options)
     configs = {name: _config(name, getattr(options.files, name), making) for name in EXPERTS}
+    for name, config in configs.items():
+        check_blocks(options, name, config)
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     return make_plan(
