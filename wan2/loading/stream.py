@@ -147,7 +147,7 @@ class StreamedTransformer(WanTransformer):
 
     def __init__(self, config: TransformerConfig, ring: BlockRing, file: BlockFile, streamed: Collection[int]) -> None:
         super().__init__(config)
-        self._ring, self._file, self._streamed = ring, file, frozenset(streamed)
+        self._ring, self.file, self._streamed = ring, file, frozenset(streamed)
 
     def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
         """All passes together: a block comes once for all of them."""
@@ -157,7 +157,7 @@ class StreamedTransformer(WanTransformer):
         """The blocks in order, borrowed or its own."""
         for index, block in enumerate(super().take_blocks()):
             if index in self._streamed:
-                with self._ring.borrow(StoredBlock(self._file, index)) as borrowed:
+                with self._ring.borrow(StoredBlock(self.file, index)) as borrowed:
                     yield borrowed
             else:
                 yield block
