@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from torch import Tensor
 from tests.wan2.reference import CASES, CONFIG, DATA, TENSORS, windows
 from wan2.conditioning import Conditioning, dense_attention
 from wan2.errors import InputError, RunError
-from wan2.loading import lanes
+from wan2.loading import lanes, stream
+from wan2.loading import turns as turns_module
 from wan2.loading.blocks import ALIGNMENT, BlockFile, BlockLayout, StoredBlock
 from wan2.loading.checkpoint import inspect_transformer, load_transformer
 from wan2.loading.residency import blocks_to_stream, spread
@@ -169,6 +170,43 @@ def test_a_block_in_use_is_not_written_and_the_reader_runs_ahead(
 
 def holds(block: Block, expected: dict[str, Tensor], index: int) -> bool:
     return all(torch.equal(value, expected[f"blocks.{index}.{name}"]) for name, value in block.state_dict().items())
+
+
+class LateLane(lanes.PlainLane):
+    """A copy engine that does every copy as late as it may: when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.queued: list[tuple[int, Tensor, int, Tensor]] = []
+        self.lock = threading.Lock()
+
+    def copy(self, place: int, source: Tensor, slot: int, target: Tensor) -> None:
+        with self.lock:
+            self.queued.append((place, source, slot, target))
+
+    def await_place(self, place: int) -> None:
+        self.flush(lambda copy: copy[0] == place)
+
+    def begin_use(self, slot: int) -> None:
+        self.flush(lambda copy: copy[2] == slot)
+
+    def flush(self, due: Callable[[tuple[int, Tensor, int, Tensor]], bool]) -> None:
+        with self.lock, torch.inference_mode():
+            for _, source, _, target in filter(due, self.queued):
+                target.copy_(source)
+            self.queued = [copy for copy in self.queued if not due(copy)]
+
+
+@pytest.mark.parametrize("weights_from", ["ram", "disk"])
+@pytest.mark.parametrize("streamed", [1, 2, 3])
+def test_copies_that_come_late_change_nothing(
+    files: dict[str, Path], streamed: int, weights_from: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "lane_to", lambda *_: LateLane())
+    monkeypatch.setattr(turns_module, "_places", lambda streamed, source, _: streamed if source == "ram" else 2)
+    with transformers(turns(files, 3, 2), streamed, weights_from, CPU, torch.float32) as load:
+        for name, count in (("high", 3), ("low", 2)):
+            resident, model = load_transformer(files[name], CPU, torch.float32), load(name)
+            assert all(same(velocities(model), velocities(resident)) for _ in range(count))
 
 
 def test_a_block_out_of_turn_is_refused(files: dict[str, Path]) -> None:
