@@ -209,6 +209,22 @@ def test_copies_that_come_late_change_nothing(
             assert all(same(velocities(model), velocities(resident)) for _ in range(count))
 
 
+@pytest.mark.parametrize("weights_from", ["ram", "disk"])
+def test_host_memory_is_written_only_after_its_copy_was_awaited(
+    files: dict[str, Path], reads: Reads, weights_from: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awaited: list[int] = []
+    monkeypatch.setattr(lanes.PlainLane, "await_place", lambda *_: awaited.append(len(reads)))
+    monkeypatch.setattr(turns_module, "_places", lambda streamed, source, _: streamed if source == "ram" else 2)
+    with transformers(turns(files, 2, 2), 3, weights_from, CPU, torch.float32) as load:
+        for name in files:
+            model = load(name)
+            velocities(model)
+            velocities(model)
+    assert awaited == list(range(len(reads)))
+    assert len(reads) == (6 if weights_from == "ram" else 12)
+
+
 def test_a_block_out_of_turn_is_refused(files: dict[str, Path]) -> None:
     with transformers(turns(files, 1), 3, "disk", CPU, torch.float32) as load:
         model = load("high")
