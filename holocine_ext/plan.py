@@ -42,7 +42,7 @@ class Plan:
     layout: ShotLayout
     shots: tuple[ShotPlan, ...]
     sparse: bool
-    num_tokens: int
+    num_tokens: int  # 0: not known, and then neither is what a shot sees
     steps: int
     passes: tuple[int, int]
     positive_flops: int
@@ -136,7 +136,7 @@ def render_plan(plan: Plan) -> str:
         f"video      {layout.num_frames} frames, {layout.num_frames / plan.fps:.1f} s at {plan.fps:g} fps, "
         f"{plan.height}x{plan.width}; {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
         f"{layout.tokens:,} in all",
-        f"text       {plan.num_tokens} of {TEXT_LENGTH} tokens",
+        f"text       {plan.num_tokens or 'unknown number'} of {TEXT_LENGTH} tokens",
         "",
         *_table(rows),
         "",
@@ -171,7 +171,7 @@ def _row(plan: Plan, index: int) -> tuple[str, ...]:
         f"{latent}-{latent_stop - 1}",
         f"{shot.tokens:,}",
         cut,
-        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys),
+        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys) if plan.num_tokens else "unknown",
     )
 
 

@@ -55,7 +55,9 @@ def dry_plan(job: Job) -> Plan:
         raise ValueError("saved latents are decoded without a plan")
     notes = list(job.warnings)
     if _replaceable("tokenizer", options.files.tokenizer, making):
-        notes.append("--tokenizer: not there, so tokens and windows of the text are not known")
+        notes.append(
+            "--tokenizer: not there, so tokens and windows of the text are not known, and compute is for no windows"
+        )
         tokenized = TokenizedPrompt(clean_prompt(options.prompt), (), ())
     else:
         tokenized = _tokenize(making, options)
@@ -78,7 +80,9 @@ def dry_plan(job: Job) -> Plan:
 
 def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
     """The prompt as tokens, every caption of which the text encoder reads."""
-    storyboard = making.scene.storyboard
+    storyboard, folder = making.scene.storyboard, options.files.tokenizer
+    if not folder.exists():
+        raise InputError(f"--tokenizer {folder}: no such folder")
     tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)

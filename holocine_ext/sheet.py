@@ -89,7 +89,8 @@ class ContactSheet:
         draw = ImageDraw.Draw(sheet)
         heading.draw(draw, MARGIN, MARGIN, INK)
         facts = (
-            f"{self.layout.num_shots} shots, {self.layout.num_frames} frames, {self._seconds(self.layout.num_frames)} s"
+            f"{_count(self.layout.num_shots, 'shot')}, {_count(self.layout.num_frames, 'frame')}, "
+            f"{self._seconds(self.layout.num_frames)} s"
         )
         draw.text((MARGIN, MARGIN + heading.height), facts, FAINT, _font(SIZE, facts))
         for picks, text, height in zip(self.picks, rows, heights, strict=True):
@@ -222,3 +223,7 @@ class ShotExport:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
         return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

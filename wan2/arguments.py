@@ -107,6 +107,8 @@ def defaults(presets: Sequence[Preset], *names: str) -> str:
 def _shown(preset: Preset, name: str) -> str:
     in_files = name in {field.name for field in fields(ModelFiles)}
     value = getattr(preset.files if in_files else preset, name)
+    if isinstance(value, Path) and value.is_relative_to(Path.cwd()):
+        value = value.relative_to(Path.cwd())
     return (f"{value:g}" if isinstance(value, float) else str(value)).replace("%", "%%")
 
 

@@ -70,8 +70,12 @@ def guarded(program: str, run: Callable[[], None]) -> int:
     """Run, and turn the ways of ending into exit codes; what went wrong is said in one line on stderr."""
     try:
         run()
+        sys.stdout.flush()
     except InputError as error:
         return _complain(program, str(error), EXIT_BAD_INPUT)
+    except BrokenPipeError:  # whoever read the output has read enough
+        sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
+        return EXIT_DONE
     except (RunError, OSError, MemoryError) as error:
         return _complain(program, str(error) or type(error).__name__, EXIT_FAILED)
     except RuntimeError as error:
