@@ -43,8 +43,10 @@ def build_parser() -> Parser:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=what)
     what = "what was asked of all these videos, in place of their records; for videos of any other tool"
     parser.add_argument("--storyboard", type=Path, metavar="FILE", help=what)
-    what = f"what finds the cuts; the first decides, others are second opinions (default: {DETECTORS[0]})"
-    parser.add_argument("--detector", nargs="+", choices=DETECTORS, default=[DETECTORS[0]], help=what)
+    what = f"what finds the cuts (default: {DETECTORS[0]})"
+    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=what)
+    what = "another that is asked too, its score in a column of its own; repeatable"
+    parser.add_argument("--second_opinion", choices=DETECTORS, action="append", default=[], help=what)
     what = (
         "an image model of transformers (CLIP, DINO, ...), a folder or its id on the hub, for consistency and captions"
     )
@@ -60,7 +62,7 @@ def build_parser() -> Parser:
 
 
 def _run(args: argparse.Namespace) -> None:
-    detectors = list(dict.fromkeys(args.detector))
+    detectors = list(dict.fromkeys([args.detector, *args.second_opinion]))
     for name in detectors:
         check_detector(name)
     if args.model == NANO:

@@ -38,7 +38,7 @@ def check_detector(name: str) -> None:
     """InputError with the line that installs it, when a detector's package is absent. Imports nothing."""
     package, line = PACKAGES[name]
     if find_spec(package) is None:
-        raise InputError(f"--detector {name}: the package {package} is not installed; {line}")
+        raise InputError(f"{name} as a detector: the package {package} is not installed; {line}")
 
 
 def resolve_device(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from statistics import NormalDist, fmean
@@ -102,25 +102,22 @@ class Row:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The mean and its interval; None of none.
-
-    A share of yes and no has Wilson's interval. Other values have that of 1000 resamplings, seeded.
-    """
+    """The mean and its interval by resampling videos, the same for the same values; None of none."""
     if not values:
         return None
-    if set(values) <= {0.0, 1.0}:
-        return _wilson(fmean(values), len(values))
     rng = Random(0)
     means = sorted(fmean(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
     tail = round(RESAMPLES * (1 - CONFIDENCE) / 2)
     return Estimate(fmean(values), means[tail], means[-1 - tail], len(values))
 
 
-def _wilson(share: float, count: int) -> Estimate:
+def share(answers: Sequence[bool]) -> Estimate:
+    """The share of true ones with Wilson's interval, which stays honest where all are true."""
+    mean, count = fmean(answers), len(answers)
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Estimate(share, max(0.0, middle - reach), min(1.0, middle + reach), count)
+    middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    reach = z / (1 + z * z / count) * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count))
+    return Estimate(mean, max(0.0, middle - reach), min(1.0, middle + reach), count)
 
 
 def summarise(results: Sequence[VideoResult]) -> list[Row]:
@@ -132,17 +129,15 @@ def summarise(results: Sequence[VideoResult]) -> list[Row]:
 
 
 def _row(name: str, results: Sequence[VideoResult]) -> Row:
-    def over(value: Callable[[VideoResult], float | None]) -> Estimate | None:
-        return estimate([number for result in results if (number := value(result)) is not None])
-
     first, *others = results[0].cuts
-    columns = {
-        "SCA": over(lambda result: result.cuts[first].sca),
-        "right number of cuts": over(lambda result: float(result.cuts[first].right_count)),
+    columns: dict[str, Estimate | None] = {
+        "SCA": estimate([result.cuts[first].sca for result in results]),
+        "right number of cuts": share([result.cuts[first].right_count for result in results]),
     }
-    columns |= {f"SCA ({other})": over(lambda result, by=other: result.cuts[by].sca) for other in others}  # type: ignore[misc]
+    columns |= {f"SCA ({other})": estimate([result.cuts[other].sca for result in results]) for other in others}
     for measure, heading in MEASURES.items():
-        columns[heading] = over(lambda result, key=measure: result.measures.get(key))  # type: ignore[misc]
+        values = (result.measures.get(measure) for result in results)
+        columns[heading] = estimate([value for value in values if value is not None])
     return Row(name, len(results), columns)
 
 
