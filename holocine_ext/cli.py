@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,31 +12,32 @@ from holocine_ext.plan import render_plan
 from holocine_ext.preflight import check_job, dry_plan
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, whole_number
-from wan2.cli import Console, guarded
+from wan2.cli import Console, guarded, told_done
 
 PROGRAM = "holocine_generate_video"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda: _run(build_parser().parse_args(argv)))
+    return guarded(PROGRAM, lambda console: _run(build_parser().parse_args(argv), console))
 
 
-def _run(args: argparse.Namespace) -> None:
-    jobs = plan_jobs(args)
+def _run(args: argparse.Namespace, console: Console) -> None:
+    jobs = [job for job in plan_jobs(args) if not told_done(job.options, console)]
     if args.dry_run:
         print("\n\n".join(render_plan(dry_plan(job)) for job in jobs))
         return
     windows = [check_job(job) for job in jobs]
     for job in jobs:
         for warning in job.warnings:
-            print(f"{PROGRAM}: warning: {warning}", file=sys.stderr)
-    with Console() as console:
-        console.stage("Loading PyTorch")
-        from holocine_ext.run import run_job
+            console.note(warning)
+    if not jobs:
+        return
+    console.stage("Loading PyTorch")
+    from holocine_ext.run import run_job
 
-        for job, key_ranges in zip(jobs, windows, strict=True):
-            console.done(run_job(job, key_ranges, console))
+    for job, key_ranges in zip(jobs, windows, strict=True):
+        console.done(run_job(job, key_ranges, console))
 
 
 def build_parser() -> Parser:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
+from holocine_ext.saved import saved_scene
 from holocine_ext.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
-from wan2.jobs import decode_values, given_values, number_outputs
+from wan2.jobs import beside_state, decode_values, given_values, number_outputs
 from wan2.latents import saved_record
-from wan2.options import Options, make_options
+from wan2.options import BESIDE, Options, make_options
 from wan2.presets import ModelFiles, Preset
 from wan2.prompt_file import parse_line, read_lines
+from wan2.resume import saved_values, settle
+from wan2.state import read_state
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "export_shots", "contact_sheet")
@@ -68,6 +71,7 @@ class Job:
             made = self.making
             scene |= {"storyboard": made.scene.as_record(), "model": made.preset.name, "variant": made.variant}
             scene |= {"shot_mask_type": made.shot_mask_type}
+            scene |= {"export_shots": self.export_shots, "contact_sheet": self.contact_sheet}
         return scene
 
 
@@ -79,6 +83,11 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
     """
     given = given_values(args)
     path = given.pop("from_file")
+    named = given["resume"] not in (None, BESIDE)
+    if named and path is not None:
+        raise InputError(f"--resume {given['resume']}: one state for many videos; with --from_file give no path")
+    if named and all(given[name] is None for name in ("latent_path", *SCENE_FLAGS)):
+        return [resumed_job(given)]
     if given["latent_path"] is not None:
         return [decode_job(given | {"from_file": path})]
     if path is None:
@@ -88,6 +97,30 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
             raise InputError(f"--from_file and --{name}: two ways of giving a scene; give exactly one")
     lines = [_from_line(given, path, where, line) for where, line in read_lines(path)]
     return [make_job(values) for values in number_outputs(lines)]
+
+
+def resumed_job(given: Mapping[str, Any]) -> Job:
+    """The job of a saved state, told anew what was given beside the scene.
+
+    Raises:
+        InputError: no state of this program, or flags that would change the scene.
+    """
+    for name in ("model", "variant", "shot_mask_type", "dry_run"):
+        if given[name] is not None:
+            raise InputError(f"--resume: the scene is that of the state, so it cannot go with --{name}")
+    state = read_state(given["resume"])
+    saved = saved_scene(state)
+    preset = MODELS[saved.model][saved.variant]
+    known = {name: value for name, value in given.items() if name not in (*SCENE_FLAGS, *OWN_FLAGS)}
+    options = make_options(preset, saved_values(state) | {n: v for n, v in known.items() if v is not None})
+    scene = replace(saved.scene, fps=options.fps)
+    layout = plan_layout(options.num_frames, scene.num_shots, saved.cuts, options.shape.tokens_per_frame)
+    named = frozenset(field.name for field in fields(ModelFiles))
+    showing = {name: getattr(saved, name) if given[name] is None else given[name] for name in SHOWING}
+    board = scene.storyboard
+    title = board.global_caption or ""
+    making = Making(scene, preset, saved.variant, saved.shot_mask_type, named)
+    return _showing(showing, options, making, layout, title, board.shot_captions)
 
 
 def _from_line(given: Mapping[str, Any], path: Path, where: str, line: str) -> dict[str, Any]:
@@ -106,13 +139,14 @@ def make_job(given: Mapping[str, Any]) -> Job:
     variant = given["variant"] or DEFAULT_VARIANT
     preset = MODELS[given["model"] or DEFAULT_MODEL][variant]
     scene = plan_scene(storyboard, preset, given["num_frames"], given["fps"])
+    given = beside_state(given)
     values = {name: value for name, value in given.items() if name not in (*SCENE_FLAGS, *OWN_FLAGS)}
     values |= {"prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
     if given["height"] is None and storyboard.size is not None:
         values |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if given["seed"] is None:
         values["seed"] = storyboard.seed
-    options = make_options(preset, values)
+    options = settle(make_options(preset, values), seed_is_free=values["seed"] is None)
     layout = plan_layout(
         scene.num_frames, scene.num_shots, scene.cuts, options.shape.tokens_per_frame, names=scene.names
     )

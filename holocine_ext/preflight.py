@@ -16,6 +16,7 @@ from wan2.loading.checkpoint import inspect_transformer
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.preflight import EXPERTS, check_blocks, check_run, naming
+from wan2.resume import check_resume, refuse_difference
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
@@ -33,6 +34,7 @@ def check_job(job: Job) -> tuple[tuple[Range, ...], ...] | None:
     if making is None:
         check_run(options)
         return None
+    check_same_scene(job)
     tokenized = _tokenize(making, options)
     for name in EXPERTS:
         path = getattr(options.files, name)
@@ -40,6 +42,21 @@ def check_job(job: Job) -> tuple[tuple[Range, ...], ...] | None:
             _inspect(name, path, making)
     check_run(options, MASK_CHANNELS if making.shot_mask_type else 0)
     return allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
+
+
+def check_same_scene(job: Job) -> None:
+    """Refuse to go on from a state of another scene: the same prompt may be cut or attended to otherwise.
+
+    Raises:
+        InputError: the first difference, by its flag.
+    """
+    scene = job.as_record()
+    state = check_resume(job.options, scene)
+    if state is None:
+        return
+    for name, flag in (("cuts", "cuts at frames"), ("variant", "--variant"), ("shot_mask_type", "--shot_mask_type")):
+        if state.scene[name] != scene[name]:
+            refuse_difference(state, flag, state.scene[name], scene[name])
 
 
 def dry_plan(job: Job) -> Plan:

@@ -17,7 +17,8 @@ from wan2.conditioning import Attentions
 from wan2.device import resolve_machine
 from wan2.models.attention import attention_kernel
 from wan2.outputs import OutputPaths
-from wan2.pipeline import Progress, generate
+from wan2.pipeline import generate
+from wan2.progress import Progress
 
 if TYPE_CHECKING:
     from wan2.pipeline import FrameSink

@@ -284,7 +284,7 @@ print(json.dumps([codes, sorted(sys.modules.keys() & {set(HEAVY)!r})]))
 
 
 def test_an_unexpected_error_keeps_its_traceback():
-    def fail() -> None:
+    def fail(_: wan2.cli.Console) -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):

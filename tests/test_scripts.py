@@ -302,16 +302,16 @@ def test_an_interrupt_leaves_nothing_unfinished(
     class Impatient(wan2.cli.Console):
         steps = 0
 
-        def advance(self) -> None:
-            self.steps += 1
+        def advance(self, steps: int = 1) -> None:
+            self.steps += steps
             if self.steps == 6:  # two steps of denoising, then inside the second chunk of frames
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(holocine_ext.cli, "Console", Impatient)
+    monkeypatch.setattr(wan2.cli, "Console", Impatient)
     words = [*tiny.flags(), *QUICK, *THREE_SHOTS, "--export_shots", "--save_path", str(tmp_path / "a.mp4")]
     assert holocine_ext.cli.main(words) == 130
-    assert capsys.readouterr().err.splitlines()[-1].startswith("holocine_generate_video: interrupted")
-    assert not files_in(tmp_path)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("holocine_generate_video: interrupted; to go on: ")
+    assert files_in(tmp_path) == {"a.state.safetensors"}
 
 
 def test_values_that_are_not_finite_end_the_run_with_nothing_written(
@@ -329,12 +329,12 @@ def test_values_that_are_not_finite_end_the_run_with_nothing_written(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "CUDA out of memory. Tried; try a smaller --video_size"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "out of device memory; what would help: a smaller"),
         (OSError(28, "No space left on device", "a.mp4"), "No space left on device: 'a.mp4'"),
     ],
 )
 def test_failures_of_the_machine_are_one_line(error: Exception, said: str, capsys: pytest.CaptureFixture[str]):
-    def fail() -> None:
+    def fail(_: wan2.cli.Console) -> None:
         raise error
 
     assert wan2.cli.guarded("program", fail) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wan2.errors import InputError
-from wan2.options import AUTO, CHOICES
+from wan2.options import AUTO, BESIDE, CHOICES
 from wan2.presets import WAN22_T2V, ModelFiles, Preset
 
 FILES = {
@@ -91,6 +91,13 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     output = parser.add_argument_group("output")
     add(output, "output_type", "what to write; both is video and latent", choices=CHOICES["output_type"])
     add(output, "save_path", "a folder, or the file itself", type=Path, metavar="PATH")
+    what = "save the state of the run every N steps, 0 for once a minute"
+    add(output, "save_every", what, type=whole_number, metavar="N")
+    what = (
+        "go on from a saved state: STATE, beside which nothing else need be said, or the one beside --save_path; "
+        "what changes no latents may be said anew"
+    )
+    output.add_argument("--resume", help=what, type=Path, nargs="?", const=BESIDE, metavar="STATE")
     add(output, "preview", "a picture of the latents every N steps, 0 for none", type=whole_number, metavar="N")
     what = "write no JSON record, and none into the video"
     output.add_argument("--no_metadata", action="store_const", const=True, help=what)

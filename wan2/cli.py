@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from wan2.arguments import build_parser
 from wan2.errors import InputError, RunError
+from wan2.interrupts import Stopped, handled, waiting
 from wan2.jobs import plan_jobs
+from wan2.memory import explain_out_of_memory, is_out_of_memory
+from wan2.options import Options
 from wan2.preflight import check_run
 from wan2.presets import WAN22_T2V
+from wan2.resume import already_done, check_resume
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -24,18 +31,22 @@ EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 class Console:
     """Shows the stages of a run on stderr, a bar with the time left for those of several steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.state: Path | None = None
+        self.doing = ""
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
 
     def stage(self, name: str, total: int = 1) -> None:
         """A stage of `total` steps begins."""
-        self._close()
+        self.close()
+        self.doing = name
         if total > 1:
             from tqdm import tqdm
 
@@ -44,61 +55,106 @@ class Console:
         else:
             print(name, file=sys.stderr)
 
-    def advance(self) -> None:
-        """One more step of the stage is done."""
+    def advance(self, steps: int = 1) -> None:
+        """So many more steps of the stage are done."""
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(steps)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that ends nothing, in one line on stderr."""
+        line = f"{self.program}: warning: {' '.join(text.split())}"
+        if self._bar is not None:
+            self._bar.clear()
+        print(line, file=sys.stderr)
+
+    def kept(self, state: Path) -> None:
+        """The run could go on from this file."""
+        self.state = state
+
+    def stepwise(self) -> AbstractContextManager[Callable[[], bool]]:
+        """A block in which Ctrl-C waits for the end of a step: whether one does."""
+        # Not `print`: the signal may arrive in the middle of one.
+        told = f"\n{self.program}: finishing this step; Ctrl-C again to stop at once\n".encode()
+        return waiting(lambda: _write_quietly(told))
 
     def done(self, written: Iterable[Path]) -> None:
         """A video is finished: on stdout, where everything lies, the main thing first."""
-        self._close()
+        self.close()
+        self.state = None
         for path in written:
             print(path)
 
-    def _close(self) -> None:
+    def how_to_resume(self) -> str:
+        """The end of a line about an early end: what goes on from what was saved, if anything was."""
+        if self.state is None or not self.state.exists():
+            return ""
+        script = [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [self.program]
+        return f"; to go on: {shlex.join([*script, '--resume', str(self.state)])}"
+
+    def close(self) -> None:
+        """Nothing is under way any more."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
+def _write_quietly(text: bytes) -> None:
+    with suppress(OSError):
+        os.write(2, text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda: _run(build_parser(PROGRAM).parse_args(argv)))
+    return guarded(PROGRAM, lambda console: _run(build_parser(PROGRAM).parse_args(argv), console))
 
 
-def guarded(program: str, run: Callable[[], None]) -> int:
+def guarded(program: str, run: Callable[[Console], None]) -> int:
     """Run, and turn the ways of ending into exit codes; what went wrong is said in one line on stderr."""
-    try:
-        run()
-        sys.stdout.flush()
-    except InputError as error:
-        return _complain(program, str(error), EXIT_BAD_INPUT)
-    except BrokenPipeError:  # whoever read the output has read enough
-        sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
+    with Console(program) as console, handled():
+        try:
+            run(console)
+            sys.stdout.flush()
+        except InputError as error:
+            return _complain(console, str(error), EXIT_BAD_INPUT)
+        except BrokenPipeError:  # whoever read the output has read enough
+            sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
+        except (RunError, OSError) as error:
+            return _complain(console, str(error), EXIT_FAILED)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _complain(console, explain_out_of_memory(error, console.doing), EXIT_FAILED)
+        except KeyboardInterrupt as stop:
+            by = f" by {stop}" if isinstance(stop, Stopped) else ""
+            code = stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
+            return _complain(console, f"interrupted{by}", code)
         return EXIT_DONE
-    except (RunError, OSError, MemoryError) as error:
-        return _complain(program, str(error) or type(error).__name__, EXIT_FAILED)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
-            raise
-        return _complain(program, f"{error}; try a smaller --video_size or --video_length", EXIT_FAILED)
-    except KeyboardInterrupt:
-        return _complain(program, "interrupted; no unfinished file was left", EXIT_INTERRUPTED)
-    return EXIT_DONE
 
 
-def _complain(program: str, message: str, code: int) -> int:
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+def _complain(console: Console, message: str, code: int) -> int:
+    with suppress(OSError):  # a terminal that is gone reads no more
+        console.close()
+        print(f"{console.program}: {' '.join(message.split())}{console.how_to_resume()}", file=sys.stderr)
     return code
 
 
-def _run(args: argparse.Namespace) -> None:
-    jobs = plan_jobs(args, WAN22_T2V)
+def _run(args: argparse.Namespace, console: Console) -> None:
+    jobs = [options for options in plan_jobs(args, WAN22_T2V) if not told_done(options, console)]
     for options in jobs:
         check_run(options)
-    with Console() as console:
-        console.stage("Loading PyTorch")
-        from wan2.pipeline import generate
+        check_resume(options, {})
+    if not jobs:
+        return
+    console.stage("Loading PyTorch")
+    from wan2.pipeline import generate
 
-        for options in jobs:
-            console.done(generate(options, progress=console).written)
+    for options in jobs:
+        console.done(generate(options, progress=console).written)
+
+
+def told_done(options: Options, console: Console) -> bool:
+    """Whether nothing is left of a run to resume; that is told."""
+    if already_done(options):
+        console.note(f"{options.save_path}: is there already")
+        return True
+    return False

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wan2.errors import InputError
 from wan2.latents import saved_settings
-from wan2.options import Options, flag_of, make_options
+from wan2.options import BESIDE, Options, flag_of, make_options
 from wan2.presets import Preset
 from wan2.prompt_file import parse_line, read_lines
+from wan2.resume import saved_values, settle
+from wan2.state import read_state
 
 SCENES = ("prompt", "from_file", "latent_path")
 # The flags that still mean something when saved latents are only decoded.
@@ -25,6 +27,8 @@ def plan_jobs(args: argparse.Namespace, preset: Preset) -> list[Options]:
     """
     given = given_values(args)
     scenes = [f"--{name}" for name in SCENES if given[name] is not None]
+    if not scenes and given["resume"] not in (None, BESIDE):
+        return [saved_options(given, preset)]
     if len(scenes) != 1:
         found = " and ".join(scenes) or "nothing to make"
         raise InputError(f"{found}: give exactly one of --prompt, --from_file and --latent_path")
@@ -32,9 +36,32 @@ def plan_jobs(args: argparse.Namespace, preset: Preset) -> list[Options]:
     if given["latent_path"] is not None:
         return [make_options(preset, decode_values(given))]
     if path is None:
-        return [make_options(preset, given)]
+        return [_settled(preset, given)]
+    if given["resume"] not in (None, BESIDE):
+        raise InputError(f"--resume {given['resume']}: one state for many videos; with --from_file give no path")
     lines = [{**given, **parse_line(where, line)} for where, line in read_lines(path)]
-    return [make_options(preset, values) for values in number_outputs(lines)]
+    return [_settled(preset, values) for values in number_outputs(lines)]
+
+
+def _settled(preset: Preset, given: Mapping[str, Any]) -> Options:
+    return settle(make_options(preset, beside_state(given)), seed_is_free=given["seed"] is None)
+
+
+def beside_state(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with the output beside the state that `--resume` names, unless `--save_path` says otherwise."""
+    if given["resume"] in (None, BESIDE) or given["save_path"] is not None:
+        return dict(given)
+    return {**given, "save_path": read_state(given["resume"]).output}
+
+
+def saved_options(given: Mapping[str, Any], preset: Preset) -> Options:
+    """The options of a saved run, told anew what was given; `preset` names what is not in them.
+
+    Raises:
+        InputError: no state, or values that are no options of this program.
+    """
+    known = {name: value for name, value in given.items() if value is not None and name not in SCENES}
+    return make_options(preset, saved_values(read_state(given["resume"])) | known)
 
 
 def given_values(args: argparse.Namespace) -> dict[str, Any]:

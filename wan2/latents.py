@@ -31,6 +31,8 @@ def saved_settings(path: Path) -> dict[str, Any]:
     shape = header.tensors[TENSOR][1] if TENSOR in header.tensors else ()
     if len(shape) != 5 or shape[:2] != (1, CHANNELS) or "plan" not in header.metadata:
         raise InputError(f"--latent_path {path}: holds no latents saved by this program")
+    if state := header.metadata.get("state"):
+        _check_finished(path, state)
     _, _, frames, rows, columns = shape
     return {
         "num_frames": TIME_STRIDE * (frames - 1) + 1,
@@ -38,6 +40,16 @@ def saved_settings(path: Path) -> dict[str, Any]:
         "width": columns * SPACE_STRIDE,
         **json.loads(header.metadata["plan"]),
     }
+
+
+def _check_finished(path: Path, state: str) -> None:
+    """Refuse the latents of a run that has steps before it."""
+    notes = json.loads(state)
+    step, steps = notes["step"] + 1, notes["options"]["infer_steps"]
+    if step < steps:
+        raise InputError(
+            f"--latent_path {path}: is the state of an unfinished run (step {step} of {steps}); give it to --resume"
+        )
 
 
 def saved_record(path: Path) -> dict[str, Any]:

@@ -40,11 +40,14 @@ RANGES: dict[str, tuple[float, float]] = {
     "dual_dit_boundary": (0, 1),
     "seed": (0, 2**63 - 1),
     "preview": (0, 1000),
+    "save_every": (0, 1000),
     "crf": (0, 51),
 }
 FLAGS = {"height": "--video_size", "width": "--video_size", "num_frames": "--video_length"}
-WHOLE = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "crf")
+WHOLE = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
 RANDOM_SEED_BYTES = 4
+# `--resume` without a path: the state beside the output.
+BESIDE = Path()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +78,13 @@ class Options:
     blocks_to_swap: int | str
     weights_from: str
     preview: int
+    save_every: int
     output_type: str
     save_path: Path
     crf: int
     no_metadata: bool = False
     latent_path: Path | None = None
+    resume: Path | None = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from wan2.conditioning import Attentions, Conditioning
 from wan2.device import Machine, resolve_machine
 from wan2.errors import RunError
 from wan2.experts import experts
+from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
 from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
@@ -28,8 +29,11 @@ from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
 from wan2.preflight import check_run, naming, tokenize_prompts
 from wan2.preview import fit_colours, preview_sheet
+from wan2.progress import Progress, Silent
 from wan2.record import Recorder
+from wan2.resume import check_resume, refuse_difference
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
+from wan2.state import SavedState, hash_text, load_step
 from wan2.video_io import VideoWriter
 
 if TYPE_CHECKING:
@@ -43,28 +47,6 @@ if TYPE_CHECKING:
 
     OpenSinks = Callable[[OutputPaths], AbstractContextManager[Sequence[FrameSink]]]
     """Opens the sinks beside the files of a run; they are closed after the last frame, or when decoding fails."""
-
-
-class Progress(Protocol):
-    """Whoever watches a run."""
-
-    def stage(self, name: str, total: int = 1) -> None:
-        """A stage of `total` steps begins."""
-        ...
-
-    def advance(self) -> None:
-        """One more step of the stage is done."""
-        ...
-
-
-class Silent:
-    """Watches nothing."""
-
-    def stage(self, name: str, total: int = 1) -> None:
-        """Nothing to do."""
-
-    def advance(self) -> None:
-        """Nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +66,7 @@ class Run:
     paths: OutputPaths
     recorder: Recorder
     progress: Progress
+    saved: SavedState | None
 
     @contextmanager
     def stage(self, name: str, total: int = 1) -> Iterator[None]:
@@ -120,25 +103,48 @@ def generate(
         RunError: values that are not finite.
     """
     check_run(options, 0 if extra_channels is None else extra_channels.shape[1])
+    saved = check_resume(options, scene or {})
     machine = resolve_machine(options)
     machine.start_measuring()
     now = datetime.now()
     recorder = Recorder(options, scene or {}, now)
-    run = Run(options, machine, plan_outputs(options, now), recorder, progress or Silent())
+    run = Run(options, machine, plan_outputs(options, now), recorder, progress or Silent(), saved)
     with torch.inference_mode():
         if options.latent_path is not None:
             latents = load_latents(options.latent_path)
         else:
             kernel = attention_kernel(options.attn_mode, machine.device)
             dense = Attentions(kernel, kernel)
-            colours = _colours(run)
-            contexts = _read(run)
-            passes = [
-                Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
-                for context, attentions in zip(contexts[:, None], (positive or dense, negative or dense), strict=False)
-            ]
-            latents = _denoised(run, colours, *passes)
-        return Outputs(tuple(_written(run, latents, open_sinks)), latents)
+            latents = _made(run, positive or dense, negative or dense, extra_channels)
+        written = tuple(_written(run, latents, open_sinks))
+    if options.latent_path is None:
+        # Only now is everything in its place.
+        for state in {run.paths.state, options.resume or run.paths.state}:
+            state.unlink(missing_ok=True)
+    return Outputs(written, latents)
+
+
+def _made(run: Run, positive: Attentions, negative: Attentions, extra_channels: Tensor | None) -> Tensor:
+    """Latents [1, 16, F, h, w] of the finished video, fp32 on the CPU: from noise, or from a saved state on."""
+    saved = run.saved
+    if saved is not None:
+        run.recorder.seconds.update(saved.seconds)
+        run.progress.kept(saved.path)
+        for name, now in machine_notes(run.machine).items():
+            if saved.machine.get(name) != now:
+                refuse_difference(saved, name, saved.machine.get(name), now)
+        if saved.finished:
+            return load_step(saved, "cpu").latents
+    colours = _colours(run)
+    contexts = _read(run)
+    text = hash_text(contexts)
+    if saved is not None and saved.text != text:
+        refuse_difference(saved, "prompts encoded as", saved.text, text)
+    passes = [
+        Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
+        for context, attentions in zip(contexts[:, None], (positive, negative), strict=False)
+    ]
+    return _denoised(run, colours, text, *passes)
 
 
 def _colours(run: Run) -> Tensor | None:
@@ -167,7 +173,9 @@ def _read(run: Run) -> Tensor:
     return contexts
 
 
-def _denoised(run: Run, colours: Tensor | None, positive: Conditioning, negative: Conditioning | None = None) -> Tensor:
+def _denoised(
+    run: Run, colours: Tensor | None, text: str, positive: Conditioning, negative: Conditioning | None = None
+) -> Tensor:
     """Latents [1, 16, F, h, w] of the finished video, fp32 on the CPU."""
     options, machine = run.options, run.machine
     plan = DenoisePlan(
@@ -180,17 +188,26 @@ def _denoised(run: Run, colours: Tensor | None, positive: Conditioning, negative
     )
     run.paths.folder.mkdir(parents=True, exist_ok=True)
     latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
+    after = load_step(run.saved, machine.device) if run.saved else None
+    start = 0 if after is None else after.index + 1
     with (
         run.stage("Denoising", options.infer_steps),
-        experts(options, machine, plan.expert_steps()) as open_expert,
-        closing(denoise(open_expert, latents, plan, positive, negative)) as steps,
+        keep_state(run, text) as keeper,
+        run.progress.stepwise() as stopping,
+        experts(options, machine, plan.expert_steps(start)) as open_expert,
+        closing(denoise(open_expert, latents, plan, positive, negative, after)) as steps,
     ):
+        if start:
+            run.progress.advance(start)
         for step in steps:
             latents = step.latents
+            keeper.took(step)
             if colours is not None and (step.index + 1) % options.preview == 0:
                 with whole_file(run.paths.preview) as part:
                     preview_sheet(latents, colours).save(part)
             run.progress.advance()
+            if stopping():
+                raise KeyboardInterrupt
     return latents.cpu()
 
 

@@ -5,7 +5,9 @@ Reads headers and the tokenizer only, and never imports PyTorch.
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +18,13 @@ from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
 from wan2.loading.formats import describe
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
+from wan2.outputs import named_outputs
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
 
 # What `formats.describe` calls the two models that are not transformers.
 KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
+# A state holds the latents and up to three times as much for the solver, in fp32; the one before stays meanwhile.
+VALUE_BYTES, STATE_COPIES = 4, 8
 EXPERTS = ("dit_high_noise", "dit_low_noise")
 
 
@@ -40,6 +45,8 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
         InputError: the first thing found wrong; the message names its flag.
     """
     _check_save_path(options.save_path)
+    _check_unfinished(options)
+    _check_room(options)
     needed = model_files(options)
     for name, path in needed.items():
         if not path.exists():
@@ -102,6 +109,33 @@ def _check_kind(name: str, path: Path) -> None:
         looks = describe(read_header(path).shapes)
     if KINDS[name] not in looks:
         raise InputError(f"--{name} {path}: must be a {KINDS[name]}; it looks like {looks}")
+
+
+def _check_room(options: Options) -> None:
+    """Refuse a run whose latents alone do not fit on the disk of its output: nothing of it could be kept."""
+    folder = next(folder for folder in (options.save_path, *options.save_path.absolute().parents) if folder.is_dir())
+    needed = math.prod(options.shape.latent) * VALUE_BYTES * STATE_COPIES
+    free = shutil.disk_usage(folder).free
+    if free < needed and not options.latent_path:
+        raise InputError(
+            f"--save_path {options.save_path}: {folder} has {free / 1e6:.1f} MB free; its state alone takes "
+            f"{needed / 1e6:.1f} MB"
+        )
+
+
+def same_file(path: Path | None, other: Path) -> bool:
+    """Whether two paths name one file."""
+    return path is not None and path.resolve() == other.resolve()
+
+
+def _check_unfinished(options: Options) -> None:
+    """Refuse to begin anew, under the same name, what an earlier run did not finish."""
+    paths = None if options.latent_path else named_outputs(options.save_path)
+    if paths is not None and not same_file(options.resume, paths.state) and paths.state.exists():
+        raise InputError(
+            f"--save_path {options.save_path}: an unfinished run of this name is saved as {paths.state}; "
+            "go on with it by --resume, or remove it"
+        )
 
 
 def _check_save_path(path: Path) -> None:

@@ -14,6 +14,9 @@ NEGATIVE_PROMPT = (
     "静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 )
 
+# How often a run saves its state when it is not told: by the clock, not by steps.
+SAVE_SECONDS = 60.0
+
 WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
 
 A14B = TransformerConfig(
@@ -67,6 +70,7 @@ class Preset:
     blocks_to_swap: int | str = "auto"
     weights_from: str = "disk"
     preview: int = 0
+    save_every: int = 0
     output_type: str = "video"
     save_path: Path = Path("outputs")
     crf: int = 16

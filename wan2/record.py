@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,7 +54,7 @@ class Recorder:
     @cached_property
     def checkpoints(self) -> dict[str, Any]:
         """The fingerprint of every model file of the run."""
-        return {name: fingerprint(_parts(name, path)) for name, path in model_files(self.options).items()}
+        return fingerprints(self.options)
 
     def so_far(self) -> dict[str, Any]:
         """The record as known now, as JSON values."""
@@ -76,6 +76,12 @@ class Recorder:
         record = {**self.so_far(), **machine, "host_peak_bytes": host_peak_bytes()}
         with whole_file(path) as part:
             part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def fingerprints(options: Options, without: Collection[str] = ()) -> dict[str, Any]:
+    """The fingerprint of every model file of a run."""
+    files = {name: path for name, path in model_files(options).items() if name not in without}
+    return {name: fingerprint(_parts(name, path)) for name, path in files.items()}
 
 
 def fingerprint(files: Iterable[Path]) -> dict[str, Any]:

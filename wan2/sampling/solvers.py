@@ -47,6 +47,15 @@ def make_solver(name: str, steps: int, shift: float) -> Solver:
     raise InputError(f"--sample_solver {name}: must be one of {', '.join(SOLVERS)}")
 
 
+def state_names(name: str, steps: int) -> set[str]:
+    """The names of what the solver called `name` remembers after so many steps."""
+    if name == "euler" or not steps:
+        return set()
+    return {f"prediction.{place}" for place in range(max(0, ORDER - steps), ORDER)} | (
+        {"last_sample"} if name == "unipc" else set()
+    )
+
+
 class Euler:
     """First order: x + v * (next sigma - sigma). Keeps nothing between steps."""
 

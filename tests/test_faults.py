@@ -1,0 +1,129 @@
+"""Faults of the machine, made by the operating system: no mocks."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import wan2.cli
+from tests.kill_runs import kill_runs
+from tests.tiny import QUICK, TinyModel
+from wan2.loading.header import read_header
+from wan2.memory import explain_out_of_memory, is_out_of_memory
+
+ROOT = Path(__file__).parents[1]
+PROMPT = ["--prompt", "a gull", "--infer_steps", "4"]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a memory disk with the given options."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        path = tmp_path / f"disk{len(mounted)}"
+        path.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True)
+        if done.returncode:
+            pytest.skip("mounting a disk needs rights that this user does not have")
+        mounted.append(path)
+        return path
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def script(tiny: TinyModel, path: Path, *words: str) -> list[str]:
+    """A command line that makes `path`."""
+    program = [sys.executable, str(ROOT / "wan2_generate_video.py")]
+    return [*program, *tiny.flags(), *QUICK, *PROMPT, "--save_path", str(path), *words]
+
+
+def test_a_few_runs_killed_at_random_go_on_to_the_same_bytes(tmp_path: Path):
+    assert kill_runs(3, seed=5, folder=tmp_path).total() == 3
+
+
+def test_a_read_only_folder_is_refused(tiny: TinyModel, disk: Callable[[str], Path]):
+    done = subprocess.run(script(tiny, disk("ro") / "a.mp4"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is a folder that cannot be written to" in done.stderr.splitlines()[-1]
+
+
+def test_a_disk_without_room_for_the_state_is_refused(tiny: TinyModel, disk: Callable[[str], Path]):
+    folder = disk("size=16k")
+    done = subprocess.run(script(tiny, folder / "a.mp4"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "has 0.0 MB free; its state alone takes 0.0 MB" in done.stderr.splitlines()[-1]
+    assert not list(folder.iterdir())
+
+
+def test_a_disk_that_fills_up_costs_no_latents(tiny: TinyModel, disk: Callable[[str], Path], tmp_path: Path):
+    folder = disk("size=96k")
+    (folder / "others").write_bytes(bytes(40_000))
+    words = ("--video_size", "48", "48", "--video_length", "33", "--no_metadata")
+    done = subprocess.run(script(tiny, folder / "a.mp4", *words), capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in last
+    assert "; to go on: " in last
+    assert {path.name for path in folder.iterdir()} == {"others", "a.state.safetensors"}
+    words = ("--resume", str(folder / "a.state.safetensors"), "--save_path", str(tmp_path / "b.mp4"))
+    assert wan2.cli.main(words) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"b.mp4", folder.name}
+
+
+def test_memory_that_runs_out_is_one_line_and_the_state_stays(tiny: TinyModel, tmp_path: Path):
+    line = script(tiny, tmp_path / "a.mp4", "--save_every", "1", "--video_size", "1280", "1280")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
+
+    done = subprocess.run(line, capture_output=True, text=True, preexec_fn=limit)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1, done.stderr
+    assert "out of memory while " in last
+    assert "; what would help: " in last
+    assert {path.name for path in tmp_path.iterdir()} <= {"a.state.safetensors"}
+
+
+def test_what_is_out_of_memory_and_what_would_help():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    assert not is_out_of_memory(RuntimeError("a bug"))
+    said = explain_out_of_memory(torch.OutOfMemoryError(""), "Decoding")
+    assert said.startswith("out of device memory while decoding")
+    assert "a smaller --video_size" in said
+
+
+def test_a_state_that_cannot_be_written_ends_no_run(tiny: TinyModel, tmp_path: Path):
+    (tmp_path / "a.state.safetensors").mkdir()
+    done = subprocess.run(script(tiny, tmp_path / "a.mp4"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "an unfinished run of this name" in done.stderr
+
+
+def test_a_checkpoint_that_shrinks_while_it_is_used(tiny: TinyModel, tmp_path: Path):
+    low = tmp_path / "low.safetensors"
+    low.write_bytes(tiny.expert("low").read_bytes())
+
+    class Shrinking(wan2.cli.Console):
+        def stage(self, name: str, total: int = 1) -> None:
+            super().stage(name, total)
+            if name == "Denoising":
+                low.write_bytes(low.read_bytes()[:-5000])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wan2.cli, "Console", Shrinking)
+        words = [*tiny.flags(), *QUICK, *PROMPT, "--flow_shift", "5", "--dit_low_noise", str(low)]
+        assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 2
+    state = json.loads(read_header(tmp_path / "a.state.safetensors").metadata["state"])
+    assert state["step"] == 1

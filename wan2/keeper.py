@@ -1,0 +1,97 @@
+"""Saves how far a run has come while it goes on, and when it ends early. Knows nothing of how latents are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from wan2.presets import SAVE_SECONDS
+from wan2.record import versions
+from wan2.state import plain_options, save_state
+
+if TYPE_CHECKING:
+    from wan2.device import Machine
+    from wan2.pipeline import Run
+    from wan2.progress import Progress
+    from wan2.sampling.denoise import DenoiseStep
+
+
+@dataclass
+class Keeper:
+    """Keeps the last good step of one run in a file; use it in a `with` around the steps.
+
+    However the block ends, the last step is in the file afterwards, unless it ends well and `keep_last` is false. A
+    file that cannot be written ends no run: that is noted, and tried again after the next step.
+
+    every: steps between two saves; 0 is by the clock. notes, plan: what `save_state` is told, asked for at each save.
+    """
+
+    path: Path
+    every: int
+    notes: Callable[[], Mapping[str, Any]]
+    plan: Callable[[], Mapping[str, Any]]
+    progress: Progress
+    keep_last: bool
+    last: DenoiseStep | None = None
+    saved: bool = True
+    since: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.saved and (kind is not None or self.keep_last):
+            self.save()
+
+    def took(self, step: DenoiseStep) -> None:
+        """Remember a step, and save it when it is time."""
+        self.last, self.saved = step, False
+        passed = time.monotonic() - self.since
+        if (step.index + 1) % self.every == 0 if self.every else passed >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the last step."""
+        if self.last is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save_state(self.path, self.last, self.notes(), self.plan())
+        except OSError as error:
+            self.progress.note(f"the state could not be saved: {error}")
+            return
+        self.saved, self.since = True, time.monotonic()
+        self.progress.kept(self.path)
+
+
+def keep_state(run: Run, text: str) -> Keeper:
+    """What saves the state of a run; `text` is the hash of its encoded prompts."""
+    options, recorder = run.options, run.recorder
+
+    def notes() -> dict[str, Any]:
+        return {
+            "options": plain_options(options),
+            "scene": dict(recorder.scene),
+            "checkpoints": recorder.checkpoints,
+            "versions": versions(),
+            "text": text,
+            "machine": machine_notes(run.machine),
+            "seconds": dict(recorder.seconds),
+        }
+
+    def plan() -> dict[str, Any]:
+        return {"plan": {"fps": options.fps}} | ({} if options.no_metadata else {"record": recorder.so_far()})
+
+    return Keeper(run.paths.state, options.save_every, notes, plan, run.progress, keep_last=options.decodes)
+
+
+def machine_notes(machine: Machine) -> dict[str, Any]:
+    """What of the machine decides the latents to the last bit."""
+    used = machine.as_record()
+    return {name: used[name] for name in ("device", "dtype")}

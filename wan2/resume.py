@@ -1,0 +1,146 @@
+"""Which saved state a command line goes on from, and whether the two agree. Loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from wan2.errors import InputError
+from wan2.options import BESIDE, Options, flag_of
+from wan2.outputs import named_outputs
+from wan2.presets import ModelFiles
+from wan2.record import fingerprints, versions
+from wan2.state import SavedState, plain_options, read_state
+
+# What may differ from the run that saved a state, because no latent depends on it.
+FREE = frozenset(
+    {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume"}
+    | {"blocks_to_swap", "weights_from"}
+)
+# The libraries that no latent depends on.
+FREE_VERSIONS = frozenset({"av", "safetensors"})
+# The types of the fields of `Options`, as its annotations spell them.
+TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "Path": (str,),
+    "Path | None": (str, type(None)),
+    "int | str": (int, str),
+    "ModelFiles": (dict,),
+}
+SHOWN = 60
+
+
+def settle(options: Options, seed_is_free: bool) -> Options:
+    """Options whose `--resume` names a file: that of a state, or of one that is gone because the run is done.
+
+    Without a state and without a finished output the run begins from the start. `seed_is_free`: nobody gave a seed,
+    so it is the state's.
+
+    Raises:
+        InputError: `--resume` without a path and without a file to find the state beside, or a state that is none.
+    """
+    if options.resume is None:
+        return options
+    if options.resume != BESIDE:
+        state = read_state(options.resume)
+        return _of(options, state, seed_is_free)
+    paths = named_outputs(options.save_path)
+    if paths is None:
+        raise InputError("--resume: needs the path of a state, or --save_path with the name of a file to find it by")
+    if paths.state.exists():
+        return _of(replace(options, resume=paths.state), read_state(paths.state), seed_is_free)
+    done = {"images": paths.images, "latent": paths.latents}.get(options.output_type, paths.video)
+    return replace(options, resume=paths.state if done.exists() else None)
+
+
+def already_done(options: Options) -> bool:
+    """Whether `settle` found that nothing is left to do."""
+    return options.resume is not None and not options.resume.exists()
+
+
+def _of(options: Options, state: SavedState, seed_is_free: bool) -> Options:
+    seed = state.options.get("seed")
+    return replace(options, seed=seed) if seed_is_free and type(seed) is int else options
+
+
+def saved_values(state: SavedState) -> dict[str, Any]:
+    """What the saved run was told, under the names of `Options` and `ModelFiles`; its output lies beside the state.
+
+    Raises:
+        InputError: a value that is missing, unknown or of the wrong type.
+    """
+    kinds = {field.name: str(field.type) for field in fields(Options) if field.name != "resume"}
+    _check_names(state, state.options, kinds.keys(), "options")
+    values = {name: _typed(state, name, value, kinds[name]) for name, value in state.options.items()}
+    files = values.pop("files")
+    _check_names(state, files, {field.name for field in fields(ModelFiles)}, "files")
+    values |= {name: _typed(state, name, value, "Path") for name, value in files.items()}
+    return values | {"save_path": state.output, "resume": state.path}
+
+
+def _check_names(state: SavedState, found: Mapping[str, Any], expected: Any, what: str) -> None:  # noqa: ANN401
+    if odd := sorted(found.keys() ^ set(expected)):
+        raise InputError(f"--resume {state.path}: its {what} do not fit this program ({odd[0]!r:.40})")
+
+
+def _typed(state: SavedState, name: str, value: object, kind: str) -> Any:  # noqa: ANN401
+    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise InputError(f"--resume {state.path}: its option {name} does not hold what it should")
+    return Path(str(value)) if kind.startswith("Path") and value is not None else value
+
+
+def check_resume(options: Options, scene: Mapping[str, Any]) -> SavedState | None:
+    """The state that a run goes on from, if any, once it is known to belong to that run.
+
+    `scene`: what an extension tells the run, of which the names must be those it told the saved run.
+
+    Raises:
+        InputError: the first difference, by its flag.
+    """
+    if options.resume is None:
+        return None
+    state = read_state(options.resume)
+    _check_same_program(state, scene)
+    given = plain_options(options)
+    for name in given.keys() - FREE:
+        if given[name] != state.options.get(name):
+            refuse_difference(state, flag_of(name), state.options.get(name), given[name])
+    _check_shape(options, state)
+    for name, now in versions().items():
+        if name not in FREE_VERSIONS and state.versions.get(name) != now:
+            refuse_difference(state, name, state.versions.get(name), now)
+    for name, now in fingerprints(options, without=("vae",)).items():
+        saved = state.checkpoints.get(name)
+        saved = saved.get("fingerprint") if isinstance(saved, dict) else saved
+        if saved != now["fingerprint"]:
+            refuse_difference(state, f"another --{name}, of fingerprint", saved, now["fingerprint"])
+    return state
+
+
+def _check_same_program(state: SavedState, scene: Mapping[str, Any]) -> None:
+    if state.scene.keys() != scene.keys():
+        raise InputError(f"--resume {state.path}: was saved by another program, which alone can go on with it")
+
+
+def _check_shape(options: Options, state: SavedState) -> None:
+    from wan2.latents import TENSOR
+    from wan2.loading.header import read_header
+
+    shape, expected = read_header(state.path).shapes[TENSOR], (1, *options.shape.latent)
+    if shape != expected:
+        raise InputError(f"--resume {state.path}: holds latents of {list(shape)}, this run makes {list(expected)}")
+
+
+def refuse_difference(state: SavedState, name: str, saved: object, now: object) -> None:
+    """Raise the error that names one difference."""
+    raise InputError(f"--resume {state.path}: was saved with {name} {_short(saved)}, not {_short(now)}")
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
