@@ -15,7 +15,7 @@ from holocine_ext.evaluate.asked import NANO, Asked, find_asked
 from holocine_ext.evaluate.cuts import PROTOCOL
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from wan2.arguments import Parser
-from wan2.cli import Console, guarded, report
+from wan2.cli import Console, guarded
 from wan2.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def _run(args: argparse.Namespace) -> None:
 
     rows = summarise([*results, *ceiling])
     print(f"{table(rows)}\n\n{PROTOCOL}\n")
-    report(_write(folder, rows, results, ceiling, notes))
+    for path in _write(folder, rows, results, ceiling, notes):
+        print(path)
 
 
 def _means(detectors: Sequence[str], embed_model: str | None, device: str) -> Means:
