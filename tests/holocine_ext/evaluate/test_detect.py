@@ -64,7 +64,7 @@ def test_pyscenedetect_agrees_on_hard_cuts(hard_cuts: Path):
 @pytest.mark.parametrize("shots", [1, 3, 6])
 def test_nano_s_own_drawings_are_cut_where_they_are(shots: int, transnet: Detector):
     rng = Random(5000 + shots)
-    num_frames = 8 * shots + 17
+    num_frames = 12 * shots + 5
     scene = random_scene(rng, num_frames, random_cuts(rng, num_frames, shots, shortest=9))
     film = clip_of_pictures(draw(scene), 8.0)
     assert list(transnet(film)) == scene.cuts
