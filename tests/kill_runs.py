@@ -37,16 +37,9 @@ class Killer:
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         script = [sys.executable, str(ROOT / "holocine_generate_video.py")]
-        words = [
-            *self.tiny.flags(),
-            *QUICK,
-            *WORDS,
-            *SCENE,
-            "--resume",
-            "--save_path",
-            str(self.folder / f"{name}.mp4"),
-        ]
-        return subprocess.Popen([*script, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        output = ["--resume", "--save_path", str(self.folder / f"{name}.mp4")]
+        words = [*script, *self.tiny.flags(), *QUICK, *WORDS, *SCENE, *output]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def finish(self, name: str) -> None:
         process = self.start(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,33 +64,64 @@ def test_a_disk_without_room_for_the_state_is_refused(tiny: TinyModel, disk: Cal
     assert not list(folder.iterdir())
 
 
+# A console that does something to the machine once the run is decoding.
+AT_DECODING = """
+import resource, sys
+from pathlib import Path
+import wan2.cli
+
+class Meddling(wan2.cli.Console):
+    def stage(self, name, total=1):
+        super().stage(name, total)
+        if name == "Decoding":
+            {what}
+
+wan2.cli.Console = Meddling
+raise SystemExit(wan2.cli.main(sys.argv[1:]))
+"""
+
+
+def meddled(what: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command line; `what` happens as decoding begins."""
+    code = [sys.executable, "-c", AT_DECODING.format(what=what)]
+    return subprocess.run([*code, *words], capture_output=True, text=True, cwd=ROOT)
+
+
 def test_a_disk_that_fills_up_costs_no_latents(tiny: TinyModel, disk: Callable[[str], Path], tmp_path: Path):
-    folder = disk("size=96k")
-    (folder / "others").write_bytes(bytes(40_000))
-    words = ("--video_size", "48", "48", "--video_length", "33", "--no_metadata")
-    done = subprocess.run(script(tiny, folder / "a.mp4", *words), capture_output=True, text=True)
+    folder = disk("size=200k")
+    filling = f"Path({str(folder / 'others')!r}).open('wb', buffering=0).write(bytes(10**6))"
+    done = meddled(filling, script(tiny, folder / "a.mp4")[2:])
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in last
     assert "; to go on: " in last
     assert {path.name for path in folder.iterdir()} == {"others", "a.state.safetensors"}
-    words = ("--resume", str(folder / "a.state.safetensors"), "--save_path", str(tmp_path / "b.mp4"))
+    words = ["--resume", str(folder / "a.state.safetensors"), "--save_path", str(tmp_path / "b.mp4")]
     assert wan2.cli.main(words) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"b.mp4", folder.name}
+    assert {path.name for path in folder.iterdir()} == {"others"}
+    assert {path.name for path in tmp_path.iterdir()} == {"b.mp4", "b.json", folder.name}
+
+
+def test_a_folder_that_goes_away_costs_no_latents(tiny: TinyModel, tmp_path: Path):
+    folder = tmp_path / "out"
+    moving = f"Path({str(folder)!r}).rename({str(tmp_path / 'moved')!r})"
+    done = meddled(moving, script(tiny, folder / "a.mp4")[2:])
+    assert done.returncode == 1, done.stderr
+    assert "No such file or directory" in done.stderr.splitlines()[-1]
+    assert wan2.cli.main(["--resume", str(tmp_path / "moved" / "a.state.safetensors")]) == 0
+    assert {path.name for path in (tmp_path / "moved").iterdir()} == {"a.mp4", "a.json"}
 
 
 def test_memory_that_runs_out_is_one_line_and_the_state_stays(tiny: TinyModel, tmp_path: Path):
-    line = script(tiny, tmp_path / "a.mp4", "--save_every", "1", "--video_size", "1280", "1280")
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
-
-    done = subprocess.run(line, capture_output=True, text=True, preexec_fn=limit)
+    used = "int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()"
+    limiting = f"resource.setrlimit(resource.RLIMIT_AS, ({used} + 30_000_000, -1))"
+    done = meddled(limiting, script(tiny, tmp_path / "a.mp4", "--video_size", "512", "512")[2:])
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1, done.stderr
-    assert "out of memory while " in last
-    assert "; what would help: " in last
-    assert {path.name for path in tmp_path.iterdir()} <= {"a.state.safetensors"}
+    assert "out of memory while decoding (peak " in last
+    assert "; what would help: --dtype bfloat16, a smaller --video_size" in last
+    assert "; to go on: " in last
+    assert {path.name for path in tmp_path.iterdir()} == {"a.state.safetensors"}
 
 
 def test_what_is_out_of_memory_and_what_would_help():

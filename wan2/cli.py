@@ -91,6 +91,12 @@ class Console:
         script = [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [self.program]
         return f"; to go on: {shlex.join([*script, '--resume', str(self.state)])}"
 
+    def admit(self) -> None:
+        """Before the traceback of an error that nobody expected: what is saved nevertheless."""
+        self.close()
+        if how := self.how_to_resume():
+            print(f"{self.program}: failed{how}", file=sys.stderr)
+
     def close(self) -> None:
         """Nothing is under way any more."""
         if self._bar is not None:
@@ -122,6 +128,7 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
             return _complain(console, str(error), EXIT_FAILED)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
+                console.admit()
                 raise
             return _complain(console, explain_out_of_memory(error, console.doing), EXIT_FAILED)
         except KeyboardInterrupt as stop:

@@ -8,8 +8,8 @@ from dataclasses import fields
 from wan2.options import Options
 from wan2.record import host_peak_bytes
 
-# What the CPU's allocator says; it has no error of its own.
-ALLOCATOR = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory")
+# What the CPU's allocator says, and oneDNN, whose layers want memory of their own: neither has an error of its own.
+ALLOCATOR = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "could not create a primitive")
 SMALLER = "a smaller --video_size, a shorter --video_length"
 # What helps a stage beside that, and the option it needs.
 HELPS = {
