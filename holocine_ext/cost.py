@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holocine_ext.layout import Range, ShotLayout
+from wan2.loading.residency import RING_BLOCKS, blocks_held
 from wan2.models.config import TransformerConfig
 from wan2.sampling.experts import first_low_noise_step
 from wan2.sampling.schedule import timesteps
@@ -74,11 +75,11 @@ class Memory:
     transformer_work: int
     vae: int
     host: int
-    """Beside the device: the largest tensor while loading, and the latents in fp32."""
+    """Beside the device: streamed blocks, the largest tensor while loading, and the latents in fp32."""
 
     @property
     def transformer(self) -> int:
-        """Weights of one expert and everything alive while it runs."""
+        """Weights of one expert that are on the device and everything alive while it runs."""
         return self.transformer_weights + self.transformer_work
 
     @property
@@ -87,24 +88,37 @@ class Memory:
         return max(self.text_encoder, self.transformer, self.vae)
 
 
-def predict_memory(config: TransformerConfig, layout: ShotLayout, sparse: bool, pixels: int, size: int) -> Memory:
+def predict_memory(
+    config: TransformerConfig,
+    layout: ShotLayout,
+    sparse: bool,
+    pixels: int,
+    size: int,
+    streamed: int = 0,
+    from_ram: bool = False,
+) -> Memory:
     """Predicted memory of a run whose values take `size` bytes, with frames of `pixels` pixels.
 
     Text encoder: one layer. Transformer: one expert whole. Its work is the larger of two moments of a block: before
     the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one run of tokens
     in fp32; during it, those four and the result, and for the shot at hand its keys, values and result. VAE: one chunk
-    of four frames, whatever the length of the video.
+    of four frames, whatever the length of the video. Of `streamed` blocks only those in the ring are on the device,
+    but the stream of the other pass is, too; the host holds as many, or all of them `from_ram`.
     """
     weights = [math.prod(shape) for shape in config.tensor_shapes().values()]
+    block = sum(map(math.prod, config.block_shapes().values())) * size
+    off_device = (config.num_layers - blocks_held(streamed, config.num_layers)) * block
+    waiting = (streamed if from_ram else min(streamed, RING_BLOCKS)) * block
     token = config.dim * size
     before = 4 * layout.tokens * token + RUN_COPIES * min(layout.tokens, RUN_TOKENS) * config.dim * 4
     longest = max(b - a for a, b in layout.shots)
     shared = layout.num_shots * layout.tokens_per_frame
     during = 5 * layout.tokens + (3 * longest + 4 * shared if sparse else 0)
+    other_stream = layout.tokens * token if streamed else 0
     return Memory(
         text_encoder=int(ENCODER_SQUARES * config.text_dim**2) * size,
-        transformer_weights=sum(weights) * size,
-        transformer_work=int(max(before, during * token)),
+        transformer_weights=sum(weights) * size - off_device,
+        transformer_work=int(max(before, during * token)) + other_stream,
         vae=pixels * VAE_VALUES_PER_PIXEL * size,
-        host=max(weights) * size + layout.tokens * math.prod(config.patch_size) * config.out_dim * 4,
+        host=waiting + max(weights) * size + layout.tokens * math.prod(config.patch_size) * config.out_dim * 4,
     )

@@ -42,12 +42,14 @@ class Plan:
     layout: ShotLayout
     shots: tuple[ShotPlan, ...]
     sparse: bool
-    num_tokens: int
+    num_tokens: int  # 0: not known, and then neither is what a shot sees
     steps: int
     passes: tuple[int, int]
     positive_flops: int
     negative_flops: int
     full_flops: int
+    streamed: int | None
+    """Blocks of each expert that are streamed; None where that depends on the memory of the device."""
     memory: Memory
     warnings: tuple[str, ...] = ()
 
@@ -79,6 +81,7 @@ def make_plan(
         value_bytes: bytes of one value in the compute dtype.
         warnings: lines to show with the plan.
     """
+    streamed = options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else None
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
     guidance = options.guidance_scale_high_noise, options.guidance_scale
     return Plan(
@@ -94,7 +97,16 @@ def make_plan(
         positive_flops=_flops(config, layout, sparse, ranges),
         negative_flops=_flops(config, layout, sparse, None),
         full_flops=_flops(config, layout, False, None),
-        memory=predict_memory(config, layout, sparse, options.height * options.width, value_bytes),
+        streamed=streamed,
+        memory=predict_memory(
+            config,
+            layout,
+            sparse,
+            options.height * options.width,
+            value_bytes,
+            streamed=streamed or 0,
+            from_ram=options.weights_from == "ram",
+        ),
         warnings=tuple(warnings),
     )
 
@@ -124,7 +136,7 @@ def render_plan(plan: Plan) -> str:
         f"video      {layout.num_frames} frames, {layout.num_frames / plan.fps:.1f} s at {plan.fps:g} fps, "
         f"{plan.height}x{plan.width}; {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
         f"{layout.tokens:,} in all",
-        f"text       {plan.num_tokens} of {TEXT_LENGTH} tokens",
+        f"text       {plan.num_tokens or 'unknown number'} of {TEXT_LENGTH} tokens",
         "",
         *_table(rows),
         "",
@@ -135,10 +147,17 @@ def render_plan(plan: Plan) -> str:
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)}; "
         f"transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
         f"VAE {_bytes(memory.vae)})",
+        f"           {_streaming(plan.streamed)}",
         f"           host, predicted: {_bytes(memory.host)} beside the libraries and the files' page cache",
         *(f"warning    {warning}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
+
+
+def _streaming(streamed: int | None) -> str:
+    if streamed is None:
+        return "with every block of the transformer on the device; those that do not fit are streamed"
+    return f"with {streamed} blocks of each transformer streamed" if streamed else "with no block streamed"
 
 
 def _row(plan: Plan, index: int) -> tuple[str, ...]:
@@ -152,7 +171,7 @@ def _row(plan: Plan, index: int) -> tuple[str, ...]:
         f"{latent}-{latent_stop - 1}",
         f"{shot.tokens:,}",
         cut,
-        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys),
+        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys) if plan.num_tokens else "unknown",
     )
 
 

@@ -15,7 +15,7 @@ from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import inspect_transformer
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.preflight import EXPERTS, check_run, naming
+from wan2.preflight import EXPERTS, check_blocks, check_run, naming
 from wan2.resume import check_resume, refuse_difference
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
@@ -72,11 +72,15 @@ def dry_plan(job: Job) -> Plan:
         raise ValueError("saved latents are decoded without a plan")
     notes = list(job.warnings)
     if _replaceable("tokenizer", options.files.tokenizer, making):
-        notes.append("--tokenizer: not there, so tokens and windows of the text are not known")
+        notes.append(
+            "--tokenizer: not there, so tokens and windows of the text are not known, and compute is for no windows"
+        )
         tokenized = TokenizedPrompt(clean_prompt(options.prompt), (), ())
     else:
         tokenized = _tokenize(making, options)
     configs = {name: _config(name, getattr(options.files, name), making) for name in EXPERTS}
+    for name, config in configs.items():
+        check_blocks(options, name, config)
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     return make_plan(
@@ -93,7 +97,9 @@ def dry_plan(job: Job) -> Plan:
 
 def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
     """The prompt as tokens, every caption of which the text encoder reads."""
-    storyboard = making.scene.storyboard
+    storyboard, folder = making.scene.storyboard, options.files.tokenizer
+    if not folder.exists():
+        raise InputError(f"--tokenizer {folder}: no such folder")
     tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from holocine_ext.characters import Character
@@ -89,7 +90,7 @@ class Scene:
             "shot_cut_frames": None if self.cuts is None else list(self.cuts),
             "num_frames": self.num_frames,
             "fps": self.fps,
-            "source": board.source,
+            "source": Path(board.source).name,  # a record travels inside the video; folders tell who made it
         }
 
 

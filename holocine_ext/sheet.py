@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from PIL import Image, ImageDraw, ImageFont
 
-from holocine_ext.layout import Range, ShotLayout
+from holocine_ext.layout import Range
 from wan2.outputs import whole_file
 from wan2.video_io import VideoWriter
 
@@ -38,6 +38,19 @@ WIDE_FONTS = (
 )
 
 
+class ShownShots(Protocol):
+    """What is shown of a layout: half-open ranges of frames that follow each other from 0 to `num_frames`."""
+
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def num_shots(self) -> int: ...
+
+    @property
+    def frames(self) -> tuple[Range, ...]: ...
+
+
 def pick_frames(frames: Range, count: int = PICTURES) -> tuple[int, ...]:
     """At most `count` frames of a shot, evenly spread, the first and the last among them."""
     first, last = frames[0], frames[1] - 1
@@ -55,7 +68,7 @@ class ContactSheet:
         title: what stands above the rows; the global caption, or nothing.
     """
 
-    def __init__(self, layout: ShotLayout, fps: float, captions: Sequence[str], title: str = "") -> None:
+    def __init__(self, layout: ShownShots, fps: float, captions: Sequence[str], title: str = "") -> None:
         if len(captions) != layout.num_shots:
             raise ValueError(f"{len(captions)} captions for {layout.num_shots} shots")
         self.layout, self.fps, self.captions, self.title = layout, fps, tuple(captions), title
@@ -89,7 +102,8 @@ class ContactSheet:
         draw = ImageDraw.Draw(sheet)
         heading.draw(draw, MARGIN, MARGIN, INK)
         facts = (
-            f"{self.layout.num_shots} shots, {self.layout.num_frames} frames, {self._seconds(self.layout.num_frames)} s"
+            f"{_count(self.layout.num_shots, 'shot')}, {_count(self.layout.num_frames, 'frame')}, "
+            f"{self._seconds(self.layout.num_frames)} s"
         )
         draw.text((MARGIN, MARGIN + heading.height), facts, FAINT, _font(SIZE, facts))
         for picks, text, height in zip(self.picks, rows, heights, strict=True):
@@ -191,7 +205,7 @@ class ShotExport:
         crf: quality of H.264.
     """
 
-    def __init__(self, base: Path, layout: ShotLayout, fps: float, captions: Sequence[str], crf: int) -> None:
+    def __init__(self, base: Path, layout: ShownShots, fps: float, captions: Sequence[str], crf: int) -> None:
         self.layout, self.fps, self.captions, self.crf = layout, fps, tuple(captions), crf
         digits = max(2, len(str(layout.num_shots)))
         self.paths = tuple(
@@ -222,3 +236,7 @@ class ShotExport:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
         return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 BASE = sorted((ROOT / "wan2").rglob("*.py"))
 EXTENSION = sorted((ROOT / "holocine_ext").rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").rglob("*.py"))
-SCRIPTS = [ROOT / "wan2_generate_video.py", ROOT / "holocine_generate_video.py"]
+SCRIPTS = [ROOT / f"{name}.py" for name in ("wan2_generate_video", "holocine_generate_video", "holocine_evaluate")]
 CODE = [*BASE, *EXTENSION, *TOOLS, *SCRIPTS]
 EDGES = ("cli.py", "arguments.py")
 
@@ -42,6 +42,12 @@ def test_the_base_does_not_know_the_extension(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"shots?\b|holocine", text, re.IGNORECASE) == []
     assert not [module for module in imports(path) if module.startswith(("holocine_ext", "tools", "tests"))]
+
+
+@pytest.mark.parametrize("path", [*EXTENSION, *SCRIPTS[:2]], ids=name)
+def test_what_generates_does_not_know_what_evaluates(path: Path) -> None:
+    if "evaluate" not in path.parts:
+        assert not [module for module in imports(path) if module.startswith(("holocine_ext.evaluate", "tools"))]
 
 
 @pytest.mark.parametrize("path", CODE, ids=name)
@@ -87,4 +93,4 @@ def test_help_imports_nothing_heavy(script: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "heavy: []"
-    assert "--video_size" in done.stdout
+    assert "usage: " in done.stdout and "--device" in done.stdout

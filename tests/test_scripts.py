@@ -17,6 +17,7 @@ import holocine_ext.cli
 import wan2.cli
 from tests.tiny import QUICK, TinyModel
 from wan2.loading.header import read_header
+from wan2.loading.stream import BlockRing
 from wan2.video_io import read_metadata, read_video
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +86,41 @@ def test_the_same_seed_gives_the_same_latents_bit_for_bit(base: Callable[..., Pa
     assert first.read_bytes() != again.read_bytes()  # the record knows its own file's name
     assert not torch.equal(latents_of(first), latents_of(other))
     assert (read_video(first) == read_video(again)).all()
+
+
+@pytest.mark.parametrize("swap", ["1", "3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_streamed_blocks_change_no_bit(
+    base: Callable[..., Path], extension: Callable[..., Path], swap: str, dtype: str
+):
+    words = ["--output_type", "latent", "--dtype", dtype, "--infer_steps", "4"]
+    for run, scene in ((base, ["--prompt", "a gull"]), (extension, THREE_SHOTS)):
+        resident, streamed = (
+            latents_of(run(*scene, *words, "--blocks_to_swap", count, name=count)) for count in ("0", swap)
+        )
+        assert torch.equal(resident, streamed)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_more_blocks_than_there_are_cannot_be_streamed(tiny: TinyModel, capsys: pytest.CaptureFixture[str], dry: bool):
+    words = [*tiny.flags(), *QUICK, *THREE_SHOTS, "--variant", "full", "--blocks_to_swap", "4"]
+    assert holocine_ext.cli.main([*words, "--dry_run"] if dry else words) == 2
+    assert "--blocks_to_swap 4: --dit_high_noise" in (line := capsys.readouterr().err)
+    assert line.rstrip().endswith("has 3 blocks")
+
+
+def test_blocks_that_do_not_fit_are_streamed_by_themselves(
+    base: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words = ("--prompt", "a gull", "--output_type", "latent")
+    resident = latents_of(base(*words))
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 900000 kB\n")
+    monkeypatch.setattr("wan2.device.MEMORY_FILE", tmp_path / "meminfo")
+    borrowed: list[object] = []
+    borrow = BlockRing.borrow
+    monkeypatch.setattr(BlockRing, "borrow", lambda ring, block: borrowed.append(block) or borrow(ring, block))
+    assert torch.equal(latents_of(base(*words, name="b")), resident)
+    assert len(borrowed) == 2 * 3
 
 
 @pytest.mark.parametrize("flag", ["--prompt", "--negative_prompt", "--flow_shift", "--guidance_scale"])
@@ -293,7 +329,7 @@ def test_values_that_are_not_finite_end_the_run_with_nothing_written(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "CUDA out of memory. Tried; try a smaller --video_size"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "out of device memory; what would help: a smaller"),
         (OSError(28, "No space left on device", "a.mp4"), "No space left on device: 'a.mp4'"),
     ],
 )

@@ -23,9 +23,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("stage", choices=("all", *STAGES))
     parser.add_argument("--state", type=Path, default=Path("out/train_nano"), help="folder of the resumable states")
-    parser.add_argument("--vae_steps", type=int, default=4000)
-    parser.add_argument("--base_steps", type=int, default=3000)
-    parser.add_argument("--expert_steps", type=int, default=300)
+    parser.add_argument("--vae_steps", type=int, default=2900)
+    parser.add_argument("--base_steps", type=int, default=2532)
+    parser.add_argument("--high_steps", type=int, default=300, help="steps of each high-noise expert after the base")
+    parser.add_argument("--low_steps", type=int, default=450, help="steps of each low-noise expert after the base")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -43,8 +44,8 @@ def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
         yield from train_base(state / "base.pt", args.base_steps)
     elif stage == "experts":
         for variant, noise in EXPERTS:
-            path = state / f"{variant}_{noise}.pt"
-            yield from train_expert(state / "base.pt", path, variant, noise, args.expert_steps)
+            path, steps = state / f"{variant}_{noise}.pt", args.high_steps if noise == "high" else args.low_steps
+            yield from train_expert(state / "base.pt", path, variant, noise, steps)
     else:
         yield from export(state)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wan2.errors import InputError
-from wan2.options import BESIDE, CHOICES
+from wan2.options import AUTO, BESIDE, CHOICES
 from wan2.presets import WAN22_T2V, ModelFiles, Preset
 
 FILES = {
@@ -83,6 +83,10 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     what = "compute type; auto is bfloat16 on an accelerator, float32 on a processor"
     add(machine, "dtype", what, choices=CHOICES["dtype"])
     add(machine, "attn_mode", "attention kernel", choices=CHOICES["attn_mode"])
+    what = "transformer blocks to keep off the device until they run, 0 to 40; auto is as many as do not fit"
+    add(machine, "blocks_to_swap", what, type=whole_number_or_auto, metavar="N")
+    what = "where those blocks wait: disk needs no memory, ram reads the file only once"
+    add(machine, "weights_from", what, choices=CHOICES["weights_from"])
 
     output = parser.add_argument_group("output")
     add(output, "output_type", "what to write; both is video and latent", choices=CHOICES["output_type"])
@@ -110,6 +114,8 @@ def defaults(presets: Sequence[Preset], *names: str) -> str:
 def _shown(preset: Preset, name: str) -> str:
     in_files = name in {field.name for field in fields(ModelFiles)}
     value = getattr(preset.files if in_files else preset, name)
+    if isinstance(value, Path) and value.is_relative_to(Path.cwd()):
+        value = value.relative_to(Path.cwd())
     return (f"{value:g}" if isinstance(value, float) else str(value)).replace("%", "%%")
 
 
@@ -119,6 +125,16 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+
+
+def whole_number_or_auto(text: str) -> int | str:
+    """A whole number or the word auto, for argparse."""
+    if text == AUTO:
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
 
 
 def _number(text: str) -> float:

@@ -119,8 +119,11 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
     with Console(program) as console, handled():
         try:
             run(console)
+            sys.stdout.flush()
         except InputError as error:
             return _complain(console, str(error), EXIT_BAD_INPUT)
+        except BrokenPipeError:  # whoever read the output has read enough
+            sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
         except (RunError, OSError) as error:
             return _complain(console, str(error), EXIT_FAILED)
         except (MemoryError, RuntimeError) as error:

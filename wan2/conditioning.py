@@ -6,7 +6,7 @@ installed on a model, so two passes of one model may attend differently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wan2.models.attention import AttentionProcessor, dense_attention
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["AttentionProcessor", "Attentions", "Conditioning", "dense_attention"]
+
+
+# Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
+# work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
+TOKENS_PER_POSITION = 16
+
+TextKeys = dict[int, tuple["Tensor", "Tensor"]]
+"""Keys and values of a text, each [B, 512, H, D], by block."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,20 @@ class Conditioning:
 
     context: [B, 512, text_dim], zero after the last token.
     extra_channels: [B or 1, n, F, h, w], for a transformer whose `in_dim` exceeds the channels of the latents by n.
+    text_keys: where the first step leaves the keys and values of the text for the next; None keeps nothing.
     """
 
     context: Tensor
     self_attn: AttentionProcessor = dense_attention
     cross_attn: AttentionProcessor = dense_attention
     extra_channels: Tensor | None = None
+    text_keys: TextKeys | None = field(default=None, compare=False, repr=False)
+
+    def keeping_text(self, tokens: int) -> Conditioning:
+        """This pass with room for the keys and values of its text, if a clip of `tokens` tokens gains by keeping them.
+
+        They are those of one transformer: whoever asks for the room uses the result with that one alone.
+        """
+        if tokens > TOKENS_PER_POSITION * self.context.shape[1]:
+            return self
+        return replace(self, text_keys={})

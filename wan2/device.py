@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from wan2.errors import InputError
 from wan2.options import Options
 
+MEMORY_FILE = Path("/proc/meminfo")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -41,6 +43,12 @@ class Machine:
         gc.collect()
         (torch.cuda if self.device.type == "cuda" else torch.mps).empty_cache()
 
+    def free_bytes(self) -> int | None:
+        """Memory of the device that nobody holds; None where it does not say."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return _available_memory() if self.device.type == "cpu" else None
+
     def start_measuring(self) -> None:
         """Forget the peak of earlier runs."""
         if self.device.type == "cuda":
@@ -60,11 +68,20 @@ def resolve_machine(options: Options) -> Machine:
     """The device and dtype the options ask for; `auto` takes the best there is.
 
     Raises:
-        InputError: an explicit device that this machine does not have.
+        InputError: an explicit device that this machine does not have, or one that cannot stream as asked.
     """
     device = torch.device(_best() if options.device == "auto" else _present(options.device))
+    options.check_streaming(device.type)
     fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
     return Machine(device, DTYPES.get(options.dtype, fallback))
+
+
+def _available_memory() -> int | None:
+    """What Linux believes a new program could have, page cache included."""
+    if not MEMORY_FILE.exists():
+        return None
+    lines = MEMORY_FILE.read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def _best() -> str:

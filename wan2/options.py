@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
-from wan2.presets import ModelFiles, Preset
+from wan2.presets import A14B, ModelFiles, Preset
 from wan2.sampling.solvers import SOLVERS
 from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
 
@@ -20,7 +20,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dtype": ("auto", "bfloat16", "float16", "float32"),
     "attn_mode": ("auto", "sdpa", "flash2", "flash3", "sage"),
     "output_type": ("video", "images", "latent", "both"),
+    "weights_from": ("disk", "ram"),
 }
+AUTO = "auto"
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 VIDEO_SUFFIX = ".mp4"
 LATENT_SUFFIX = ".safetensors"
@@ -73,6 +75,8 @@ class Options:
     device: str
     dtype: str
     attn_mode: str
+    blocks_to_swap: int | str
+    weights_from: str
     preview: int
     save_every: int
     output_type: str
@@ -91,11 +95,28 @@ class Options:
             _check_choice(flag_of(name), getattr(self, name), choices)
         if not DEVICE.fullmatch(self.device):
             raise InputError(f"--device {self.device}: must be auto, cpu, mps, cuda or one card such as cuda:1")
+        if self.blocks_to_swap != AUTO:
+            _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
+        self.check_streaming(self.device.partition(":")[0])
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
         if not self.prompt.strip() and self.latent_path is None:
             raise InputError("--prompt '': must not be empty")
         self._check_outputs()
+
+    def check_streaming(self, device: str) -> None:
+        """Refuse to stream blocks where that cannot be, or helps nobody. device: cpu, cuda or mps, or auto.
+
+        Raises:
+            InputError: with the combination that is refused.
+        """
+        blocks, ram = self.blocks_to_swap, self.weights_from == "ram"
+        if ram and blocks == 0:
+            raise InputError("--weights_from ram: with --blocks_to_swap 0 no block waits anywhere")
+        if ram and device in ("cpu", "mps"):
+            raise InputError(f"--weights_from ram: on --device {device} the weights are in memory without it; use disk")
+        if blocks not in (AUTO, 0) and device == "mps":
+            raise InputError(f"--blocks_to_swap {blocks}: streams to --device cuda or cpu, not {device}")
 
     def _check_outputs(self) -> None:
         suffix = self.save_path.suffix
@@ -164,8 +185,8 @@ def flag_of(name: str) -> str:
     return FLAGS.get(name, f"--{name}")
 
 
-def _check_number(flag: str, value: float, low: float, high: float, *, whole: bool) -> None:
-    if whole and not isinstance(value, int):
+def _check_number(flag: str, value: float | str, low: float, high: float, *, whole: bool) -> None:
+    if isinstance(value, str) or (whole and not isinstance(value, int)):
         raise InputError(f"{flag} {value}: must be a whole number")
     if not whole and not math.isfinite(value):
         raise InputError(f"{flag} {value}: must be a finite number")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +19,9 @@ from torch import Tensor
 from wan2.conditioning import Attentions, Conditioning
 from wan2.device import Machine, resolve_machine
 from wan2.errors import RunError
+from wan2.experts import experts
 from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
-from wan2.loading.checkpoint import load_transformer
 from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import WanVAE, load_vae, to_uint8
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
-    from wan2.models.transformer import WanTransformer
-    from wan2.sampling.experts import Expert
 
     FrameSink = Callable[[int, NDArray[np.uint8]], None]
     """Told every decoded frame in order: its number from 0 and its pixels, uint8 [H, W, 3]."""
@@ -192,11 +189,17 @@ def _denoised(
     run.paths.folder.mkdir(parents=True, exist_ok=True)
     latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
     after = load_step(run.saved, machine.device) if run.saved else None
-    stage = run.stage("Denoising", options.infer_steps)
-    with stage, keep_state(run, text) as keeper, run.progress.stepwise() as stopping:
-        if after is not None:
-            run.progress.advance(after.index + 1)
-        for step in denoise(lambda expert: _expert(run, expert), latents, plan, positive, negative, after):
+    start = 0 if after is None else after.index + 1
+    with (
+        run.stage("Denoising", options.infer_steps),
+        keep_state(run, text) as keeper,
+        run.progress.stepwise() as stopping,
+        experts(options, machine, plan.expert_steps(start)) as open_expert,
+        closing(denoise(open_expert, latents, plan, positive, negative, after)) as steps,
+    ):
+        if start:
+            run.progress.advance(start)
+        for step in steps:
             latents = step.latents
             keeper.took(step)
             if colours is not None and (step.index + 1) % options.preview == 0:
@@ -206,19 +209,6 @@ def _denoised(
             if stopping():
                 raise KeyboardInterrupt
     return latents.cpu()
-
-
-@contextmanager
-def _expert(run: Run, expert: Expert) -> Iterator[WanTransformer]:
-    """One of the two transformers, for as long as it works."""
-    files, machine = run.options.files, run.machine
-    path = files.dit_high_noise if expert == "high" else files.dit_low_noise
-    model = load_transformer(path, machine.device, machine.dtype)
-    try:
-        yield model
-    finally:
-        model.to("meta")  # frees the weights whoever still holds the module
-        machine.release()
 
 
 def _written(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from wan2.errors import InputError
 from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
 from wan2.loading.formats import describe
+from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.outputs import named_outputs
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
@@ -52,11 +53,22 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
             raise InputError(f"--{name} {path}: no such {'folder' if name == 'tokenizer' else 'file'}")
     for name, path in needed.items():
         if name in EXPERTS:
-            _check_expert(name, path, extra_channels)
+            check_blocks(options, name, _check_expert(name, path, extra_channels))
         elif name in KINDS and path.suffix not in PICKLES:
             _check_kind(name, path)
     if not options.latent_path:
         tokenize_prompts(options)
+
+
+def check_blocks(options: Options, name: str, config: TransformerConfig) -> None:
+    """Refuse to stream more blocks than the expert `name` has.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if isinstance(options.blocks_to_swap, int) and options.blocks_to_swap > config.num_layers:
+        path = getattr(options.files, name)
+        raise InputError(f"--blocks_to_swap {options.blocks_to_swap}: --{name} {path} has {config.num_layers} blocks")
 
 
 def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
@@ -83,12 +95,13 @@ def naming(name: str) -> Iterator[None]:
         raise InputError(f"--{name} {str(error).removeprefix(f'--{name} ')}") from error
 
 
-def _check_expert(name: str, path: Path, extra_channels: int) -> None:
+def _check_expert(name: str, path: Path, extra_channels: int) -> TransformerConfig:
     with naming(name):
         config = inspect_transformer(path).config
     expected = CHANNELS + extra_channels
     if config.in_dim != expected:
         raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
+    return config
 
 
 def _check_kind(name: str, path: Path) -> None:

@@ -67,6 +67,8 @@ class Preset:
     device: str = "auto"
     dtype: str = "auto"
     attn_mode: str = "auto"
+    blocks_to_swap: int | str = "auto"
+    weights_from: str = "disk"
     preview: int = 0
     save_every: int = 0
     output_type: str = "video"

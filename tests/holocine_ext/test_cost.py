@@ -114,3 +114,18 @@ def test_the_memory_of_the_real_model() -> None:
     memory = predict_memory(A14B, plan_layout(241, 6, None, 1560), sparse=True, pixels=480 * 832, size=2)
     assert memory.transformer_weights == pytest.approx(28.6e9, rel=0.01)
     assert memory.peak == memory.transformer > memory.vae > memory.text_encoder
+
+
+def test_streamed_blocks_wait_off_the_device() -> None:
+    layout = plan_layout(241, 6, None, 1560)
+    known = {"config": A14B, "layout": layout, "sparse": True, "pixels": 480 * 832, "size": 2}
+    resident, one, all_disk, all_ram = (
+        predict_memory(**known, streamed=streamed, from_ram=ram)
+        for streamed, ram in ((0, False), (1, False), (40, False), (40, True))
+    )
+    stream, block = layout.tokens * 5120 * 2, 702e6
+    assert one.transformer_weights > resident.transformer_weights
+    assert resident.transformer_weights - all_disk.transformer_weights == pytest.approx(38 * block, rel=0.01)
+    assert all_disk.transformer_work - resident.transformer_work == stream
+    assert all_disk.host - resident.host == pytest.approx(2 * block, rel=0.01)
+    assert all_ram.host - resident.host == pytest.approx(40 * block, rel=0.01)

@@ -69,6 +69,6 @@ def test_a_dry_run_of_the_published_model_needs_none_of_its_files(tmp_path: Path
 
 def test_a_file_that_was_named_must_be_there_even_for_a_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for flag, rule in (("--tokenizer", "must be a folder"), ("--dit_low_noise", "No such file")):
+    for flag, rule in (("--tokenizer", "no such folder"), ("--dit_low_noise", "No such file")):
         with pytest.raises(InputError, match=f"{flag} absent: {rule}"):
             dry_plan(job(flag, "absent"))

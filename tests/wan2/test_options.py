@@ -122,3 +122,32 @@ def test_a_record_holds_plain_values_and_no_folders():
     record = options(seed=3, vae=Path("/home/someone/vae.pth"), save_path=Path("out/a.mp4")).as_record()
     assert record["files"]["vae"] == "vae.pth"
     assert (record["seed"], record["save_path"], record["latent_path"]) == (3, "out/a.mp4", None)
+
+
+@pytest.mark.parametrize("value", [-1, 41, 1.5, "some"])
+def test_blocks_to_swap_is_auto_or_a_number_of_blocks(value: object):
+    with pytest.raises(InputError, match="--blocks_to_swap .*: must"):
+        options(blocks_to_swap=value)
+    assert options().blocks_to_swap == "auto"
+    assert [options(blocks_to_swap=count).blocks_to_swap for count in (0, 40)] == [0, 40]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"weights_from": "ram", "blocks_to_swap": 0}, "--weights_from ram: with --blocks_to_swap 0"),
+        ({"weights_from": "ram", "device": "cpu"}, "--weights_from ram: on --device cpu"),
+        ({"blocks_to_swap": 3, "device": "mps"}, "--blocks_to_swap 3: streams to --device cuda or cpu, not mps"),
+        ({"weights_from": "moon"}, "--weights_from moon: must be one of disk, ram"),
+    ],
+)
+def test_streaming_that_cannot_be_is_refused(given: dict[str, Any], why: str):
+    with pytest.raises(InputError, match=why):
+        options(**given)
+
+
+def test_streaming_that_can_be_is_not_refused():
+    for device in ("auto", "cuda", "cuda:1"):
+        assert options(device=device, weights_from="ram", blocks_to_swap=40).weights_from == "ram"
+    assert options(device="mps", blocks_to_swap=0).blocks_to_swap == 0
+    assert options(device="cpu", blocks_to_swap=40).weights_from == "disk"

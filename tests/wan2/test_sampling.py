@@ -15,6 +15,7 @@ from torch import Tensor
 from tests.wan2.reference import CASES, CONFIG, windows
 from wan2.conditioning import Conditioning
 from wan2.errors import InputError, RunError
+from wan2.models.layers import Block
 from wan2.models.transformer import WanTransformer
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.sampling.experts import Expert, expert_steps, first_low_noise_step
@@ -194,3 +195,23 @@ def test_whole_runs_agree_with_the_reference(run: dict) -> None:
     expected = load_file(DATA / "denoise.safetensors")[run["key"]]
     *_, last = denoise(Experts(), initial_noise(tuple(expected.shape), run["seed"]), plan, positive, negative)
     assert (last.latents - expected).abs().max() < 1e-3
+
+
+def test_an_expert_reads_each_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, (positive, negative) = initial_noise((1, 16, 2, 4, 4), 1), conditionings()
+    read: list[Tensor] = []
+    text_keys = Block.text_keys
+
+    def noted(self: Block, text: Tensor) -> tuple[Tensor, Tensor]:
+        read.append(text)
+        return text_keys(self, text)
+
+    monkeypatch.setattr(Block, "text_keys", noted)
+    *_, kept = denoise(Experts(), noise, small_plan(infer_steps=6), positive, negative)
+    assert len(read) == 2 * 2 * CONFIG.num_layers
+    monkeypatch.setattr("wan2.conditioning.TOKENS_PER_POSITION", 0)
+    read.clear()
+    *_, made = denoise(Experts(), noise, small_plan(infer_steps=6), positive, negative)
+    assert len(read) == 6 * 2 * CONFIG.num_layers
+    assert torch.equal(kept.latents, made.latents)
+    assert positive.text_keys is None and negative.text_keys is None

@@ -127,3 +127,14 @@ def test_a_forward_never_waits_for_the_device(model: WanTransformer) -> None:
         run(model, CASES["cases"][1], dense_attention)
     assert not {"_local_scalar_dense", "nonzero", "item", "equal"} & set(ops.names)
     assert not any("complex" in name for name in ops.names)
+
+
+def test_passes_run_together_are_the_passes_run_alone(model: WanTransformer) -> None:
+    case = CASES["cases"][1]
+    latents, timestep = TENSORS["1.latents"], torch.tensor(case["timestep"])
+    passes = [Conditioning(TENSORS["1.context"], cross_attn=windows(case)), Conditioning(TENSORS["0.context"])]
+    with torch.inference_mode():
+        alone = [model(latents, timestep, conditioning) for conditioning in passes]
+        for results in (model.passes(latents, timestep, passes), model.run_together(latents, timestep, passes)):
+            assert all(torch.equal(a, b) for a, b in zip(results, alone, strict=True))
+    assert not torch.equal(*alone)

@@ -1,4 +1,4 @@
-"""Write the trained networks as checkpoints of the real files' formats and names, in bf16."""
+"""Write the trained networks under the real files' names and in their formats: bf16, and fp8 where it costs nothing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,20 @@ LAYER = (
 
 
 def export_vae(state: Path, path: Path) -> None:
-    """Write the VAE under the names of `Wan2.1_VAE.pth`."""
+    """Write the VAE under the names of `Wan2.1_VAE.pth`.
+
+    The encoder's 3x3x3 convolutions are stored as scaled fp8: text to video never runs them, and the saved megabyte
+    keeps the miniature small.
+    """
     vae = new_vae()
     load_model(state, vae)
-    save_bf16(dict(vae.export()), path, {})
+    tensors = dict(vae.export())
+    for name, tensor in list(tensors.items()):
+        if name.startswith("encoder.") and tensor.dim() == 5 and tensor.shape[-1] == 3:
+            scale = tensor.flatten(1).abs().amax(dim=1) / torch.finfo(torch.float8_e4m3fn).max
+            tensors[name] = (tensor / scale.view(-1, 1, 1, 1, 1)).to(torch.float8_e4m3fn)
+            tensors[name.removesuffix(".weight") + ".scale_weight"] = scale
+    save(tensors, path, {})
 
 
 def export_text(state: Path, files: ModelFiles) -> None:
@@ -39,17 +49,24 @@ def export_text(state: Path, files: ModelFiles) -> None:
     layers = range(model.text.config.num_layers)
     names = ["token_embedding.weight", "norm.weight"]
     names += [f"blocks.{i}.{name}.weight" for i in layers for name in LAYER]
-    save_bf16({name: tensors[to_transformers(name)] for name in names}, files.t5, {})
+    save({name: tensors[to_transformers(name)] for name in names}, files.t5, {})
 
 
 def export_expert(state: Path, path: Path, variant: str) -> None:
     """Write one expert; the header says its variant and its number of heads, which no shape shows."""
     model = new_model(fit_tokenizer()).video
     load_model(state, model)
-    save_bf16(model.state_dict(), path, {"variant": variant, "num_heads": str(CONFIG.num_heads)})
+    save(model.state_dict(), path, {"variant": variant, "num_heads": str(CONFIG.num_heads)})
 
 
-def save_bf16(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write tensors rounded to bf16 as safetensors."""
+def save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write tensors as safetensors, rounded to bf16 but for fp8 ones and their scales."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}, path, metadata)
+    kept = {
+        name: tensor.contiguous()
+        if tensor.dtype == torch.float8_e4m3fn or name.endswith(".scale_weight")
+        else tensor.to(torch.bfloat16).contiguous()
+        for name, tensor in tensors.items()
+    }
+    save_file(kept, path, metadata)
+    path.chmod(0o644)

@@ -25,7 +25,7 @@ def train(
     steps: int,
     peak: float,
     seed: int,
-    cooldown: float = 0.25,
+    cooldown: float,
     save_seconds: float = 120.0,
 ) -> Iterator[str]:
     """Train `model` from the state at `path`, if any, to `steps`; yields a line now and then.

@@ -161,7 +161,10 @@ def new_model(tokenizer: Tokenizer) -> TextAndVideo:
 
 
 def train_base(path: Path, steps: int, seed: int = 2, peak: float = 1.5e-3) -> Iterator[str]:
-    """Train text encoder and transformer from the state at `path` to `steps`; yields progress lines."""
+    """Train text encoder and transformer from the state at `path` to `steps`; yields progress lines.
+
+    The learning rate is held to the end: it falls while the experts are trained.
+    """
     code, tokenizer = fit_code(), fit_tokenizer()
     model = new_model(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
@@ -174,7 +177,7 @@ def train_base(path: Path, steps: int, seed: int = 2, peak: float = 1.5e-3) -> I
         attention = self_attention(variant, batch.layout)
         return {variant: flow_loss(model.video, batch, context, sigmas, attention)}
 
-    yield from train(path, model, optimizer, loss_of, steps, peak, seed)
+    yield from train(path, model, optimizer, loss_of, steps, peak, seed, cooldown=0.0)
 
 
 def train_expert(base: Path, path: Path, variant: str, noise: str, steps: int, peak: float = 1e-3) -> Iterator[str]:

@@ -63,7 +63,7 @@ def train_vae(path: Path, steps: int, seed: int = 1, peak: float = 2e-3, encoder
                 losses["encoder"] = F.mse_loss(vae.encode(frames, first).float(), latents)
         return losses
 
-    yield from train(path, vae, optimizer, loss_of, steps, peak, seed)
+    yield from train(path, vae, optimizer, loss_of, steps, peak, seed, cooldown=0.25)
 
 
 def reconstruct(vae: FrameVAE, code: LinearCode, frames: np.ndarray) -> Tensor:

@@ -16,7 +16,7 @@ from wan2.loading.header import CheckpointHeader, read_header
 from wan2.models.config import TransformerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import torch
     from torch import Tensor
@@ -71,18 +71,28 @@ def load_transformer(path: Path | str, device: torch.device | str, dtype: torch.
     """
     import torch
 
-    from wan2.loading.reader import TensorReader
     from wan2.models.transformer import WanTransformer
 
     file = inspect_transformer(path)
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
-    reader = TensorReader(file.header, torch.device(device))
-    for name, source in sorted(file.sources.items(), key=lambda item: _place(file.header, item[1].name)):
-        owner, _, leaf = name.rpartition(".")
-        parameter = torch.nn.Parameter(reader.read(source, dtype), requires_grad=False)
-        setattr(model.get_submodule(owner), leaf, parameter)
+    load_weights(model, file, file.sources, torch.device(device), dtype)
     return model.eval()
+
+
+def load_weights(
+    model: WanTransformer, file: TransformerFile, names: Iterable[str], device: torch.device, dtype: torch.dtype
+) -> None:
+    """Give a transformer the named tensors of a file, in the order in which they lie there."""
+    import torch
+
+    from wan2.loading.reader import TensorReader
+
+    reader = TensorReader(file.header, device)
+    for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
+        owner, _, leaf = name.rpartition(".")
+        parameter = torch.nn.Parameter(reader.read(file.sources[name], dtype), requires_grad=False)
+        setattr(model.get_submodule(owner), leaf, parameter)
 
 
 def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:

@@ -34,11 +34,15 @@ DTYPES = {
 
 
 class TensorReader:
-    """Reads tensors of one checkpoint onto one device; for a GPU through one pinned buffer that is used again."""
+    """Reads tensors of one checkpoint onto one device; for a GPU through one pinned buffer that is used again.
+
+    `bytes_read` counts what came out of the files.
+    """
 
     def __init__(self, header: CheckpointHeader, device: torch.device) -> None:
         self.header = header
         self.device = device
+        self.bytes_read = 0
         self.staging: Tensor | None = None
         if device.type == "cuda":
             largest = max((entry.end - entry.start for entry in header.entries.values()), default=0)
@@ -56,16 +60,30 @@ class TensorReader:
         scale = scale if scale.numel() == 1 else scale.reshape(-1, *[1] * (stored.dim() - 1))
         return (stored.float() * scale).reshape(stored.shape).to(dtype or torch.float32)
 
+    def read_into(self, source: Source, out: Tensor) -> None:
+        """What `read` gives, into a contiguous tensor of the CPU; without a copy when the file has its dtype."""
+        entry = self.header.entries[source.name]
+        if source.scale is None and DTYPES[entry.dtype] == out.dtype:
+            self._fetch(source.name, out.flatten().view(torch.uint8))
+        else:
+            out.copy_(self.read(source, out.dtype))
+
     def _stored(self, name: str) -> Tensor:
         entry = self.header.entries[name]
         size = entry.end - entry.start
         buffer = torch.empty(size, dtype=torch.uint8) if self.staging is None else self.staging[:size]
+        self._fetch(name, buffer)
+        return buffer.view(DTYPES[entry.dtype]).reshape(entry.shape).to(self.device)
+
+    def _fetch(self, name: str, buffer: Tensor) -> None:
+        """The bytes of a tensor into a buffer of the CPU, uint8 and as long as they are."""
+        entry = self.header.entries[name]
         with entry.path.open("rb", buffering=0) as file:
             file.seek(entry.start)
             view, done = buffer.numpy(), 0
-            while done < size:
+            while done < len(view):
                 count = file.readinto(view[done:].data)
                 if not count:
                     raise InputError(f"{entry.path}: ends inside tensor {name}")
                 done += count
-        return buffer.view(DTYPES[entry.dtype]).reshape(entry.shape).to(self.device)
+        self.bytes_read += len(view)

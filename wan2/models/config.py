@@ -66,12 +66,13 @@ class TransformerConfig:
         shapes |= _with_bias("text_embedding.0", dim, self.text_dim) | _with_bias("text_embedding.2", dim, dim)
         shapes |= _with_bias("time_embedding.0", dim, self.freq_dim) | _with_bias("time_embedding.2", dim, dim)
         shapes |= _with_bias("time_projection.1", 6 * dim, dim)
-        block = self._block_shapes()
+        block = self.block_shapes()
         for index in range(self.num_layers):
             shapes |= {f"blocks.{index}.{name}": shape for name, shape in block.items()}
         return shapes | {"head.modulation": (1, 2, dim)} | _with_bias("head.head", out, dim)
 
-    def _block_shapes(self) -> dict[str, tuple[int, ...]]:
+    def block_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name within its block -> shape of every tensor of a block."""
         dim = self.dim
         shapes: dict[str, tuple[int, ...]] = {"modulation": (1, 6, dim)}
         for attention in ("self_attn", "cross_attn"):

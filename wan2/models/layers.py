@@ -124,8 +124,10 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(dim, eps)
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(ffn_dim, dim))
 
-    def forward(self, x: Tensor, time: Tensor, text: Tensor, rope: Rope, conditioning: Conditioning) -> Tensor:
-        """One block. x [B, L, dim]; time fp32 [B, 6, dim]; text [B, 512, dim], already embedded."""
+    def forward(
+        self, x: Tensor, time: Tensor, text: tuple[Tensor, Tensor], rope: Rope, conditioning: Conditioning
+    ) -> Tensor:
+        """One block. x [B, L, dim]; time fp32 [B, 6, dim]; text: what `text_keys` makes of it."""
         length = x.shape[1]
         shift, scale, gate, *ffn_modulation = (self.modulation.float() + time).chunk(6, dim=1)
         y = conditioning.self_attn(
@@ -136,13 +138,17 @@ class Block(nn.Module):
         else:
             (q,) = run_by_run(length, lambda run: self.before_cross(x[:, run], y[:, run], gate)[1:])
         del y
-        y = conditioning.cross_attn(q, self.cross_attn.keys(text), self.cross_attn.values(text))
+        y = conditioning.cross_attn(q, *text)
         del q
         if torch.is_grad_enabled():
             return self.after_cross(x, y, *ffn_modulation)
         for run in token_runs(length):
             self.after_cross(x[:, run], y[:, run], *ffn_modulation)
         return x
+
+    def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of an embedded text [B, 512, dim], each [B, 512, H, D]."""
+        return self.cross_attn.keys(text), self.cross_attn.values(text)
 
     def before_self(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> tuple[Tensor, ...]:
         """Queries, keys and values of the self-attention, each [B, L, H, D]."""

@@ -6,6 +6,7 @@ Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulatio
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,8 @@ from wan2.models.layers import Block, Head
 from wan2.models.rope import rope_table
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from torch import Tensor
 
     from wan2.conditioning import Conditioning
@@ -52,17 +55,34 @@ class WanTransformer(nn.Module):
 
         The result has the dtype of the latents; everything between runs in the compute dtype.
         """
-        if conditioning.extra_channels is not None:
-            extra = conditioning.extra_channels.to(latents).expand(latents.shape[0], -1, -1, -1, -1)
-            latents = torch.cat([latents, extra], dim=1)
+        (velocity,) = self.run_together(latents, timestep, [conditioning])
+        return velocity
+
+    def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """`forward` for every conditioning, to the same bits.
+
+        Here one after the other, so that one pass at a time is in memory; a model whose blocks have to be fetched
+        runs them together.
+        """
+        return [self(latents, timestep, conditioning) for conditioning in conditionings]
+
+    def take_blocks(self) -> Generator[Block]:
+        """The blocks in order; each may be used until the next is asked for."""
+        yield from self.blocks  # type: ignore[misc]
+
+    def run_together(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """`forward` for every conditioning, block by block together: every block is taken once."""
         grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
         rope = rope_table(grid, self.config.head_dim, latents.device)
         time, time_per_block = self.embed_time(timestep.to(latents.device))
-        text = self.text_embedding(conditioning.context.to(self.dtype))
-        x = self.patchify(latents.to(self.dtype))
-        for block in self.blocks:
-            x = block(x, time_per_block, text, rope, conditioning)
-        return self.unpatchify(self.head(x, time), grid).to(latents.dtype)
+        texts = [_Text(self, conditioning) for conditioning in conditionings]
+        streams = [self.patchify(_joined(latents, conditioning).to(self.dtype)) for conditioning in conditionings]
+        with closing(self.take_blocks()) as blocks:
+            for index, block in enumerate(blocks):
+                for i, conditioning in enumerate(conditionings):
+                    text = texts[i].keys(index, block)
+                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning)
+        return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim].
@@ -91,6 +111,32 @@ class WanTransformer(nn.Module):
         patch = self.config.patch_size
         x = tokens.reshape(tokens.shape[0], *grid, *patch, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(*x.shape[:2], *(size * p for size, p in zip(grid, patch, strict=True)))
+
+
+class _Text:
+    """The text of one pass: keys and values for block after block, made or, if the pass keeps them, made once."""
+
+    def __init__(self, model: WanTransformer, conditioning: Conditioning) -> None:
+        self.kept = conditioning.text_keys
+        complete = self.kept is not None and len(self.kept) == model.config.num_layers
+        self.embedded = None if complete else model.text_embedding(conditioning.context.to(model.dtype))
+
+    def keys(self, index: int, block: Block) -> tuple[Tensor, Tensor]:
+        """Keys and values for a block, each [B, 512, H, D]."""
+        if self.embedded is None:
+            assert self.kept is not None
+            return self.kept[index]
+        made = block.text_keys(self.embedded)
+        if self.kept is not None:
+            self.kept[index] = made
+        return made
+
+
+def _joined(latents: Tensor, conditioning: Conditioning) -> Tensor:
+    if conditioning.extra_channels is None:
+        return latents
+    extra = conditioning.extra_channels.to(latents).expand(latents.shape[0], -1, -1, -1, -1)
+    return torch.cat([latents, extra], dim=1)
 
 
 def _in_fp32(layer: nn.Module, x: Tensor) -> Tensor:

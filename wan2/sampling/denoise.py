@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from wan2.sampling.schedule import sigmas, timesteps
 from wan2.sampling.solvers import make_solver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
 
     from torch import Tensor
@@ -53,6 +54,10 @@ class DenoisePlan:
         """First step of the low-noise expert."""
         return first_low_noise_step(self.timesteps, self.boundary)
 
+    def expert_steps(self, start: int = 0) -> list[tuple[Expert, range]]:
+        """The steps that each expert takes from `start` on, in order."""
+        return expert_steps(self.timesteps, self.boundary, start)
+
     def scale(self, expert: Expert) -> float:
         """Guidance scale of an expert."""
         return self.guidance_scale_high_noise if expert == "high" else self.guidance_scale
@@ -82,7 +87,7 @@ def denoise(
     positive: Conditioning,
     negative: Conditioning | None,
     after: DenoiseStep | None = None,
-) -> Iterator[DenoiseStep]:
+) -> Generator[DenoiseStep]:
     """Take every step of the plan, yielding after each; with `after`, those that follow it, from its latents.
 
     `latents` (the noise, fp32) and both conditionings lie on the experts' device. One expert is open at a time, and
@@ -93,12 +98,14 @@ def denoise(
     if after is not None:
         start, latents = after.index + 1, after.latents
         solver.restore(start, after.solver_state)
-    for expert, steps in expert_steps(plan.timesteps, plan.boundary, start):
+    for expert, steps in plan.expert_steps(start):
         with open_expert(expert) as model:
+            tokens = math.prod(latents.shape[2:]) // math.prod(model.config.patch_size)
+            towards, away = positive.keeping_text(tokens), negative and negative.keeping_text(tokens)
             for index in steps:
                 with torch.inference_mode():
                     timestep = torch.tensor(plan.timesteps[index], device=latents.device)
-                    velocity = predict_velocity(model, latents, timestep, positive, negative, plan.scale(expert))
+                    velocity = predict_velocity(model, latents, timestep, towards, away, plan.scale(expert))
                     latents = solver.step(velocity, index, latents)
                     _check_finite(latents, index, plan.infer_steps, expert)
                 yield DenoiseStep(index, latents, solver.state())

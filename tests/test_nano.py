@@ -1,0 +1,64 @@
+"""The shipped miniature: small enough, whole, and it does what its captions say. Real runs of the real script."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.nano_control import held_out, score, table, write_storyboards
+from holocine_ext.presets import MODELS, VARIANTS
+from holocine_ext.storyboard import from_file
+from tools.nano.read import find_cuts, read_shot
+from tools.nano.world import draw
+from wan2.loading.checkpoint import inspect_transformer
+from wan2.video_io import read_metadata, read_video
+
+ROOT = Path(__file__).parents[1]
+NANO = ROOT / "models" / "nano"
+DEMO = ROOT / "examples" / "nano_three_shots.toml"
+ASKED = [("wide", "day"), ("close", "day"), ("wide", "night")]
+
+
+def test_it_is_small() -> None:
+    assert sum(path.stat().st_size for path in NANO.rglob("*") if path.is_file()) <= 25_000_000
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_its_experts_say_what_they_are_and_differ(variant: str) -> None:
+    files = MODELS["nano"][variant].files
+    for path in (files.dit_high_noise, files.dit_low_noise):
+        found = inspect_transformer(path)
+        assert found.header.metadata["variant"] == variant and found.config.num_layers == 6
+    assert files.dit_high_noise.read_bytes() != files.dit_low_noise.read_bytes()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_demo_shows_what_was_asked_for(variant: str, tmp_path: Path) -> None:
+    script = [sys.executable, "holocine_generate_video.py", "--model", "nano", "--variant", variant]
+    video = tmp_path / "demo.mp4"
+    command = [*script, "--storyboard", str(DEMO), "--save_path", str(video)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == [str(tmp_path / name) for name in ("demo.mp4", "demo.json", "demo_sheet.png")]
+    film = read_video(video)
+    assert film.shape == (33, 64, 64, 3)
+    assert "red ball" in read_metadata(video)["comment"]
+    cuts = find_cuts(film)
+    assert len(cuts) == 2 and abs(cuts[0] - 13) <= 1 and abs(cuts[1] - 21) <= 1
+    readings = [read_shot(film[a:b]) for a, b in ((0, 13), (13, 21), (21, 33))]
+    assert [(seen.framing, seen.light) for seen in readings] == ASKED
+    assert {seen.place for seen in readings} == {"meadow"} and {seen.colour for seen in readings} == {"red"}
+    assert len({seen.hat for seen in readings}) == 1
+
+
+def test_held_out_storyboards_are_read_as_they_were_drawn(tmp_path: Path) -> None:
+    scenes = held_out(3)
+    listing = write_storyboards(scenes, tmp_path)
+    for line, scene in zip(listing.read_text().splitlines(), scenes, strict=True):
+        storyboard = from_file(Path(line))
+        assert len(storyboard.shot_captions) == len(scene.shots) and storyboard.num_frames == scene.num_frames
+    drawn = score("drawn", scenes, [draw(scene) for scene in scenes])
+    assert drawn.cuts == 1.0 and set(drawn.facts.values()) == {1.0} and drawn.hat == 1.0
+    assert "| drawn | 1.000 |" in table([drawn])

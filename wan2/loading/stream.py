@@ -1,0 +1,163 @@
+"""Blocks of a transformer on the device only while they run: a ring of two or three, filled ahead of the computation.
+
+Weights travel one way, from the file or from a copy of it in host memory to the device. One thread reads, in the order
+in which the blocks will be wanted; a slot is filled again only when its block was given back. Knows nothing of steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
+from wan2.loading.lanes import HostMemory, Lane, lane_to
+from wan2.loading.residency import RING_BLOCKS
+from wan2.models.transformer import TransformerConfig, WanTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from torch import Tensor
+
+    from wan2.conditioning import Conditioning
+    from wan2.models.layers import Block
+
+THREAD_NAME = "block-reader"
+
+
+@contextmanager
+def block_ring(
+    layout: BlockLayout,
+    orders: Iterator[StoredBlock],
+    device: torch.device,
+    places: int,
+    slots: int = RING_BLOCKS,
+) -> Iterator[BlockRing]:
+    """A ring that lends the blocks of `orders`, one after the other; reading begins at once.
+
+    Args:
+        layout: of every block.
+        orders: every block in the order in which it will be borrowed; may be endless.
+        device: where the blocks are wanted.
+        places: blocks of host memory to go through. As many as are ordered in turn, and each is read from its file
+            only once; two, and the host holds no more than what is on its way. None at all (only where the device is
+            the host), and they are read straight into their slots.
+        slots: blocks of device memory.
+
+    On leaving, however it is left, the thread has ended and all memory is given back.
+    """
+    with ExitStack() as stack:
+        lane = stack.enter_context(closing(lane_to(device, slots, places)))
+        host = stack.enter_context(closing(HostMemory(places * layout.nbytes, lane.pinned)))
+        ring = BlockRing(layout, orders, device, host, lane, slots)
+        stack.callback(ring.close)
+        ring.start()
+        yield ring
+
+
+class BlockRing:
+    """See `block_ring`."""
+
+    def __init__(
+        self,
+        layout: BlockLayout,
+        orders: Iterator[StoredBlock],
+        device: torch.device,
+        host: HostMemory,
+        lane: Lane,
+        slots: int,
+    ) -> None:
+        self.device = device
+        self._orders, self._lane = orders, lane
+        with torch.inference_mode(False):
+            memory = [torch.empty(layout.nbytes, dtype=torch.uint8, device=device) for _ in range(slots)]
+        self._slots = memory
+        self._blocks = [layout.block(slot) for slot in memory]
+        self._places = list(host.bytes.split(layout.nbytes)) if len(host.bytes) else []
+        self._in_slot: list[StoredBlock | None] = [None] * slots
+        self._in_place: list[StoredBlock | None] = [None] * len(self._places)
+        self._ordered = 0
+        self._due: deque[tuple[StoredBlock, int, Future[None]]] = deque()
+        self._reader = ThreadPoolExecutor(1, THREAD_NAME)
+
+    def start(self) -> None:
+        """Begin to fill every slot."""
+        for _ in self._slots:
+            self._order_next()
+
+    @contextmanager
+    def borrow(self, wanted: StoredBlock) -> Iterator[Block]:
+        """The next block of the orders, which must be `wanted`, until the context is left.
+
+        Raises:
+            RunError: it could not be read.
+            RuntimeError: another one is next: a pass was given up, or one was run that was not ordered.
+        """
+        if not self._due or self._due[0][0] != wanted:
+            raise RuntimeError(f"{wanted} is wanted, next is {self._due[0][0] if self._due else 'none'}")
+        _, slot, filled = self._due.popleft()
+        filled.result()
+        self._lane.begin_use(slot)
+        yield self._blocks[slot]
+        self._lane.end_use(slot)
+        self._order_next()
+
+    def close(self) -> None:
+        """End the thread and let go of the slots, whoever still holds one of their blocks."""
+        self._reader.shutdown(wait=True, cancel_futures=True)
+        self._lane.close()
+        for block in self._blocks:
+            block.to("meta")
+        self._due.clear()
+        self._slots, self._places = [], []
+
+    def _order_next(self) -> None:
+        """Have the slot that was given back longest ago filled with the block that is wanted after all others."""
+        order = next(self._orders, None)
+        if order is not None:
+            turn, self._ordered = self._ordered, self._ordered + 1
+            self._due.append((order, turn % len(self._slots), self._reader.submit(self._fill, order, turn)))
+
+    @torch.inference_mode()
+    def _fill(self, order: StoredBlock, turn: int) -> None:
+        slot = turn % len(self._slots)
+        if self._in_slot[slot] == order:
+            return
+        self._in_slot[slot] = None
+        if self._places:
+            place = turn % len(self._places)
+            if self._in_place[place] != order:
+                self._in_place[place] = None
+                self._lane.await_place(place)
+                order.file.read(order.index, self._places[place])
+                self._in_place[place] = order
+            self._lane.copy(place, self._places[place], slot, self._slots[slot])
+        else:
+            order.file.read(order.index, self._slots[slot])
+        self._in_slot[slot] = order
+
+
+class StreamedTransformer(WanTransformer):
+    """A transformer that borrows some of its blocks. Its own modules of those have no memory."""
+
+    def __init__(self, config: TransformerConfig, ring: BlockRing, file: BlockFile, streamed: Collection[int]) -> None:
+        super().__init__(config)
+        self._ring, self.file, self._streamed = ring, file, frozenset(streamed)
+
+    def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """All passes together: a block comes once for all of them."""
+        return self.run_together(latents, timestep, conditionings)
+
+    def take_blocks(self) -> Generator[Block]:
+        """The blocks in order, borrowed or its own."""
+        for index, block in enumerate(super().take_blocks()):
+            if index in self._streamed:
+                with self._ring.borrow(StoredBlock(self.file, index)) as borrowed:
+                    yield borrowed
+            else:
+                yield block
