@@ -13,7 +13,7 @@ from typing import Any
 
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
-from holocine_ext.saved import saved_scene
+from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
@@ -173,11 +173,12 @@ def decode_job(given: Mapping[str, Any]) -> Job:
     options = make_options(
         preset, {name: values[name] for name in values if name not in (*SCENE_FLAGS, *OWN_FLAGS, "from_file")}
     )
-    layout = None
+    layout, title = None, ""
+    captions: tuple[str, ...] = ()
     if record.get("cuts") is not None:
         shape = options.shape
-        layout = ShotLayout(shape.num_frames, tuple(record["cuts"]), shape.tokens_per_frame)
-    return _showing(given, options, None, layout, record.get("title", ""), tuple(record.get("captions", ())))
+        layout, title, captions = saved_shots(record, f"--latent_path {given['latent_path']}", shape)
+    return _showing(given, options, None, layout, title, captions)
 
 
 def _showing(

@@ -8,12 +8,13 @@ from typing import Any
 
 from holocine_ext.characters import Character
 from holocine_ext.fields import Fields
-from holocine_ext.layout import SHOT_MASK_TYPES
+from holocine_ext.layout import SHOT_MASK_TYPES, ShotLayout
 from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.scene import Scene, Storyboard
 from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
 from wan2.options import RANGES
+from wan2.shapes import VideoShape
 from wan2.state import SavedState
 
 FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type")
@@ -61,6 +62,25 @@ def saved_scene(state: SavedState) -> SavedScene:
         None if mask is None else _one_of(fields, "shot_mask_type", SHOT_MASK_TYPES),
         *(fields.table.get(name) is True for name in SHOWING),
     )
+
+
+def saved_shots(record: Mapping[str, Any], place: str, shape: VideoShape) -> tuple[ShotLayout, str, tuple[str, ...]]:
+    """The shots that the record of saved latents tells of: their layout, the title and the captions.
+
+    Raises:
+        InputError: shots that are not those of a video of this shape.
+    """
+    cuts, title, captions = record.get("cuts"), record.get("title", ""), record.get("captions")
+    if not isinstance(cuts, list) or not all(type(cut) is int for cut in cuts):
+        raise InputError(f"{place}: the cuts in its record are not a list of frames")
+    if not isinstance(captions, list) or not all(isinstance(text, str) for text in [title, *captions]):
+        raise InputError(f"{place}: the captions in its record are not texts")
+    if len(captions) != len(cuts) + 1:
+        raise InputError(f"{place}: its record has {len(captions)} captions for {len(cuts) + 1} shots")
+    try:
+        return ShotLayout(shape.num_frames, tuple(cuts), shape.tokens_per_frame), title, tuple(captions)
+    except ValueError as error:
+        raise InputError(f"{place}: the cuts in its record do not fit its video: {error}") from error
 
 
 def _one_of(fields: Fields, name: str, choices: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan2.errors import InputError
-from wan2.loading.checkpoint import read_header
+from wan2.loading.header import CheckpointHeader, read_header
 from wan2.outputs import whole_file
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE, VideoShape
 
@@ -23,39 +23,63 @@ def saved_settings(path: Path) -> dict[str, Any]:
     """What saved latents say of their video, under the names of `Options`. Reads the header only.
 
     Raises:
-        InputError: no such file, or no latents of a Wan VAE in it.
+        InputError: no such file, no latents of a Wan VAE in it, or metadata that is not what this program writes.
     """
-    if not path.is_file():
-        raise InputError(f"--latent_path {path}: no such file")
-    header = read_header(path)
-    shape = header.tensors[TENSOR][1] if TENSOR in header.tensors else ()
-    if len(shape) != 5 or shape[:2] != (1, CHANNELS) or "plan" not in header.metadata:
+    header = _header(path)
+    dtype, shape = header.tensors.get(TENSOR, ("", ()))
+    if dtype != "F32" or len(shape) != 5 or shape[:2] != (1, CHANNELS) or 0 in shape or "plan" not in header.metadata:
         raise InputError(f"--latent_path {path}: holds no latents saved by this program")
-    if state := header.metadata.get("state"):
-        _check_finished(path, state)
+    if "state" in header.metadata:
+        _check_finished(path, _note(path, header, "state"))
+    plan = _note(path, header, "plan")
+    fps = plan.get("fps")
+    if plan.keys() != {"fps"} or isinstance(fps, bool) or not isinstance(fps, int | float):
+        raise InputError(f"--latent_path {path}: its plan must hold the frame rate and nothing else")
     _, _, frames, rows, columns = shape
     return {
         "num_frames": TIME_STRIDE * (frames - 1) + 1,
         "height": rows * SPACE_STRIDE,
         "width": columns * SPACE_STRIDE,
-        **json.loads(header.metadata["plan"]),
+        "fps": float(fps),
     }
 
 
-def _check_finished(path: Path, state: str) -> None:
-    """Refuse the latents of a run that has steps before it."""
-    notes = json.loads(state)
-    step, steps = notes["step"] + 1, notes["options"]["infer_steps"]
-    if step < steps:
-        raise InputError(
-            f"--latent_path {path}: is the state of an unfinished run (step {step} of {steps}); give it to --resume"
-        )
-
-
 def saved_record(path: Path) -> dict[str, Any]:
-    """The record of the run that saved the latents; empty when it was told to leave none."""
-    record: dict[str, Any] = json.loads(read_header(path).metadata.get("record", "{}"))
-    return record
+    """The record of the run that saved the latents, empty if it left none. Raises as `saved_settings`."""
+    header = _header(path)
+    return _note(path, header, "record") if "record" in header.metadata else {}
+
+
+def _header(path: Path) -> CheckpointHeader:
+    if not path.is_file():
+        raise InputError(f"--latent_path {path}: no such file")
+    try:
+        return read_header(path)
+    except InputError as error:
+        raise InputError(f"--latent_path {error}") from error
+
+
+def _note(path: Path, header: CheckpointHeader, name: str) -> dict[str, Any]:
+    """A table that the metadata holds as JSON."""
+    try:
+        note = json.loads(header.metadata[name])
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--latent_path {path}: its {name} is not JSON") from error
+    if not isinstance(note, dict):
+        raise InputError(f"--latent_path {path}: its {name} is not a table")
+    return note
+
+
+def _check_finished(path: Path, state: Mapping[str, Any]) -> None:
+    """Refuse the latents of a run that has steps before it."""
+    step, options = state.get("step"), state.get("options")
+    steps = options.get("infer_steps") if isinstance(options, dict) else None
+    if not isinstance(step, int) or not isinstance(steps, int):
+        raise InputError(f"--latent_path {path}: its state says no step")
+    if step + 1 < steps:
+        raise InputError(
+            f"--latent_path {path}: is the state of an unfinished run (step {step + 1} of {steps}); give it to --resume"
+        )
 
 
 def save_latents(path: Path, latents: Tensor, fps: float, record: Mapping[str, Any] | None) -> None:

@@ -80,7 +80,10 @@ def read_state(path: Path) -> SavedState:
     """
     if not path.is_file():
         raise InputError(f"--resume {path}: no such file")
-    header = read_header(path)
+    try:
+        header = read_header(path)
+    except InputError as error:
+        raise InputError(f"--resume {error}") from error
     if "state" not in header.metadata:
         raise InputError(f"--resume {path}: holds no state of a run")
     try:
