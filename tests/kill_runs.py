@@ -1,15 +1,16 @@
 """Kills a run at random moments and lets it go on: `python -m tests.kill_runs --runs 100`.
 
-The run is a tiny one from a real command line. After every `kill -9` the same command line with `--resume` is started
-again, killed at another moment or left to end. What must hold: nothing half written under a final name, and in the end
-the latents and the video of a run that nobody killed.
+The run is a tiny one. After every `kill -9` the same command line with `--resume` is started again and left to end.
+What must hold: nothing half written under a final name, and in the end the latents and the video of a run that nobody
+killed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -17,42 +18,58 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import holocine_ext.cli
+import holocine_ext.run  # noqa: F401 - loads what a run needs
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from wan2.loading.header import read_header
 from wan2.video_io import read_video
 
-ROOT = Path(__file__).parents[1]
 WORDS = ["--infer_steps", "30", "--flow_shift", "5", "--sample_solver", "unipc", "--save_every", "1"]
 WORDS += ["--output_type", "both", "--video_length", "17", "--no_metadata"]
 SCENE = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "--shot_cut_frames", "9"]
+# From which file on a run is killed, and within which share of the time that a whole run takes.
+MOMENTS = [("", 1.0), ("{name}.state.safetensors", 0.9), (".{name}*.part*", 0.02), (".{name}*.part.mp4", 0.4)]
+MOMENTS += [("{name}.safetensors", 0.4), ("{name}.mp4", 0.02)]
 ENDINGS = {".mp4", ".safetensors", "_sheet.png"}
 
 
 @dataclass(frozen=True)
 class Killer:
-    """One command line, and what a run of it makes when nobody kills it."""
+    """One command line. Its libraries are loaded already: a run is a fork, so that its moments are those that count."""
 
     tiny: TinyModel
     folder: Path
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
-        script = [sys.executable, str(ROOT / "holocine_generate_video.py")]
+    def start(self, name: str) -> int:
+        """Start a run; its process."""
         output = ["--resume", "--save_path", str(self.folder / f"{name}.mp4")]
-        words = [*script, *self.tiny.flags(), *QUICK, *WORDS, *SCENE, *output]
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        child = os.fork()
+        if child:
+            return child
+        log = os.open(self.folder.parent / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            os._exit(holocine_ext.cli.main([*self.tiny.flags(), *QUICK, *WORDS, *SCENE, *output]))
+        finally:
+            os._exit(99)
 
     def finish(self, name: str) -> None:
-        process = self.start(name)
-        error = process.communicate()[1]
-        if process.returncode:
-            raise AssertionError(f"{name} ended with {process.returncode}: {error.decode()[-2000:]}")
+        """Run to the end."""
+        status = os.waitpid(self.start(name), 0)[1]
+        if status:
+            raise AssertionError(f"{name} ended with {status}: {(self.folder.parent / 'log').read_text()[-2000:]}")
 
-    def kill(self, name: str, after: float) -> str:
-        """Kill a run `after` seconds; the moment it was in, by what lies there."""
-        process = self.start(name)
+    def kill(self, name: str, awaited: str, after: float) -> str:
+        """Kill a run `after` seconds from the moment a file of that ending is there; what then lies there."""
+        child = self.start(name)
+        while awaited and not list(self.folder.glob(awaited.format(name=name))):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return self.check(name)
+            time.sleep(0.002)
         time.sleep(after)
-        process.kill()
-        process.communicate()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         return self.check(name)
 
     def check(self, name: str) -> str:
@@ -90,8 +107,8 @@ def kill_runs(runs: int, seed: int, folder: Path) -> Counter[str]:
     choose, moments = random.Random(seed), Counter[str]()
     for number in range(runs):
         name = f"run{number:03d}"
-        # The first second and more is spent on loading libraries, where there is nothing to lose.
-        moments[killer.kill(name, choose.uniform(0.3, 1.05) * lasts)] += 1
+        awaited, share = choose.choice(MOMENTS)
+        moments[killer.kill(name, awaited, choose.uniform(0, share) * lasts)] += 1
         killer.finish(name)
         killer.compare(name, "whole")
         for path in killer.folder.glob(f"{name}*"):
