@@ -1,13 +1,14 @@
 """Train the nano text encoder and transformers: flow matching on the code's latents, dense and sparse attention both.
 
-Two stages. `train_base` trains one transformer, together with the text encoder, on all noise levels and both
-attentions. `train_expert` goes on from it, text encoder fixed, with one variant's attention on one expert's noise.
+`train_base` trains one transformer, together with the text encoder, on all noise levels and both attentions.
+`train_expert` goes on from it, text encoder fixed, on one expert's noise: first an expert for every variant, then one
+from the mean of those, with both variants' attention in turn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -38,6 +39,18 @@ BOUNDARY = 0.875
 DROPOUT = 0.1
 LENGTHS = (33, 33, 33, 49, 65)
 TOKENS_PER_STEP = 3456
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long one expert is trained, and on what."""
+
+    steps: int
+    peak: float
+    cooldown: float
+    lengths: tuple[int, ...]
+    seed: int
+
 
 CONFIG = TransformerConfig(
     dim=144, in_dim=16, ffn_dim=576, out_dim=16, text_dim=64, freq_dim=256, eps=1e-6,
@@ -114,9 +127,9 @@ class Batch:
     prompts: list[TokenizedPrompt]
 
 
-def draw_batch(rng: Random, code: LinearCode, tokenizer: Tokenizer) -> Batch:
-    """Scenes drawn at random, all cut at the same frames; a tenth of the prompts dropped."""
-    num_frames = rng.choice(LENGTHS)
+def draw_batch(rng: Random, code: LinearCode, tokenizer: Tokenizer, lengths: Sequence[int]) -> Batch:
+    """Scenes drawn at random, of one of `lengths`, all cut at the same frames; a tenth of the prompts dropped."""
+    num_frames = rng.choice(lengths)
     cuts = random_cuts(rng, num_frames, rng.randint(1, {33: 3, 49: 4, 65: 5}[num_frames]))
     layout = ShotLayout(num_frames, tuple(cuts), TOKENS_PER_FRAME)
     size = TOKENS_PER_STEP // layout.tokens
@@ -171,7 +184,7 @@ def train_base(path: Path, steps: int, seed: int = 2, peak: float = 1.5e-3) -> I
 
     def loss_of(step: int, rng: Random) -> dict[str, Tensor]:
         variant = ("full", "sparse")[step % 2]
-        batch = draw_batch(rng, code, tokenizer)
+        batch = draw_batch(rng, code, tokenizer, LENGTHS)
         context = encode_text(model.text, batch.prompts)
         sigmas = random_sigmas(rng, len(batch.prompts), 0.0, 1.0)
         attention = self_attention(variant, batch.layout)
@@ -180,20 +193,40 @@ def train_base(path: Path, steps: int, seed: int = 2, peak: float = 1.5e-3) -> I
     yield from train(path, model, optimizer, loss_of, steps, peak, seed, cooldown=0.0)
 
 
-def train_expert(base: Path, path: Path, variant: str, noise: str, steps: int, peak: float = 1e-3) -> Iterator[str]:
-    """Go on from the base state with one variant's attention, on the noise of one expert (`high` or `low`)."""
+def train_expert(
+    base: Path,
+    starts: Sequence[Path],
+    path: Path,
+    variants: Sequence[str],
+    noise: str,
+    course: Course,
+) -> Iterator[str]:
+    """Train one expert (`high` or `low`), text encoder fixed, with the attention of each of `variants` in turn.
+
+    It starts from the mean of the weights in `starts`, which are the base's own or grew from them.
+    """
     code, tokenizer = fit_code(), fit_tokenizer()
     model = new_model(tokenizer)
     load_model(base, model)
     model.text.requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.video.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    weights = [video_weights(start) for start in starts]
+    model.video.load_state_dict({name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]})
+    optimizer = torch.optim.AdamW(model.video.parameters(), lr=course.peak, betas=(0.9, 0.98), weight_decay=0.01)
     low, high = (BOUNDARY, 1.0) if noise == "high" else (0.0, BOUNDARY)
 
-    def loss_of(_step: int, rng: Random) -> dict[str, Tensor]:
-        batch = draw_batch(rng, code, tokenizer)
+    def loss_of(step: int, rng: Random) -> dict[str, Tensor]:
+        variant = variants[step % len(variants)]
+        batch = draw_batch(rng, code, tokenizer, course.lengths)
         sigmas = random_sigmas(rng, len(batch.prompts), low, high)
         context = encode_text(model.text, batch.prompts)
         attention = self_attention(variant, batch.layout)
         return {f"{variant} {noise}": flow_loss(model.video, batch, context, sigmas, attention)}
 
-    yield from train(path, model.video, optimizer, loss_of, steps, peak, seed=3, cooldown=0.8)
+    yield from train(path, model.video, optimizer, loss_of, course.steps, course.peak, course.seed, course.cooldown)
+
+
+def video_weights(state: Path) -> dict[str, Tensor]:
+    """The transformer's weights in a state of `train_base` or of `train_expert`."""
+    weights: dict[str, Tensor] = torch.load(state, weights_only=True)["model"]
+    prefix = "video."
+    return {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)} or weights
