@@ -53,10 +53,16 @@ plain = st.text(st.characters(whitelist_categories=("L", "Nd", "Zs", "Po")), min
 
 @st.composite
 def scenes(draw: st.DrawFn) -> dict[str, Any]:
+    """Half of them tame, so that many are scenes that could be made."""
     count = draw(st.integers(1, 60))
-    captions = draw(st.lists(texts if draw(st.booleans()) else plain, min_size=count, max_size=count))
-    scene: dict[str, Any] = {"global_caption": draw(texts | plain), "shots": [{"caption": text} for text in captions]}
-    frames = draw(st.integers(1, 400))
+    tame = draw(st.booleans())
+    words = st.sampled_from(["a gull", "灯台", "rain; fog", "ﬁre", "e\u0301tude"]) if tame else texts | plain
+    captions = draw(st.lists(words, min_size=count, max_size=count))
+    scene: dict[str, Any] = {"global_caption": draw(words), "shots": [{"caption": text} for text in captions]}
+    frames = draw(st.integers(8 * count + 5, 800) if tame else st.integers(1, 400))
+    if tame and draw(st.booleans()):
+        starts = st.lists(st.integers(1, frames // 4 - 1), min_size=count - 1, max_size=count - 1, unique=True)
+        return scene | {"num_frames": frames, "shot_cut_frames": [4 * start + 1 for start in sorted(draw(starts))]}
     scene["num_frames"] = frames
     if draw(st.booleans()):
         cuts = draw(st.lists(st.integers(-2, frames + 2), min_size=count - 1, max_size=count - 1))
