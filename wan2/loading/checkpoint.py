@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wan2.errors import InputError
-from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.loading.formats import FP8_MARKS, Source, describe, sources
+from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.models.config import TransformerConfig
 
@@ -36,6 +36,7 @@ SHOWN = 3
 class TransformerFile(NamedTuple):
     """A transformer checkpoint found sound: its header, its sizes, and where each native tensor comes from."""
 
+    path: Path
     header: CheckpointHeader
     config: TransformerConfig
     sources: dict[str, Source]
@@ -61,7 +62,7 @@ def inspect_transformer(path: Path | str) -> TransformerFile:
     if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
         raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
     _check_scales(path, header, found)
-    return TransformerFile(header, config, found)
+    return TransformerFile(Path(path), header, config, found)
 
 
 def load_transformer(

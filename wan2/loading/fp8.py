@@ -19,6 +19,8 @@ E4M3 = "F8_E4M3"
 # Blocks at either end that are not quantised.
 ENDS = 2
 WEIGHT = ".weight"
+# What a product of fp8 wants every side of a matrix to be a multiple of.
+FAST_MULTIPLE = 16
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Linears whose weight is held in fp8 (e4m3), with a scale for every row. Knows nothing of files.
 
-A scale made here is a power of two: division by it is exact, so only the mantissa is rounded (by 1/16 at the most, where
-the value is above 2^-14 of the largest of its row), every device gets the same bits, and what was rounded comes back in
+A scale made here is a power of two: division by it is exact, so only the mantissa is rounded (by 1/16 at the most, of a
+value above 2^-13 of the largest in its row), every device gets the same bits, and what was rounded comes back in
 bfloat16 without being rounded again.
 """
 
@@ -19,8 +19,8 @@ from wan2.errors import InputError
 FP8 = torch.float8_e4m3fn
 LARGEST = 448.0
 SMALLEST_SCALE = 2.0**-126
-# What the arithmetic wants every side of a matrix to be a multiple of.
-MULTIPLE = 16
+# A side of the smallest matrix to try.
+SIDE = 16
 
 
 class Rows(NamedTuple):
@@ -113,10 +113,10 @@ def check_fast(device: torch.device) -> None:
     """
     dtype = torch.bfloat16
     try:
-        linear = FastFp8Linear(MULTIPLE, MULTIPLE, bias=True).to(device)
-        linear.stored, linear.scale = (_frozen(part) for part in quantise_rows(torch.eye(MULTIPLE, device=device))[:2])
-        linear.bias = _frozen(torch.zeros(MULTIPLE, dtype=dtype, device=device))
-        linear(torch.ones(1, MULTIPLE, dtype=dtype, device=device))
+        linear = FastFp8Linear(SIDE, SIDE, bias=True).to(device)
+        linear.stored, linear.scale = (_frozen(part) for part in quantise_rows(torch.eye(SIDE, device=device))[:2])
+        linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
+        linear(torch.ones(1, SIDE, dtype=dtype, device=device))
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"--fp8_fast: PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
