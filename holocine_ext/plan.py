@@ -100,18 +100,7 @@ def make_plan(
         negative_flops=_flops(config, layout, sparse, None),
         full_flops=_flops(config, layout, False, None),
         streamed=streamed,
-        memory=predict_memory(
-            config,
-            layout,
-            sparse,
-            options.height * options.width,
-            value_bytes,
-            streamed=streamed or 0,
-            from_ram=options.weights_from == "ram",
-            fp8=fp8,
-            fast=options.fp8_fast,
-            fp8_t5=options.fp8_t5,
-        ),
+        memory=_memory(options, config, layout, sparse, value_bytes, fp8),
         warnings=tuple(warnings),
     )
 
@@ -119,6 +108,23 @@ def make_plan(
 def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:
     pairs = attention_pairs(layout, sparse), text_pairs(layout, ranges, TEXT_LENGTH)
     return forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
+
+
+def _memory(
+    options: Options, config: TransformerConfig, layout: ShotLayout, sparse: bool, size: int, fp8: Collection[str]
+) -> Memory:
+    return predict_memory(
+        config,
+        layout,
+        sparse,
+        options.height * options.width,
+        size,
+        streamed=options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else 0,
+        from_ram=options.weights_from == "ram",
+        fp8=fp8,
+        fast=options.fp8_fast,
+        fp8_t5=options.fp8_t5,
+    )
 
 
 def _plan_shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotPlan, ...]:
