@@ -30,7 +30,7 @@ from wan2.loading.residency import RING_BLOCKS
 from wan2.loading.stream import StreamedTransformer
 from wan2.loading.turns import Turn, transformers
 from wan2.models.layers import Block
-from wan2.models.transformer import WanTransformer
+from wan2.models.transformer import TransformerConfig, WanTransformer
 from wan2.options import make_options
 from wan2.presets import A14B, WAN22_T2V
 from wan2.record import host_peak_bytes
@@ -43,9 +43,9 @@ CPU, DTYPE = torch.device("cpu"), torch.bfloat16
 Result = dict[str, float | str]
 
 
-def write_checkpoint(path: Path) -> None:
+def write_checkpoint(path: Path, config: TransformerConfig = A14B) -> None:
     """A safetensors file of the published shape in bfloat16, tensor after tensor, never holding more than a tile."""
-    shapes = A14B.tensor_shapes()
+    shapes = config.tensor_shapes()
     header, end = {}, 0
     for name, shape in shapes.items():
         start, end = end, end + math.prod(shape) * DTYPE.itemsize
@@ -54,7 +54,7 @@ def write_checkpoint(path: Path) -> None:
     text += b" " * (-len(text) % 8)
     noise = torch.randn(2 * TILE, generator=torch.Generator().manual_seed(1)) * DEVIATION
     tile = noise.to(DTYPE).view(torch.uint8).numpy()
-    ones = torch.ones(A14B.dim, dtype=DTYPE).view(torch.uint8).numpy()
+    ones = torch.ones(config.dim, dtype=DTYPE).view(torch.uint8).numpy()
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for number, (name, shape) in enumerate(shapes.items()):

@@ -135,6 +135,18 @@ def test_broken_scales_are_refused_before_anything_is_loaded(
     assert "blocks.4.self_attn.k.weight is fp8 in a scaled file but has no scale" in refusal(model, capsys)
 
 
+def test_scales_of_other_weights_end_in_a_line_that_thinks_of_them(
+    model: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = scaled(six_blocks("high"))
+    tensors["blocks.4.self_attn.v.scale_weight"] = torch.tensor(3e38)
+    write(model.expert("high"), tensors)
+    assert run(model, tmp_path / "a.safetensors") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "step 1 of 4 (high-noise expert) gave values that are not finite" in line
+    assert "fp8 scales that are not those of its weights" in line
+
+
 def test_where_there_is_nothing_to_do_or_no_way_to_do_it(
     model: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
