@@ -213,3 +213,35 @@ def test_fewer_blocks_are_streamed_of_a_transformer_in_fp8() -> None:
         plain = blocks_to_stream(free * 10**9, A14B, 32_760, 2)
         small = blocks_to_stream(free * 10**9, A14B, 32_760, 2, quantised(A14B))
         assert small < plain or plain == 0
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@on_a_gpu
+@pytest.mark.parametrize("weights_from", ["disk", "ram"])
+@pytest.mark.parametrize("fp8", [AS_STORED, SCALED, FAST], ids=["stored", "scaled", "fast"])
+@pytest.mark.parametrize("streamed", [1, 3, 6])
+def test_on_a_gpu_streamed_is_resident_bit_for_bit(
+    files: dict[str, Path], streamed: int, weights_from: str, fp8: Fp8
+) -> None:
+    device = torch.device("cuda")
+    if fp8.fast and torch.cuda.get_device_capability(device) < (8, 9):
+        pytest.skip("multiplies no fp8")
+    given = [Conditioning(TENSORS["1.context"].to(device))] * 2
+    latents, timestep = TENSORS["1.latents"].to(device), torch.tensor(875.0, device=device)
+    turns = [Turn("high", files["high"], 2), Turn("low", files["low"], 2)]
+    with torch.inference_mode(), transformers(turns, streamed, weights_from, device, torch.bfloat16, fp8) as load:
+        for name in files:
+            resident, model = load_transformer(files[name], device, torch.bfloat16, fp8), load(name)
+            for _ in range(2):
+                assert same(model.passes(latents, timestep, given), resident.passes(latents, timestep, given))
+
+
+@on_a_gpu
+def test_a_gpu_rounds_to_the_bits_of_the_processor(files: dict[str, Path]) -> None:
+    one, other = (load_transformer(files["high"], device, torch.bfloat16, SCALED) for device in ("cpu", "cuda"))
+    for name, linear in fp8_linears(one).items():
+        there = fp8_linears(other)[name]
+        assert torch.equal(linear.stored.view(torch.uint8), there.stored.cpu().view(torch.uint8))
+        assert torch.equal(linear.scale, there.scale.cpu())
