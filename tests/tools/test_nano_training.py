@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from holocine_ext.attention import WindowCrossAttention
 from holocine_ext.layout import ShotLayout
 from holocine_ext.spans import allowed_key_ranges, text_spans
+from tools.nano.batches import TEXT_LENGTH, WindowBias, tokenize, window_bias
 from tools.nano.captions import describe
 from tools.nano.code import fit_code, to_tensor
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
-from tools.nano.train_dit import TEXT_LENGTH, WindowBias, random_sigmas, tokenize, window_bias
+from tools.nano.train_dit import random_sigmas
 from tools.nano.vae_net import FrameVAE
 from tools.nano.world import draw, random_cuts, random_scene
 from wan2.models.vae import load_vae
