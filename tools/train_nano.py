@@ -13,11 +13,13 @@ from tqdm import tqdm
 from holocine_ext.presets import MODELS, VARIANTS
 from tools.nano.code import FILE, fit_code, save_code
 from tools.nano.export import export_expert, export_text, export_vae
-from tools.nano.train_dit import BOTH, BOUNDARY, Course, train_transformer
+from tools.nano.train_dit import BOUNDARY, Course, train_transformer
 from tools.nano.train_text import train_text
 from tools.nano.train_vae import train_vae
 
-STAGES = ("vae", "text", "base", "experts", "variants", "export")
+STAGES = ("vae", "text", "base", "experts", "export")
+ABLATED = {"without_window": ("full", False), "without_summary": ("apart", True)}
+"""Row of the ablation -> its self-attention, and whether it has windows."""
 NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
 
 
@@ -25,14 +27,16 @@ def main() -> None:
     """Run the stages asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
-        "stage", choices=("all", *STAGES, "code"), help="code fits the linear code anew, which undoes all that follows"
+        "stage",
+        choices=("all", *STAGES, "ablated", "code"),
+        help="all but the last two, or one; code fits the linear code anew, which undoes all else",
     )
     parser.add_argument("--state", type=Path, default=Path("out/train_nano"), help="folder of the resumable states")
     parser.add_argument("--vae_steps", type=int, default=2900)
     parser.add_argument("--text_steps", type=int, default=1700)
     parser.add_argument("--base_steps", type=int, default=2532)
     parser.add_argument("--expert_steps", type=int, default=3600, help="steps of each expert after the base")
-    parser.add_argument("--variant_steps", type=int, default=300, help="steps of each expert of a variant after that")
+    parser.add_argument("--ablated_steps", type=int, default=300, help="steps of each ablated expert after the expert")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -59,10 +63,13 @@ def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
         for seed, (noise, (low, high)) in enumerate(NOISE.items(), 21):
             course = Course(args.expert_steps, 1.2e-3, cooldown=0.4, seed=seed, low=low, high=high)
             yield from train_transformer(text, base, state / f"{noise}.pt", course)
-    elif stage == "variants":
-        for seed, (variant, (noise, (low, high))) in enumerate(product(BOTH, NOISE.items()), 31):
-            course = Course(args.variant_steps, 4e-4, 0.9, seed, low, high, variants=(variant,))
-            yield from train_transformer(text, state / f"{noise}.pt", state / f"{variant}_{noise}.pt", course)
+    elif stage == "ablated":
+        for seed, (row, (noise, (low, high))) in enumerate(product(ABLATED, NOISE.items()), 31):
+            self_attn, windows = ABLATED[row]
+            course = Course(args.ablated_steps, 6e-4, 0.7, seed, low, high, variants=(self_attn,), windows=windows)
+            yield from train_transformer(text, state / f"{noise}.pt", state / f"{row}_{noise}.pt", course)
+            variant = "full" if self_attn == "full" else "sparse"
+            export_expert(state / f"{row}_{noise}.pt", state / f"{row}_{noise}.safetensors", variant)
     else:
         yield from export(state)
 
@@ -75,7 +82,7 @@ def export(state: Path) -> Iterator[str]:
     for variant, noise in product(VARIANTS, NOISE):
         experts = MODELS["nano"][variant].files
         path = experts.dit_high_noise if noise == "high" else experts.dit_low_noise
-        export_expert(state / f"{variant}_{noise}.pt", path, variant)
+        export_expert(state / f"{noise}.pt", path, variant)
         yield f"wrote {path}"
 
 

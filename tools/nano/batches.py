@@ -52,15 +52,15 @@ def tokenize(tokenizer: Tokenizer, prompt: str) -> TokenizedPrompt:
     return TokenizedPrompt(text, tuple(encoded.ids), tuple(encoded.offsets))
 
 
-def window_bias(layout: ShotLayout, prompts: list[TokenizedPrompt]) -> WindowBias:
-    """The bias for a batch of prompts of one layout; prompts without windows are seen whole."""
+def window_bias(layout: ShotLayout, prompts: list[TokenizedPrompt], windows: bool = True) -> WindowBias:
+    """The bias for a batch of prompts of one layout. Without windows a prompt is seen whole."""
     longest = max(prompt.num_tokens for prompt in prompts)
     bias = torch.full((len(prompts), 1, layout.tokens, longest + 1), -math.inf)
     for row, prompt in zip(bias, prompts, strict=True):
-        windows = allowed_key_ranges(text_spans(prompt), TEXT_LENGTH)
+        ranges = allowed_key_ranges(text_spans(prompt), TEXT_LENGTH) if windows else None
         row[..., -1] = math.log(TEXT_LENGTH - prompt.num_tokens)
         for shot, (a, b) in enumerate(layout.shots):
-            for first, last in windows[shot] if windows else [(0, TEXT_LENGTH)]:
+            for first, last in ranges[shot] if ranges else [(0, TEXT_LENGTH)]:
                 row[:, a:b, first : min(last, prompt.num_tokens)] = 0.0
     return WindowBias(bias)
 

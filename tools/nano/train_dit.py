@@ -6,7 +6,7 @@ experts, which grow from it, on their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,13 @@ from torch.nn import functional as F
 
 from holocine_ext.attention import SparseInterShotAttention
 from holocine_ext.layout import ShotLayout
+from tools.nano.ablated import ShotsApart
 from tools.nano.batches import Batch, draw_batch, encode_text, window_bias
 from tools.nano.code import load_code
 from tools.nano.state import load_model, train
 from tools.nano.tokenizer import fit_tokenizer
 from tools.nano.train_text import DIM, new_text_encoder
-from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
+from wan2.conditioning import AttentionProcessor, Attentions, Conditioning, dense_attention
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 SHIFT = 5.0
@@ -35,7 +36,10 @@ LENGTHS = (33, 33, 49, 65, 97)
 
 @dataclass(frozen=True)
 class Course:
-    """How one transformer is trained: on noise levels `low` to `high`, with the attention of each variant in turn."""
+    """How one transformer is trained: on noise levels `low` to `high`, with the attention of each variant in turn.
+
+    Without `windows` every shot sees the whole text.
+    """
 
     steps: int
     peak: float
@@ -45,6 +49,7 @@ class Course:
     high: float = 1.0
     variants: tuple[str, ...] = BOTH
     lengths: tuple[int, ...] = LENGTHS
+    windows: bool = True
 
 
 CONFIG = TransformerConfig(
@@ -71,21 +76,20 @@ def random_sigmas(rng: Random, count: int, low: float, high: float) -> Tensor:
     return SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
 
 
-def flow_loss(
-    video: WanTransformer, batch: Batch, context: Tensor, sigmas: Tensor, self_attn: AttentionProcessor
-) -> Tensor:
+def flow_loss(video: WanTransformer, batch: Batch, context: Tensor, sigmas: Tensor, attentions: Attentions) -> Tensor:
     """Mean squared error of the predicted velocity, noise - latents (flow matching)."""
     noise = torch.randn_like(batch.latents)
     s = sigmas.view(-1, 1, 1, 1, 1)
     noisy = (1 - s) * batch.latents + s * noise
-    conditioning = Conditioning(context, self_attn, window_bias(batch.layout, batch.prompts))
-    velocity = video(noisy, 1000 * sigmas, conditioning)
+    velocity = video(noisy, 1000 * sigmas, Conditioning(context, attentions.self_attn, attentions.cross_attn))
     return F.mse_loss(velocity, noise - batch.latents)
 
 
-def self_attention(variant: str, layout: ShotLayout) -> AttentionProcessor:
-    """The self-attention of a variant, full or sparse."""
-    return SparseInterShotAttention(layout) if variant == "sparse" else dense_attention
+SELF_ATTENTION: dict[str, Callable[[ShotLayout], AttentionProcessor]] = {
+    "full": lambda _: dense_attention,
+    "sparse": SparseInterShotAttention,
+    "apart": ShotsApart,
+}
 
 
 def train_transformer(text: Path, start: Path | None, path: Path, course: Course) -> Iterator[str]:
@@ -111,6 +115,8 @@ def train_transformer(text: Path, start: Path | None, path: Path, course: Course
         variant = course.variants[step % len(course.variants)]
         batch, context = batch_of(step // len(course.variants))
         sigmas = random_sigmas(rng, len(batch.prompts), course.low, course.high)
-        return {variant: flow_loss(video, batch, context, sigmas, self_attention(variant, batch.layout))}
+        windows = window_bias(batch.layout, batch.prompts, course.windows)
+        attentions = Attentions(SELF_ATTENTION[variant](batch.layout), windows)
+        return {variant: flow_loss(video, batch, context, sigmas, attentions)}
 
     yield from train(path, video, optimizer, loss_of, course.steps, course.peak, course.seed, course.cooldown)
