@@ -29,9 +29,9 @@ from tools.nano.world import (
 
 CLIP = 60.0
 """A pixel counts as wrong by at most this much (of 255), so a misplaced figure cannot outvote the background."""
-CUT = 8.0
-"""Mean absolute change between neighbouring frames above which there is a cut (of 255): motion stays under 4, and
-the world's own cuts are all above 12."""
+CUT = 12.0
+"""Mean absolute change between neighbouring frames above which there is a cut (of 255): motion stays under 8, and
+the world's own cuts are all above 18."""
 STILL = 0.25
 """Movement in pixels a frame below which a character stands still; the world's slowest walks at 0.29."""
 

@@ -38,6 +38,8 @@ FRAMINGS = ("wide", "close")
 MOTIONS = ("left", "right", "still")
 LIGHTS = ("day", "night")
 SIDES = ("left", "right")
+TOP_SPEED = 2.0
+"""Pixels a frame."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,13 @@ def radius_of(framing: str) -> float:
 def path_of(shot: Shot) -> FloatArray:
     """Horizontal position of the character in every frame of the shot, in pixels.
 
-    It stands in the middle, or walks from one edge towards the other, a pixel a frame or slower where room is short.
+    It stands in the middle, or walks from one edge towards the other, slower where room is short.
     """
     count, radius = shot.end - shot.start, radius_of(shot.framing)
     if shot.motion == "still":
         return np.full(count, SIZE / 2, np.float32)
     room = SIZE - 2 * (radius + 3)
-    travelled = np.arange(count, dtype=np.float32) * min(1.0, room / count)
+    travelled = np.arange(count, dtype=np.float32) * min(TOP_SPEED, room / count)
     return radius + 3 + (travelled if shot.motion == "right" else room - travelled)
 
 
