@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wan2.errors import InputError
-from wan2.options import AUTO, BESIDE, CHOICES
+from wan2.options import AUTO, BESIDE, CHOICES, RECIPES
 from wan2.presets import WAN22_T2V, ModelFiles, Preset
 
 FILES = {
@@ -65,6 +65,11 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     add(size, "fps", "frames per second", type=_number, metavar="N")
 
     sampling = parser.add_argument_group("sampling")
+    what = (
+        "fill in what is not given: quality, as the weights were published; draft, a third of the passes, to see what "
+        "a scene will be; lightning, for experts distilled to 8 steps (default: quality)"
+    )
+    sampling.add_argument("--preset", help=what, choices=RECIPES)
     add(sampling, "infer_steps", "denoising steps", type=whole_number, metavar="N")
     add(sampling, "sample_solver", "how a step is taken", choices=CHOICES["sample_solver"])
     for name, what in (
@@ -72,6 +77,8 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
         ("guidance_scale", "guidance of the low-noise expert, of both when given alone; 1 is off"),
         ("guidance_scale_high_noise", "guidance of the high-noise expert"),
         ("dual_dit_boundary", "noise level (0 to 1) below which the low-noise expert takes over"),
+        ("cfg_skip", "share of the steps (0 to 1), at the end, that go without the negative pass"),
+        ("step_cache", "spare a step when its velocity would change by less than this share (0 to 1); 0 is off"),
     ):
         add(sampling, name, what, type=_number, metavar="N")
     sampling.add_argument(

@@ -60,6 +60,8 @@ def saved_options(given: Mapping[str, Any], preset: Preset) -> Options:
     Raises:
         InputError: no state, or values that are no options of this program.
     """
+    if given["preset"] is not None:
+        raise InputError("--resume: the options are those of the state, so it cannot go with --preset")
     known = {name: value for name, value in given.items() if value is not None and name not in SCENES}
     return make_options(preset, saved_values(read_state(given["resume"])) | known)
 

@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "output_type": ("video", "images", "latent", "both"),
     "weights_from": ("disk", "ram"),
 }
+RECIPES = ("quality", "draft", "lightning")
 AUTO = "auto"
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 VIDEO_SUFFIX = ".mp4"
@@ -38,6 +39,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "guidance_scale": (0, 100),
     "guidance_scale_high_noise": (0, 100),
     "dual_dit_boundary": (0, 1),
+    "cfg_skip": (0, 1),
+    "step_cache": (0, 1),
     "seed": (0, 2**63 - 1),
     "preview": (0, 1000),
     "save_every": (0, 1000),
@@ -71,6 +74,8 @@ class Options:
     guidance_scale: float
     guidance_scale_high_noise: float
     dual_dit_boundary: float
+    cfg_skip: float
+    step_cache: float
     seed: int
     device: str
     dtype: str
@@ -97,6 +102,8 @@ class Options:
             raise InputError(f"--device {self.device}: must be auto, cpu, mps, cuda or one card such as cuda:1")
         if self.blocks_to_swap != AUTO:
             _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
+        if self.cfg_skip and not self.guided:
+            raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
         self.check_streaming(self.device.partition(":")[0])
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
@@ -162,8 +169,9 @@ class Options:
 def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     """The preset's values, overridden by those given (None means not given), as checked options.
 
-    `given` may hold any field of `Options` and any of `ModelFiles`. A guidance scale given alone serves both experts.
-    Without a seed one is drawn, and recorded like any other.
+    `given` may hold any field of `Options` and any of `ModelFiles`, and `preset`, the name of a recipe that fills in
+    what is not given. A guidance scale given alone serves both experts. Without a seed one is drawn, and recorded like
+    any other.
 
     Raises:
         InputError: a value breaks its rule.
@@ -171,6 +179,8 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     known = {name: value for name, value in given.items() if value is not None}
     if "guidance_scale" in known:
         known.setdefault("guidance_scale_high_noise", known["guidance_scale"])
+    if (recipe := known.pop("preset", None)) is not None:
+        known = {**_recipe(preset, recipe, known), **known}
     if "seed" not in known:
         known["seed"] = int.from_bytes(os.urandom(RANDOM_SEED_BYTES))
     file_names = {field.name for field in fields(ModelFiles)}
@@ -178,6 +188,19 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     names = {field.name for field in fields(Options)}
     defaults = {field.name: getattr(preset, field.name) for field in fields(Preset) if field.name in names}
     return Options(**{"prompt": "", **defaults, "files": files, **known})
+
+
+def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_choice("--preset", name, RECIPES)
+    if name == "lightning" and not {"dit_high_noise", "dit_low_noise"} <= known.keys():
+        raise InputError(
+            "--preset lightning: needs two experts that are distilled to few steps (a LoRA of that kind merged in); "
+            "name them by --dit_high_noise and --dit_low_noise"
+        )
+    filled = dict(preset.recipes[name])
+    if (known.get("guidance_scale"), known.get("guidance_scale_high_noise")) == (1, 1):
+        filled.pop("cfg_skip", None)
+    return filled
 
 
 def flag_of(name: str) -> str:

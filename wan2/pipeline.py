@@ -129,6 +129,7 @@ def _made(run: Run, positive: Attentions, negative: Attentions, extra_channels: 
     saved = run.saved
     if saved is not None:
         run.recorder.seconds.update(saved.seconds)
+        run.recorder.passes = saved.passes
         run.progress.kept(saved.path)
         for name, now in machine_notes(run.machine).items():
             if saved.machine.get(name) != now:
@@ -185,6 +186,8 @@ def _denoised(
         boundary=options.dual_dit_boundary,
         guidance_scale_high_noise=options.guidance_scale_high_noise,
         guidance_scale=options.guidance_scale,
+        cfg_skip=options.cfg_skip,
+        step_cache=options.step_cache,
     )
     run.paths.folder.mkdir(parents=True, exist_ok=True)
     latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
@@ -201,6 +204,7 @@ def _denoised(
             run.progress.advance(start)
         for step in steps:
             latents = step.latents
+            run.recorder.passes += step.passes
             keeper.took(step)
             if colours is not None and (step.index + 1) % options.preview == 0:
                 with whole_file(run.paths.preview) as part:

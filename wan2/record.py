@@ -41,6 +41,8 @@ class Recorder:
     scene: Mapping[str, Any]
     created: datetime
     seconds: dict[str, float] = field(default_factory=dict)
+    passes: int = 0
+    """How often a transformer was run."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -69,6 +71,7 @@ class Recorder:
             "versions": versions(),
             "platform": platform.platform(),
             "seconds": dict(self.seconds),
+            "passes": self.passes,
         }
 
     def write(self, path: Path, machine: Mapping[str, Any]) -> None:

@@ -107,6 +107,12 @@ class BlockRing:
         self._lane.end_use(slot)
         self._order_next()
 
+    def give_up_all_but(self, file: BlockFile) -> None:
+        """Pass over what is ordered from other files, so that a block of `file` is next."""
+        while self._due and self._due[0][0].file is not file:
+            self._due.popleft()[2].result()
+            self._order_next()
+
     def close(self) -> None:
         """End the thread and let go of the slots, whoever still holds one of their blocks."""
         self._reader.shutdown(wait=True, cancel_futures=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Turn(NamedTuple):
-    """A transformer's turn: what it is called, its file, and how often its blocks will run through."""
+    """A transformer's turn: what it is called, its file, and how often its blocks will run through, at most."""
 
     name: str
     path: Path
@@ -57,9 +57,21 @@ def transformers(
         raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
     layout, indices = BlockLayout(config, dtype), spread(streamed, config.num_layers)
     sources = {turn.name: BlockFile(turn.path, files[turn.name], layout) for turn in turns}
-    orders = (StoredBlock(sources[turn.name], index) for turn in turns for _ in range(turn.passes) for index in indices)
-    with block_ring(layout, orders, device, _places(streamed, weights_from, device)) as ring:
-        yield lambda name: _load(files[name], sources[name], ring, indices)
+    begun: list[str] = []
+
+    def orders() -> Iterator[StoredBlock]:
+        for turn in turns:
+            for index in list(indices) * turn.passes:
+                if turn.name not in begun[:-1]:  # its turn may be over sooner than was thought
+                    yield StoredBlock(sources[turn.name], index)
+
+    def load(name: str) -> WanTransformer:
+        begun.append(name)
+        ring.give_up_all_but(sources[name])
+        return _load(files[name], sources[name], ring, indices)
+
+    with block_ring(layout, orders(), device, _places(streamed, weights_from, device)) as ring:
+        yield load
 
 
 def _places(streamed: int, weights_from: str, device: torch.device) -> int:

@@ -1,0 +1,39 @@
+"""What every table says first: the command, the machine and the versions."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def heading(module: str, words: Sequence[str] = ()) -> str:
+    """The first lines of a table, each ended."""
+    return (
+        f"$ {shlex.join(['python', '-m', module, *words])}\n"
+        f"machine    {processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {platform.system()}\n"
+        f"GPU        {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none: not measured'}\n\n"
+    )
+
+
+def processor() -> str:
+    """The processor as it calls itself."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines, the first column to the left, the others to the right, as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    return "".join(f"{line.rstrip()}\n" for line in lines)
