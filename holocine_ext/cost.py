@@ -7,11 +7,11 @@ Operations are those of matrix products, a multiplication and an addition counte
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from holocine_ext.layout import Range, ShotLayout
-from wan2.loading.residency import RING_BLOCKS, blocks_held
+from wan2.loading.residency import FP8_BYTES, weight_bytes
 from wan2.models.config import TransformerConfig
 from wan2.sampling.experts import first_low_noise_step
 from wan2.sampling.schedule import timesteps
@@ -23,7 +23,7 @@ RUN_COPIES = 5.2
 # Wan2.1 VAE: values alive per pixel while a chunk of four frames is decoded.
 VAE_VALUES_PER_PIXEL = 5080
 # UMT5 feeds forward through 2.5 times its width, gated: 4 + 3 * 2.5 squares of the width a layer.
-ENCODER_SQUARES = 11.5
+ENCODER_SQUARES, FEED_FORWARD_SQUARES = 11.5, 2.5
 
 
 def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
@@ -96,6 +96,9 @@ def predict_memory(
     size: int,
     streamed: int = 0,
     from_ram: bool = False,
+    fp8: Collection[str] = (),
+    fast: bool = False,
+    fp8_t5: bool = False,
 ) -> Memory:
     """Predicted memory of a run whose values take `size` bytes, with frames of `pixels` pixels.
 
@@ -103,22 +106,31 @@ def predict_memory(
     the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one run of tokens
     in fp32; during it, those four and the result, and for the shot at hand its keys, values and result. VAE: one chunk
     of four frames, whatever the length of the video. Of `streamed` blocks only those in the ring are on the device,
-    but the stream of the other pass is, too; the host holds as many, or all of them `from_ram`.
+    but the stream of the other pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in `fp8`,
+    by the name of its weight, the weight is multiplied out where it is used, unless the products are in fp8 (`fast`);
+    so it is in the text encoder with `fp8_t5`.
     """
-    weights = [math.prod(shape) for shape in config.tensor_shapes().values()]
-    block = sum(map(math.prod, config.block_shapes().values())) * size
-    off_device = (config.num_layers - blocks_held(streamed, config.num_layers)) * block
-    waiting = (streamed if from_ram else min(streamed, RING_BLOCKS)) * block
+    weights = weight_bytes(config, size, fp8)
     token = config.dim * size
-    before = 4 * layout.tokens * token + RUN_COPIES * min(layout.tokens, RUN_TOKENS) * config.dim * 4
+    multiplied_out = config.dim * config.ffn_dim * size if fp8 and not fast else 0
+    run = RUN_COPIES * min(layout.tokens, RUN_TOKENS) * config.dim * 4
+    before = 4 * layout.tokens * token + run + multiplied_out
     longest = max(b - a for a, b in layout.shots)
     shared = layout.num_shots * layout.tokens_per_frame
     during = 5 * layout.tokens + (3 * longest + 4 * shared if sparse else 0)
+    latents = layout.tokens * math.prod(config.patch_size) * config.out_dim * 4
+    largest = max(map(math.prod, config.tensor_shapes().values()))
     other_stream = layout.tokens * token if streamed else 0
     return Memory(
-        text_encoder=int(ENCODER_SQUARES * config.text_dim**2) * size,
-        transformer_weights=sum(weights) * size - off_device,
+        text_encoder=_encoder_bytes(config.text_dim, size, fp8_t5),
+        transformer_weights=weights.on_device(streamed),
         transformer_work=int(max(before, during * token)) + other_stream,
         vae=pixels * VAE_VALUES_PER_PIXEL * size,
-        host=waiting + max(weights) * size + layout.tokens * math.prod(config.patch_size) * config.out_dim * 4,
+        host=weights.on_host(streamed, from_ram) + largest * size + latents,
     )
+
+
+def _encoder_bytes(width: int, size: int, fp8: bool) -> int:
+    """One layer of the text encoder; in fp8 with its largest linear multiplied out."""
+    layer = ENCODER_SQUARES * (FP8_BYTES if fp8 else size)
+    return int(width**2 * (layer + (FEED_FORWARD_SQUARES * size if fp8 else 0)))

@@ -5,7 +5,7 @@ Frames are shown as people count them, first to last; the record holds half-open
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from holocine_ext.cost import Memory, attention_pairs, count_passes, forward_flops, predict_memory, text_pairs
@@ -68,6 +68,7 @@ def make_plan(
     sparse: bool,
     value_bytes: int,
     warnings: Sequence[str] = (),
+    fp8: Collection[str] = (),
 ) -> Plan:
     """Plan a run.
 
@@ -80,6 +81,7 @@ def make_plan(
         sparse: whether self-attention is sparse between shots.
         value_bytes: bytes of one value in the compute dtype.
         warnings: lines to show with the plan.
+        fp8: the weights of the transformer that are held in fp8.
     """
     streamed = options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else None
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
@@ -106,6 +108,9 @@ def make_plan(
             value_bytes,
             streamed=streamed or 0,
             from_ram=options.weights_from == "ram",
+            fp8=fp8,
+            fast=options.fp8_fast,
+            fp8_t5=options.fp8_t5,
         ),
         warnings=tuple(warnings),
     )

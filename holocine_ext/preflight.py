@@ -12,10 +12,11 @@ from holocine_ext.plan import Plan, make_plan
 from holocine_ext.spans import allowed_key_ranges, check_text_fits, text_spans
 from wan2.errors import InputError
 from wan2.latents import CHANNELS
-from wan2.loading.checkpoint import inspect_transformer
+from wan2.loading.checkpoint import TransformerFile, inspect_transformer
+from wan2.loading.fp8 import fp8_weights, quantised
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.preflight import EXPERTS, check_blocks, check_run, naming
+from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_run, naming
 from wan2.resume import check_resume, refuse_difference
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
@@ -78,9 +79,11 @@ def dry_plan(job: Job) -> Plan:
         tokenized = TokenizedPrompt(clean_prompt(options.prompt), (), ())
     else:
         tokenized = _tokenize(making, options)
-    configs = {name: _config(name, getattr(options.files, name), making) for name in EXPERTS}
-    for name, config in configs.items():
+    found = {name: _sizes(options, name, making) for name in EXPERTS}
+    for name, (config, weights) in found.items():
         check_blocks(options, name, config)
+        check_fp8(options, name, config, weights)
+    config, weights = found[EXPERTS[0]]
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     return make_plan(
@@ -88,9 +91,10 @@ def dry_plan(job: Job) -> Plan:
         layout=job.layout,
         tokenized=tokenized,
         options=options,
-        config=configs[EXPERTS[0]],
+        config=config,
         sparse=making.sparse,
         value_bytes=_value_bytes(options),
+        fp8=weights,
         warnings=notes,
     )
 
@@ -106,11 +110,14 @@ def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
     return tokenized
 
 
-def _config(name: str, path: Path, making: Making) -> TransformerConfig:
-    """Sizes of an expert, from its file or as published."""
+def _sizes(options: Options, name: str, making: Making) -> tuple[TransformerConfig, frozenset[str]]:
+    """Sizes of an expert and its weights in fp8, from its file or as published."""
+    path = getattr(options.files, name)
     if published := _replaceable(name, path, making):
-        return replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
-    return _inspect(name, path, making)
+        config = replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
+        return config, quantised(config) if options.quantises else frozenset()
+    file = _inspect(name, path, making)
+    return file.config, fp8_weights(file, options.quantises)
 
 
 def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | None:
@@ -118,8 +125,8 @@ def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | N
     return None if path.exists() or name in making.named_files else making.preset.published
 
 
-def _inspect(name: str, path: Path, making: Making) -> TransformerConfig:
-    """Sizes of an expert that is of the variant asked for and takes the channels it will be given."""
+def _inspect(name: str, path: Path, making: Making) -> TransformerFile:
+    """The file of an expert that is of the variant asked for and takes the channels it will be given."""
     with naming(name):
         file = inspect_transformer(path)
     in_name = _VARIANT_IN_NAME.match(path.name)
@@ -137,7 +144,7 @@ def _inspect(name: str, path: Path, making: Making) -> TransformerConfig:
             f"--shot_mask_type {making.shot_mask_type}: needs a checkpoint of {CHANNELS + MASK_CHANNELS} input "
             f"channels; --{name} {path} takes {file.config.in_dim}"
         )
-    return file.config
+    return file
 
 
 def _value_bytes(options: Options) -> int:

@@ -87,6 +87,10 @@ class Options:
     output_type: str
     save_path: Path
     crf: int
+    fp8_scaled: bool = False
+    fp8_fast: bool = False
+    fp8_cache: bool = False
+    fp8_t5: bool = False
     no_metadata: bool = False
     latent_path: Path | None = None
     resume: Path | None = None
@@ -104,7 +108,8 @@ class Options:
             _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
         if self.cfg_skip and not self.guided:
             raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
-        self.check_streaming(self.device.partition(":")[0])
+        for check in (self.check_streaming, self.check_fp8):
+            check(self.device.partition(":")[0])
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
         if not self.prompt.strip() and self.latent_path is None:
@@ -124,6 +129,21 @@ class Options:
             raise InputError(f"--weights_from ram: on --device {device} the weights are in memory without it; use disk")
         if blocks not in (AUTO, 0) and device == "mps":
             raise InputError(f"--blocks_to_swap {blocks}: streams to --device cuda or cpu, not {device}")
+
+    def check_fp8(self, device: str) -> None:
+        """Refuse fp8 where it cannot be, or has nothing to do. device: cpu, cuda or mps, or auto.
+
+        Raises:
+            InputError: with the combination that is refused.
+        """
+        if self.fp8_cache and not self.quantises:
+            raise InputError("--fp8_cache: keeps what --fp8_scaled or --fp8_fast makes; give one of them")
+        if device == "mps" and (self.quantises or self.fp8_t5):
+            flag = next(name for name in ("fp8_scaled", "fp8_fast", "fp8_t5") if getattr(self, name))
+            raise InputError(f"--{flag}: needs a cuda device or a processor; --device mps has no fp8")
+        wide = ("float32", "float16") if device == "cuda" else ("float16",)
+        if self.fp8_fast and self.dtype in wide:
+            raise InputError(f"--fp8_fast: multiplies fp8 into bfloat16, not into --dtype {self.dtype}")
 
     def _check_outputs(self) -> None:
         suffix = self.save_path.suffix
@@ -152,6 +172,11 @@ class Options:
     def decodes(self) -> bool:
         """Whether the VAE is needed."""
         return self.output_type != "latent"
+
+    @property
+    def quantises(self) -> bool:
+        """Whether linears of the transformers that are not in fp8 are brought to it."""
+        return self.fp8_scaled or self.fp8_fast
 
     @property
     def guided(self) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 from wan2.conditioning import Attentions, Conditioning
 from wan2.device import Machine, resolve_machine
 from wan2.errors import RunError
-from wan2.experts import experts
+from wan2.experts import experts, keep_fp8
 from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
 from wan2.models.attention import attention_kernel
@@ -168,7 +168,7 @@ def _read(run: Run) -> Tensor:
     options, machine = run.options, run.machine
     with run.stage("Reading the text"):
         with naming("t5"):
-            encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype)
+            encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype, options.fp8_t5)
         contexts = encode(encoder, *tokenize_prompts(options)).to(machine.dtype)
         del encoder
     return contexts
@@ -193,11 +193,13 @@ def _denoised(
     latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
     after = load_step(run.saved, machine.device) if run.saved else None
     start = 0 if after is None else after.index + 1
+    steps_taken = plan.expert_steps(start)
+    kept = keep_fp8(options, steps_taken, run.progress)
     with (
         run.stage("Denoising", options.infer_steps),
         keep_state(run, text) as keeper,
         run.progress.stepwise() as stopping,
-        experts(options, machine, plan.expert_steps(start)) as open_expert,
+        experts(kept, machine, steps_taken) as open_expert,
         closing(denoise(open_expert, latents, plan, positive, negative, after)) as steps,
     ):
         if start:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wan2.models.fp8 import Rows, quantised_once
 from wan2.models.rope import Rope, apply_rope
 
 if TYPE_CHECKING:
@@ -93,17 +94,17 @@ class AttentionLayer(nn.Module):
         """[B, L, dim] -> [B, L, H, D]."""
         return x.unflatten(-1, (self.num_heads, -1))
 
-    def queries(self, x: Tensor, rope: Rope | None = None) -> Tensor:
+    def queries(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
         """Normalised queries of x, turned by `rope` when given: [B, L, H, D]."""
         q = self.heads(self.norm_q(self.q(x)))
         return q if rope is None else apply_rope(q, rope)
 
-    def keys(self, x: Tensor, rope: Rope | None = None) -> Tensor:
+    def keys(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
         """Normalised keys of x, turned by `rope` when given: [B, L, H, D]."""
         k = self.heads(self.norm_k(self.k(x)))
         return k if rope is None else apply_rope(k, rope)
 
-    def values(self, x: Tensor) -> Tensor:
+    def values(self, x: Tensor | Rows) -> Tensor:
         """Values of x: [B, L, H, D]."""
         return self.heads(self.v(x))
 
@@ -148,12 +149,14 @@ class Block(nn.Module):
 
     def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of an embedded text [B, 512, dim], each [B, 512, H, D]."""
-        return self.cross_attn.keys(text), self.cross_attn.values(text)
+        shared = quantised_once(text, self.cross_attn.k, self.cross_attn.v)
+        return self.cross_attn.keys(shared), self.cross_attn.values(shared)
 
     def before_self(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> tuple[Tensor, ...]:
         """Queries, keys and values of the self-attention, each [B, L, H, D]."""
-        x = norm(x, self.eps, scale, shift)
-        return self.self_attn.queries(x, rope), self.self_attn.keys(x, rope), self.self_attn.values(x)
+        attn = self.self_attn
+        shared = quantised_once(norm(x, self.eps, scale, shift), attn.q, attn.k, attn.v)
+        return attn.queries(shared, rope), attn.keys(shared, rope), attn.values(shared)
 
     def before_cross(self, x: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
         """Add what the self-attention returned; the new x, and the queries of the cross-attention."""

@@ -1,7 +1,8 @@
 """The UMT5 encoder, one layer on the device at a time. Knows nothing of prompts beyond their token ids.
 
 The modules are transformers' `UMT5EncoderModel`. Its weights stay where the file was mapped; a layer is copied to the
-device, in the compute dtype, when its turn comes, so 11 GB of weights need half a gigabyte there. Prompts are encoded
+device, in the compute dtype or its linears in fp8, when its turn comes, so 11 GB of weights need half a gigabyte there
+or less. Prompts are encoded
 without padding: relative positions do not see it, and the transformer wants zeros after the last token anyway.
 
 Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every layer.
@@ -22,6 +23,7 @@ from wan2.errors import InputError
 from wan2.loading.fit import disagreement
 from wan2.loading.formats import describe
 from wan2.loading.mapped import MappedTensor, map_tensors
+from wan2.models.fp8 import FP8, hold_in_fp8
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
 # Applied in order to every name; a name transformers already knows passes unchanged.
@@ -70,11 +72,21 @@ class TextEncoder:
         stack = self.model.encoder
         layers = {f"encoder.block.{index}.": block for index, block in enumerate(stack.block)}
         for prefix, layer in {**layers, "encoder.final_layer_norm.": stack.final_layer_norm}.items():
-            borrowed = {
-                name: self.weights[prefix + name].on(self.device, self.dtype) for name, _ in layer.named_parameters()
-            }
+            borrowed = self._borrowed(prefix, layer)
             hidden = [_states(functional_call(layer, borrowed, (states,))) for states in hidden]
         return hidden
+
+    def _borrowed(self, prefix: str, layer: nn.Module) -> dict[str, Tensor]:
+        """Everything a layer needs, on the device: the parts of what it holds in fp8, else values in the dtype."""
+        needed = [name for name, _ in layer.named_parameters()]
+        borrowed: dict[str, Tensor] = {}
+        for linear in (name.removesuffix(".stored") for name in needed if name.endswith(".stored")):
+            rows = self.weights[f"{prefix}{linear}.weight"].in_fp8(self.device)
+            borrowed |= {f"{linear}.stored": rows[0], f"{linear}.scale": rows[1]}
+        for name in needed:
+            if name not in borrowed:
+                borrowed[name] = self.weights[prefix + name].on(self.device, self.dtype)
+        return borrowed
 
 
 def _states(output: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -97,10 +109,13 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
     return torch.cat([nn.functional.pad(state, (0, 0, 0, length - state.shape[1])) for state in states])
 
 
-def load_text_encoder(path: Path, device: torch.device | str, dtype: torch.dtype) -> TextEncoder:
+def load_text_encoder(
+    path: Path, device: torch.device | str, dtype: torch.dtype, quantise: bool = False
+) -> TextEncoder:
     """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
 
-    Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Scaled fp8 is read too.
+    Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 in
+    the file visit the device so; with `quantise` all of them do.
 
     Raises:
         InputError: the file is no UMT5 encoder, or its tensors are not exactly the expected ones.
@@ -117,7 +132,14 @@ def load_text_encoder(path: Path, device: torch.device | str, dtype: torch.dtype
     expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
     if problem := disagreement(expected, shapes):
         raise InputError(f"--t5 {path}: {problem}; {looks}")
+    hold_in_fp8(model, _fp8_weights(model, weights, quantise))
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype)
+
+
+def _fp8_weights(model: nn.Module, weights: Mapping[str, MappedTensor], quantise: bool) -> list[str]:
+    """The weights of the linears that are to be fp8 on the device."""
+    linears = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name in linears if quantise or weights[name].stored.dtype == FP8]
 
 
 def to_transformers(name: str) -> str:
