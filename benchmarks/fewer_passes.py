@@ -59,8 +59,8 @@ def main() -> None:
     shots = sum(len(scene.shots) for scene in scenes)
     sys.stdout.write(
         heading("benchmarks.fewer_passes", sys.argv[1:])
-        + f"nano, {args.variant}: {len(scenes)} held-out scenes, {shots} shots a row; passes of a transformer and seconds of\n"
-        "denoising a scene (mean, median); shares that are as asked\n\n" + columns(rows)
+        + f"nano, {args.variant}: {len(scenes)} held-out scenes, {shots} shots a row; passes of a transformer and\n"
+        "seconds of denoising a scene (mean, median); shares that are as asked\n\n" + columns(rows)
     )
 
 

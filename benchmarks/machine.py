@@ -33,7 +33,9 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows as lines, the first column to the left, the others to the right, as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
-        "  ".join(f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     )
     return "".join(f"{line.rstrip()}\n" for line in lines)

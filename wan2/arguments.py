@@ -100,6 +100,10 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     add(machine, "blocks_to_swap", what, type=whole_number_or_auto, metavar="N")
     what = "where those blocks wait: disk needs no memory, ram reads the file only once"
     add(machine, "weights_from", what, choices=CHOICES["weights_from"])
+    what = f"decode in tiles of so many pixels, which share half with their neighbours, 0 for a whole side {defaults(presets, 'tile_height')}"
+    machine.add_argument("--vae_tiling", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
+    what = "what the VAE remembers of the frames before waits in host memory: half its memory, some of its speed"
+    machine.add_argument("--vae_cache_cpu", action="store_const", const=True, help=what)
     for name, what in FP8_FLAGS.items():
         machine.add_argument(f"--{name}", action="store_const", const=True, help=what)
 

@@ -73,6 +73,7 @@ def resolve_machine(options: Options) -> Machine:
     """
     device = torch.device(_best() if options.device == "auto" else _present(options.device))
     options.check_streaming(device.type)
+    options.check_vae(device.type)
     options.check_fp8(device.type)
     if options.fp8_fast:
         check_fast(device)

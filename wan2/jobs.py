@@ -17,6 +17,7 @@ from wan2.state import read_state
 SCENES = ("prompt", "from_file", "latent_path")
 # The flags that still mean something when saved latents are only decoded.
 DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
+DECODE_FLAGS |= {"tile_height", "tile_width", "vae_cache_cpu"}
 
 
 def plan_jobs(args: argparse.Namespace, preset: Preset) -> list[Options]:
@@ -70,6 +71,7 @@ def given_values(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments under the names of `Options`; None where a flag was not given."""
     given = dict(vars(args))
     given["height"], given["width"] = given.pop("video_size") or (None, None)
+    given["tile_height"], given["tile_width"] = given.pop("vae_tiling") or (None, None)
     given["num_frames"] = given.pop("video_length")
     return given
 

@@ -45,9 +45,18 @@ RANGES: dict[str, tuple[float, float]] = {
     "preview": (0, 1000),
     "save_every": (0, 1000),
     "crf": (0, 51),
+    "tile_height": (0, 8192),
+    "tile_width": (0, 8192),
 }
-FLAGS = {"height": "--video_size", "width": "--video_size", "num_frames": "--video_length"}
-WHOLE = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
+FLAGS = {
+    "tile_height": "--vae_tiling",
+    "tile_width": "--vae_tiling",
+    "height": "--video_size",
+    "width": "--video_size",
+    "num_frames": "--video_length",
+}
+WHOLE: tuple[str, ...] = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
+WHOLE += ("tile_height", "tile_width")
 RANDOM_SEED_BYTES = 4
 # `--resume` without a path: the state beside the output.
 BESIDE = Path()
@@ -82,11 +91,14 @@ class Options:
     attn_mode: str
     blocks_to_swap: int | str
     weights_from: str
+    tile_height: int
+    tile_width: int
     preview: int
     save_every: int
     output_type: str
     save_path: Path
     crf: int
+    vae_cache_cpu: bool = False
     fp8_scaled: bool = False
     fp8_fast: bool = False
     fp8_cache: bool = False
@@ -98,8 +110,8 @@ class Options:
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
             _check_number(flag_of(name), getattr(self, name), low, high, whole=name in WHOLE)
-        for name in ("height", "width"):
-            _check_multiple(name, getattr(self, name))
+        for name in ("height", "width", "tile_height", "tile_width"):
+            _check_multiple(flag_of(name), name.removeprefix("tile_"), getattr(self, name))
         for name, choices in CHOICES.items():
             _check_choice(flag_of(name), getattr(self, name), choices)
         if not DEVICE.fullmatch(self.device):
@@ -108,7 +120,7 @@ class Options:
             _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
         if self.cfg_skip and not self.guided:
             raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
-        for check in (self.check_streaming, self.check_fp8):
+        for check in (self.check_streaming, self.check_fp8, self.check_vae):
             check(self.device.partition(":")[0])
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
@@ -144,6 +156,18 @@ class Options:
         wide = ("float32", "float16") if device == "cuda" else ("float16",)
         if self.fp8_fast and self.dtype in wide:
             raise InputError(f"--fp8_fast: multiplies fp8 into bfloat16, not into --dtype {self.dtype}")
+
+    def check_vae(self, device: str) -> None:
+        """Refuse to keep the VAE's cache where it is anyway. device: cpu, cuda or mps, or auto.
+
+        Raises:
+            InputError: with the combination that is refused.
+        """
+        if self.vae_cache_cpu and device == "cpu":
+            raise InputError("--vae_cache_cpu: on --device cpu the cache is in host memory without it")
+        for name in ("vae_cache_cpu", "tile_height", "tile_width"):
+            if getattr(self, name) and not self.decodes:
+                raise InputError(f"{flag_of(name)}: with --output_type {self.output_type} nothing is decoded")
 
     def _check_outputs(self) -> None:
         suffix = self.save_path.suffix
@@ -242,10 +266,10 @@ def _check_number(flag: str, value: float | str, low: float, high: float, *, who
         raise InputError(f"{flag} {value}: must lie between {low} and {high}")
 
 
-def _check_multiple(name: str, value: int) -> None:
+def _check_multiple(flag: str, name: str, value: int) -> None:
     if value % SIZE_MULTIPLE:
         near = max(SIZE_MULTIPLE, SIZE_MULTIPLE * round(value / SIZE_MULTIPLE))
-        raise InputError(f"--video_size {value}: the {name} must be a multiple of {SIZE_MULTIPLE}, for example {near}")
+        raise InputError(f"{flag} {value}: the {name} must be a multiple of {SIZE_MULTIPLE}, for example {near}")
 
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:

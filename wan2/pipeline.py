@@ -24,7 +24,7 @@ from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
 from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.vae import WanVAE, load_vae, to_uint8
+from wan2.models.vae import Tiles, WanVAE, load_vae, to_uint8
 from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
 from wan2.preflight import check_run, naming, tokenize_prompts
@@ -33,6 +33,7 @@ from wan2.progress import Progress, Silent
 from wan2.record import Recorder
 from wan2.resume import check_resume, refuse_difference
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
+from wan2.shapes import SPACE_STRIDE
 from wan2.state import SavedState, hash_text, load_step
 from wan2.video_io import VideoWriter
 
@@ -160,7 +161,7 @@ def _colours(run: Run) -> Tensor | None:
 
 def _vae(run: Run, device: torch.device | str) -> WanVAE:
     with naming("vae"):
-        return load_vae(run.options.files.vae, device, run.machine.wide_dtype)
+        return load_vae(run.options.files.vae, device, run.machine.wide_dtype, run.options.vae_cache_cpu)
 
 
 def _read(run: Run) -> Tensor:
@@ -256,10 +257,19 @@ def _decoded(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Path:
 
 def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
     """The frames, uint8 [H, W, 3], a latent frame at a time: memory does not grow with the length of the video."""
-    for chunk in _vae(run, run.machine.device).decode_chunks(latents):
+    for chunk in _vae(run, run.machine.device).decode_chunks(latents, _tiles(run.options)):
         if not torch.isfinite(chunk).all():
             raise RunError("decoding gave values that are not finite; try --dtype float32")
         yield from to_uint8(chunk).numpy()
+
+
+def _tiles(options: Options) -> Tiles | None:
+    """The tiles of `--vae_tiling`; neighbours share half. A side of 0 is that of the video."""
+    if not (options.tile_height or options.tile_width):
+        return None
+    rows = (options.tile_height or options.height) // SPACE_STRIDE
+    columns = (options.tile_width or options.width) // SPACE_STRIDE
+    return Tiles((rows, columns), (rows // 2, columns // 2))
 
 
 def _video_sink(writer: VideoWriter) -> FrameSink:

@@ -86,6 +86,8 @@ class Preset:
     attn_mode: str = "auto"
     blocks_to_swap: int | str = "auto"
     weights_from: str = "disk"
+    tile_height: int = 0
+    tile_width: int = 0
     preview: int = 0
     save_every: int = 0
     output_type: str = "video"

@@ -164,7 +164,15 @@ FEWER += ["--output_type", "both"]
 
 def test_streamed_blocks_change_no_bit_when_steps_are_spared(tiny: TinyModel, tmp_path: Path) -> None:
     for count in ("0", "2"):
-        words = [*tiny.flags(), *QUICK, *FEWER, "--blocks_to_swap", count, "--save_path", str(tmp_path / f"{count}.mp4")]
+        words = [
+            *tiny.flags(),
+            *QUICK,
+            *FEWER,
+            "--blocks_to_swap",
+            count,
+            "--save_path",
+            str(tmp_path / f"{count}.mp4"),
+        ]
         assert main(words) == 0
     assert torch.equal(*(load_latents(tmp_path / f"{count}.safetensors") for count in "02"))
 

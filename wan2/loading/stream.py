@@ -10,11 +10,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
+from wan2.loading.blocks import BlockFile, LayeredFile, Layout, Lent, StoredBlock
 from wan2.loading.lanes import HostMemory, Lane, lane_to
 from wan2.loading.residency import RING_BLOCKS
 from wan2.models.transformer import TransformerConfig, WanTransformer
@@ -33,7 +33,7 @@ THREAD_NAME = "block-reader"
 
 @contextmanager
 def block_ring(
-    layouts: Collection[BlockLayout],
+    layouts: Collection[Layout],
     orders: Iterator[StoredBlock],
     device: torch.device,
     places: Sequence[int],
@@ -66,7 +66,7 @@ class BlockRing:
 
     def __init__(
         self,
-        layouts: Collection[BlockLayout],
+        layouts: Collection[Layout],
         orders: Iterator[StoredBlock],
         device: torch.device,
         places: Sequence[Tensor],
@@ -83,7 +83,7 @@ class BlockRing:
         self._in_slot: list[StoredBlock | None] = [None] * slots
         self._in_place: list[StoredBlock | None] = [None] * len(self._places)
         self._ordered = 0
-        self._source: tuple[BlockFile | None, int] = (None, 0)
+        self._source: tuple[LayeredFile | None, int] = (None, 0)
         self._due: deque[tuple[StoredBlock, int, Future[None]]] = deque()
         self._reader = ThreadPoolExecutor(1, THREAD_NAME)
 
@@ -93,7 +93,7 @@ class BlockRing:
             self._order_next()
 
     @contextmanager
-    def borrow(self, wanted: StoredBlock) -> Iterator[Block]:
+    def borrow(self, wanted: StoredBlock) -> Iterator[Lent]:
         """The next block of the orders, which must be `wanted`, until the context is left.
 
         Raises:
@@ -109,7 +109,7 @@ class BlockRing:
         self._lane.end_use(slot)
         self._order_next()
 
-    def give_up_all_but(self, file: BlockFile) -> None:
+    def give_up_all_but(self, file: LayeredFile) -> None:
         """Pass over what is ordered from other files, so that a block of `file` is next."""
         while self._due and self._due[0][0].file is not file:
             self._due.popleft()[2].result()
@@ -169,6 +169,6 @@ class StreamedTransformer(WanTransformer):
         for index, block in enumerate(super().take_blocks()):
             if index in self._streamed:
                 with self._ring.borrow(StoredBlock(self.file, index)) as borrowed:
-                    yield borrowed
+                    yield cast("Block", borrowed)
             else:
                 yield block

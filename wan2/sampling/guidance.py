@@ -40,4 +40,4 @@ def predict_velocity(
     if velocities is None:
         velocities = model.passes(latents, timestep, passes)
         cache.keep(latents, sigma, velocities)
-    return (velocities[0] if len(passes) == 1 else guide(*velocities, scale)), run
+    return (velocities[0] if len(passes) == 1 else guide(velocities[0], velocities[1], scale)), run

@@ -3,8 +3,8 @@
 How much a velocity changes for a given change of the latents is nearly constant from step to step, so what two computed
 steps show tells whether the next may be spared (Zhou et al., "Less is Enough: Training-Free Video Diffusion
 Acceleration via Runtime-Adaptive Caching", 2025: EasyCache). A spared velocity lies on the line through the last two
-computed, over the noise level: measured on the miniature, that is several times nearer the truth than the last one itself.
-All of it is in latents; nothing as long as the tokens is kept.
+computed, over the noise level: on the miniature that is several times nearer the truth than the last one itself. All of
+it is in latents; nothing as wide as the tokens is kept.
 """
 
 from __future__ import annotations
