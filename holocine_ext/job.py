@@ -26,7 +26,7 @@ from wan2.resume import saved_values, settle
 from wan2.state import read_state
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "export_shots", "contact_sheet")
+OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
 SHOWING = frozenset({"export_shots", "contact_sheet"})
 
 

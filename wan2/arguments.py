@@ -68,7 +68,7 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     size.add_argument("--video_size", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
     what = f"frames, snapped to the nearest 4t+1 {defaults(presets, 'num_frames')}"
     size.add_argument("--video_length", help=what, type=whole_number, metavar="N")
-    add(size, "fps", "frames per second", type=_number, metavar="N")
+    add(size, "fps", "frames per second", type=number, metavar="N")
 
     sampling = parser.add_argument_group("sampling")
     what = (
@@ -86,7 +86,7 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
         ("cfg_skip", "share of the steps (0 to 1), at the end, that go without the negative pass"),
         ("step_cache", "spare a step when its velocity would change by less than this share (0 to 1); 0 is off"),
     ):
-        add(sampling, name, what, type=_number, metavar="N")
+        add(sampling, name, what, type=number, metavar="N")
     sampling.add_argument(
         "--seed", type=whole_number, metavar="N", help="same seed, same video (default: random, recorded)"
     )
@@ -98,9 +98,12 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     add(machine, "attn_mode", "attention kernel", choices=CHOICES["attn_mode"])
     what = "transformer blocks to keep off the device until they run, 0 to 40; auto is as many as do not fit"
     add(machine, "blocks_to_swap", what, type=whole_number_or_auto, metavar="N")
+    what = "device memory in GB that the run may take: chooses what is not given so that it fits, 0 is no limit"
+    add(machine, "vram_budget", what, type=number, metavar="GB")
     what = "where those blocks wait: disk needs no memory, ram reads the file only once"
     add(machine, "weights_from", what, choices=CHOICES["weights_from"])
-    what = f"decode in tiles of so many pixels, which share half with their neighbours, 0 for a whole side {defaults(presets, 'tile_height')}"
+    what = "decode in tiles of so many pixels, which share half with their neighbours; 0 is the whole side"
+    what = f"{what} {defaults(presets, 'tile_height', 'tile_width')}"
     machine.add_argument("--vae_tiling", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
     what = "what the VAE remembers of the frames before waits in host memory: half its memory, some of its speed"
     machine.add_argument("--vae_cache_cpu", action="store_const", const=True, help=what)
@@ -156,7 +159,8 @@ def whole_number_or_auto(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """A number, for argparse."""
     try:
         return float(text)
     except ValueError as error:

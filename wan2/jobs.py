@@ -17,7 +17,7 @@ from wan2.state import read_state
 SCENES = ("prompt", "from_file", "latent_path")
 # The flags that still mean something when saved latents are only decoded.
 DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
-DECODE_FLAGS |= {"tile_height", "tile_width", "vae_cache_cpu"}
+DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu"}
 
 
 def plan_jobs(args: argparse.Namespace, preset: Preset) -> list[Options]:

@@ -45,6 +45,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "preview": (0, 1000),
     "save_every": (0, 1000),
     "crf": (0, 51),
+    "vram_budget": (0, 10_000),
     "tile_height": (0, 8192),
     "tile_width": (0, 8192),
 }
@@ -91,6 +92,7 @@ class Options:
     attn_mode: str
     blocks_to_swap: int | str
     weights_from: str
+    vram_budget: float
     tile_height: int
     tile_width: int
     preview: int

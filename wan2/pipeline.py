@@ -27,6 +27,7 @@ from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import Tiles, WanVAE, load_vae, to_uint8
 from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
+from wan2.planner import within_budget, work_of
 from wan2.preflight import check_run, naming, tokenize_prompts
 from wan2.preview import fit_colours, preview_sheet
 from wan2.progress import Progress, Silent
@@ -104,6 +105,8 @@ def generate(
         RunError: values that are not finite.
     """
     check_run(options, 0 if extra_channels is None else extra_channels.shape[1])
+    if options.vram_budget:
+        options = within_budget(options, work_of(options))
     saved = check_resume(options, scene or {})
     machine = resolve_machine(options)
     machine.start_measuring()

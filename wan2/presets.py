@@ -86,6 +86,7 @@ class Preset:
     attn_mode: str = "auto"
     blocks_to_swap: int | str = "auto"
     weights_from: str = "disk"
+    vram_budget: float = 0.0
     tile_height: int = 0
     tile_width: int = 0
     preview: int = 0

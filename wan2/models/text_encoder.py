@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import UMT5Config, UMT5EncoderModel
 
+from wan2.cost import ENCODER_RING_BYTES
 from wan2.errors import InputError
 from wan2.loading.blocks import StoredBlock
 from wan2.loading.fit import disagreement
@@ -47,7 +48,7 @@ RENAMES = (
 ATTENTION = "encoder.block.0.layer.0.SelfAttention"
 EMBEDDING, FINAL_NORM = "shared.weight", "encoder.final_layer_norm.weight"
 # What the layers on the device may take together: two in bfloat16, one at a time in fp32.
-RING_BYTES = 1_000_000_000
+RING_BYTES = ENCODER_RING_BYTES
 SIZED_BY = {
     "embedding": EMBEDDING,
     "query": f"{ATTENTION}.q.weight",
