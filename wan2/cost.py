@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wan2.loading.residency import FP8_BYTES, RING_BLOCKS, weight_bytes
 from wan2.models.config import TransformerConfig
+from wan2.text import TEXT_LENGTH, TOKENS_PER_POSITION
 
 # Between two attentions the transformer works through this many tokens at a time (`wan2.models.layers`), and there
 # holds about this many fp32 copies of them: the modulated norm, queries and keys and what turns them.
@@ -90,12 +91,14 @@ def predict_memory(
     fast: bool = False,
     fp8_t5: bool = False,
     wide: int = 0,
+    passes: int = 1,
 ) -> Memory:
     """Predicted memory of a run of `tokens` tokens whose values take `size` bytes; in text encoder and VAE `wide`.
 
     Text encoder: the layers in the ring. Transformer: one expert whole. Its work is the larger of two moments of a
     block: before the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one
-    run of tokens in fp32; during it, those four and the result, and what an attention gathers, `gathered` tokens wide.
+    run of tokens in fp32; during it, those four and the result, and what an attention gathers, `gathered` tokens wide;
+    and the text of `passes` passes.
     VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but the stream of the other
     pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in `fp8`, by the name of its weight,
     the weight is multiplied out where it is used, unless the products are in fp8 (`fast`); so it is in the text encoder
@@ -108,12 +111,15 @@ def predict_memory(
     before = 4 * tokens * token + run + multiplied_out
     during = (5 * tokens + gathered) * token
     latents = tokens * math.prod(config.patch_size) * config.out_dim * FP32
+    # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
+    kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
+    text = passes * TEXT_LENGTH * token * (1 + 2 * kept)
     largest = max(map(math.prod, config.tensor_shapes().values()))
     other_stream = tokens * token if streamed else 0
     return Memory(
         text_encoder=_encoder_bytes(config.text_dim, wide, fp8_t5),
         transformer_weights=weights.on_device(streamed),
-        transformer_work=int(max(before, during)) + other_stream,
+        transformer_work=int(max(before, during)) + text + other_stream,
         vae=decoding.device(wide),
         host=max(weights.on_host(streamed, from_ram) + largest * size, decoding.host(wide)) + latents,
     )

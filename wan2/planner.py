@@ -95,6 +95,7 @@ def predict(options: Options, work: Work) -> Memory:
         fast=options.fp8_fast,
         fp8_t5=options.fp8_t5,
         wide=WIDE.get(options.dtype, size),
+        passes=2 if options.guided else 1,
     )
 
 
@@ -159,9 +160,9 @@ def _ways(options: Options, work: Work, stage: str) -> Iterator[dict[str, Any]]:
         most = 0 if options.device == "mps" else work.config.num_layers
         yield from ({"blocks_to_swap": count} for count in range(most + 1))
     elif stage == "vae":
-        caches: list[dict[str, Any]] = (
-            [{}] if options.device == "cpu" or options.vae_cache_cpu else [{}, {"vae_cache_cpu": True}]
-        )
+        caches: list[dict[str, Any]] = [{}]
+        if options.device != "cpu" and not options.vae_cache_cpu:
+            caches.append({"vae_cache_cpu": True})
         for tile in chain([{}], _tiles(options)):
             yield from ({**tile, **cache} for cache in caches)
     else:
