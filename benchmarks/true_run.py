@@ -78,7 +78,7 @@ def table(folder: Path, found: dict[str, float]) -> str:
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     floor = weight_bytes(A14B, DTYPE.itemsize).on_device(A14B.num_layers)
     given = {"height": SIZE, "width": SIZE, "num_frames": FRAMES, "device": "cpu", "dtype": "bfloat16", "prompt": "-"}
-    files = {name: folder / f"{record['options']['files'][name]}" for name in ("dit_high_noise", "vae")}
+    files = {"dit_high_noise": folder / "expert.safetensors", "vae": folder / "vae.safetensors"}
     options = make_options(WAN22_T2V, {**given, **files, "blocks_to_swap": A14B.num_layers})
     predicted = predict(options, work_of(options)).peak
     peak, verdict = found["RssAnon"], "within" if found["RssAnon"] <= ALLOWED_BYTES else "ABOVE"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from wan2.device import Machine
+from wan2.errors import InputError
 from wan2.loading.checkpoint import inspect_transformer
 from wan2.loading.fp8 import Fp8, fp8_weights
 from wan2.loading.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
@@ -30,6 +31,7 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
         InputError: a file is no transformer, or blocks cannot be streamed as asked.
     """
     turns = [Turn(expert, getattr(options.files, FLAGS[expert]), len(taken)) for expert, taken in steps]
+    _check_held(options, machine, turns)
     streamed = _num_streamed(options, machine, turns)
     fp8 = Fp8(options.quantises, options.fp8_fast)
     with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype, fp8) as load:
@@ -68,6 +70,13 @@ def _opened(load: Callable[[str], WanTransformer], machine: Machine, expert: Exp
     finally:
         model.to("meta")  # frees the weights whoever still holds the module
         machine.release()
+
+
+def _check_held(options: Options, machine: Machine, turns: Sequence[Turn]) -> None:
+    """Refuse a file in fp8 on a device that has no such type, once the device is known."""
+    for turn in turns:
+        if machine.device.type == "mps" and fp8_weights(inspect_transformer(turn.path), options.quantises):
+            raise InputError(f"{turn.path}: is fp8, which --device mps does not have; use --device cpu")
 
 
 def _num_streamed(options: Options, machine: Machine, turns: Sequence[Turn]) -> int:

@@ -13,7 +13,11 @@ ALLOCATOR = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate me
 SMALLER = "a smaller --video_size, a shorter --video_length"
 # What helps a stage beside that, and the option it needs.
 HELPS = {
-    "Denoising": [("blocks_to_swap", "more --blocks_to_swap"), ("dtype", "--dtype bfloat16")],
+    "Denoising": [
+        ("blocks_to_swap", "more --blocks_to_swap"),
+        ("fp8_scaled", "--fp8_scaled"),
+        ("dtype", "--dtype bfloat16"),
+    ],
     "Reading the text": [("device", "--device cpu")],
     "Decoding": [("dtype", "--dtype bfloat16")],
 }

@@ -16,6 +16,8 @@ from holocine_ext.cost import attention_pairs, count_passes, forward_flops, gath
 from holocine_ext.layout import ShotLayout, plan_layout
 from wan2.conditioning import Conditioning, dense_attention
 from wan2.cost import Decoding, Memory, predict_memory
+from wan2.loading.fp8 import linears, quantised
+from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 A14B = TransformerConfig(
@@ -116,6 +118,36 @@ def test_predicted_work_is_what_is_alive(num_frames: int, num_shots: int, sparse
     with LiveBytes() as live, torch.inference_mode():
         model(latents, timestep, given)
     assert predicted(one, layout, sparse).transformer_work == pytest.approx(live.peak, rel=0.2)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_predicted_work_in_fp8_is_what_is_alive(fast: bool) -> None:
+    layout = plan_layout(81, 3, None, 1560)
+    given, _ = conditioning(layout, True, like_q)
+    one = TransformerConfig(**{**vars(A14B), "num_layers": 1})
+    names = [f"blocks.0.{name}" for name in linears(one)]
+    with torch.device("meta"):
+        model = WanTransformer(one).bfloat16().requires_grad_(False)
+        latents, timestep = torch.empty(1, 16, layout.latent_frames, 60, 104), torch.empty(1)
+    hold_in_fp8(model, names, fast)
+    for linear in (model.get_submodule(name.removesuffix(".weight")) for name in names):
+        linear.bias.data = linear.bias.bfloat16()
+    with LiveBytes() as live, torch.inference_mode():
+        model(latents, timestep, given)
+    memory = predicted(one, layout, True, fp8=names, fast=fast)
+    assert memory.transformer_work == pytest.approx(live.peak, rel=0.2)
+
+
+def test_fp8_takes_half_the_memory_but_for_the_ends() -> None:
+    known = {"config": A14B, "layout": plan_layout(241, 6, None, 1560), "sparse": True}
+    plain, small = predicted(**known), predicted(**known, fp8=quantised(A14B), fp8_t5=True)
+    assert plain.transformer_weights - small.transformer_weights == pytest.approx(36 * 351e6, rel=0.01)
+    assert 0 <= small.transformer_work - plain.transformer_work <= 5120 * 13824 * 2
+    assert small.text_encoder == pytest.approx(0.61 * plain.text_encoder, rel=0.01)
+    streamed, streamed_small = (
+        predicted(**known, streamed=40, from_ram=True, fp8=fp8) for fp8 in ((), quantised(A14B))
+    )
+    assert streamed_small.host < 0.6 * streamed.host
 
 
 def test_the_memory_of_the_real_model() -> None:

@@ -116,7 +116,7 @@ def check_fast(device: torch.device) -> None:
         linear = FastFp8Linear(SIDE, SIDE, bias=True).to(device)
         linear.stored, linear.scale = (_frozen(part) for part in quantise_rows(torch.eye(SIDE, device=device))[:2])
         linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
-        linear(torch.ones(1, SIDE, dtype=dtype, device=device))
+        linear(torch.ones(SIDE, SIDE, dtype=dtype, device=device))
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"--fp8_fast: PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
