@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks.machine import columns, heading
 from benchmarks.nano_control import SCENE_FACTS, SHOT_FACTS, Score, generate, held_out, score, write_storyboards
+from benchmarks.table import columns, heading
 from wan2.video_io import read_video
 
 ROWS: dict[str, list[str]] = {

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.machine import columns, heading, interleaved
 from benchmarks.noise import write_noise
+from benchmarks.table import columns, heading, interleaved
 from wan2.loading.checkpoint import inspect_transformer, load_transformer
 from wan2.models.config import TransformerConfig
 

@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from benchmarks.counting import LiveBytes
-from benchmarks.machine import columns, heading
+from benchmarks.table import columns, heading
 from holocine_ext.conditioning import plan_attentions
 from holocine_ext.cost import gathered_tokens
 from holocine_ext.layout import ShotLayout, plan_layout

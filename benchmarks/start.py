@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.machine import columns, heading
+from benchmarks.table import columns, heading
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = [sys.executable, str(ROOT / "holocine_generate_video.py")]

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.machine import columns, heading, interleaved
+from benchmarks.table import columns, heading, interleaved
 from holocine_ext.conditioning import plan_attentions
 from holocine_ext.cost import attention_pairs, forward_flops, text_pairs
 from holocine_ext.layout import ShotLayout, plan_layout

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.machine import columns, heading, interleaved
 from benchmarks.noise import write_noise
+from benchmarks.table import columns, heading, interleaved
 from wan2.conditioning import Conditioning
 from wan2.loading.residency import spread, weight_bytes
 from wan2.loading.stream import StreamedTransformer

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.machine import columns, heading
 from benchmarks.noise import DTYPE, write_noise
+from benchmarks.table import columns, heading
 from holocine_ext.presets import MODELS
 from wan2.loading.residency import weight_bytes
 from wan2.options import make_options

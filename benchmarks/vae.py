@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from benchmarks.counting import LiveBytes
-from benchmarks.machine import columns, heading, interleaved
+from benchmarks.table import columns, heading, interleaved
 from wan2.cost import VAE_CACHE_PER_PIXEL, Decoding
 from wan2.models.vae import Tiles, WanVAE, channels_last
 

@@ -1,4 +1,4 @@
-"""What every table says first: the command, the machine and the versions."""
+"""How a table of figures is made: what stands above it, its columns, and medians of ways that are taken in turn."""
 
 from __future__ import annotations
 
@@ -45,10 +45,8 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows as lines, the first column to the left, the others to the right, as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    lines = []
+    for first, *others in rows:
+        cells = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
+    return "".join(f"{line}\n" for line in lines)
