@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan
 
 import holocine_ext.cli
 import wan2.cli
-from tests.holocine_ext.test_cost import LiveBytes
+from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2 import planner
 from wan2.cost import VAE_CACHE_PER_PIXEL, Decoding

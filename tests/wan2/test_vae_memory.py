@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.holocine_ext.test_cost import LiveBytes
+from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli import main
 from wan2.models.vae import HostCache, Tiles, WanVAE, load_vae
