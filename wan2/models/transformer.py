@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.config import TransformerConfig
-from wan2.models.layers import Block, Head
+from wan2.models.layers import REGIONS, Block, Head
 from wan2.models.rope import rope_table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class WanTransformer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.regions = config, REGIONS
         dim = config.dim
         self.patch_embedding = nn.Conv3d(config.in_dim, dim, config.patch_size, stride=config.patch_size)
         self.text_embedding = nn.Sequential(
@@ -81,7 +81,7 @@ class WanTransformer(nn.Module):
             for index, block in enumerate(blocks):
                 for i, conditioning in enumerate(conditionings):
                     text = texts[i].keys(index, block)
-                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning)
+                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning, self.regions)
         return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
