@@ -6,7 +6,7 @@ dense kernel serves and autograd passes through. Knows nothing of text or of fra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch

@@ -18,7 +18,7 @@ from wan2.jobs import plan_jobs
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
 from wan2.preflight import check_run
-from wan2.presets import WAN22_T2V
+from wan2.presets import COMPILED, WAN22_T2V
 from wan2.resume import already_done, check_resume
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ class Console:
         """So many more steps of the stage are done."""
         if self._bar is not None:
             self._bar.update(steps)
+
+    def say(self, text: str) -> None:
+        """Something was settled that is worth a line on stderr."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Something worth knowing that ends nothing, in one line on stderr."""
@@ -153,10 +159,16 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     if not jobs:
         return
     console.stage("Loading PyTorch")
+    keep_compiled()
     from wan2.pipeline import generate
 
     for options in jobs:
         console.done(generate(options, progress=console).written)
+
+
+def keep_compiled() -> None:
+    """What `--compile` makes stays in a folder, for the next run; the environment may name another."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED.absolute()))
 
 
 def told_done(options: Options, console: Console) -> bool:

@@ -68,10 +68,10 @@ def resolve_machine(options: Options) -> Machine:
     """The device and dtype the options ask for; `auto` takes the best there is.
 
     Raises:
-        InputError: an explicit device that this machine does not have, or one that cannot stream as asked.
+        InputError: an explicit device that this machine does not have, or one that cannot do what was asked.
     """
     device = torch.device(_best() if options.device == "auto" else _present(options.device))
-    options.check_streaming(device.type)
+    options.check_device(device.type)
     fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
     return Machine(device, DTYPES.get(options.dtype, fallback))
 

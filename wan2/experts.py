@@ -28,12 +28,18 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
     turns = [Turn(expert, files[expert], len(taken)) for expert, taken in steps]
     streamed = _num_streamed(options, machine, turns)
     with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype) as load:
-        yield partial(_opened, load, machine)
+        yield partial(_opened, load, machine, options.compile)
 
 
 @contextmanager
-def _opened(load: Callable[[str], WanTransformer], machine: Machine, expert: Expert) -> Iterator[WanTransformer]:
+def _opened(
+    load: Callable[[str], WanTransformer], machine: Machine, compiled: bool, expert: Expert
+) -> Iterator[WanTransformer]:
     model = load(expert)
+    if compiled:
+        from wan2.models.compiled import compiled_regions
+
+        model.regions = compiled_regions()
     try:
         yield model
     finally:

@@ -17,6 +17,9 @@ NEGATIVE_PROMPT = (
 # How often a run saves its state when it is not told: by the clock, not by steps.
 SAVE_SECONDS = 60.0
 
+# Where compiled code is kept from run to run.
+COMPILED = Path(".compiled")
+
 WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
 
 A14B = TransformerConfig(
@@ -67,6 +70,7 @@ class Preset:
     device: str = "auto"
     dtype: str = "auto"
     attn_mode: str = "auto"
+    compile: bool = False
     blocks_to_swap: int | str = "auto"
     weights_from: str = "disk"
     preview: int = 0

@@ -35,12 +35,16 @@ HEAD_BYTES = 1 << 20
 
 @dataclass
 class Recorder:
-    """Keeps the time of one run and writes its record. `scene` is what an extension adds."""
+    """Keeps the time of one run and writes its record.
+
+    scene: what an extension adds. attention: the kernel in use, once it is chosen.
+    """
 
     options: Options
     scene: Mapping[str, Any]
     created: datetime
     seconds: dict[str, float] = field(default_factory=dict)
+    attention: str | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -68,6 +72,7 @@ class Recorder:
             "checkpoints": self.checkpoints,
             "versions": versions(),
             "platform": platform.platform(),
+            "attention": self.attention,
             "seconds": dict(self.seconds),
         }
 

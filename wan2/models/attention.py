@@ -91,7 +91,3 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 dense_attention = DenseAttention("sdpa", _sdpa)
 """Dense attention with the kernel that PyTorch picks."""
-
-
-def attention_kernel(mode, device):
-    return dense_attention

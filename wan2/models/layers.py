@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from wan2.conditioning import Conditioning
 
+
 def join_runs(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The results of `part` for every run of tokens start..stop, joined along axis 1 without ever holding them twice."""
+    """The results of `part` for every run of tokens start..stop, joined along axis 1, never held twice."""
     joined: tuple[Tensor, ...] = ()
     for a, b in runs(start, stop):
         pieces = part(a, b)
