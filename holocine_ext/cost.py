@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from holocine_ext.layout import Range, ShotLayout
 from wan2.loading.residency import RING_BLOCKS, blocks_held
 from wan2.models.config import TransformerConfig
+from wan2.models.runs import TOKENS_AT_ONCE
 from wan2.sampling.experts import first_low_noise_step
 from wan2.sampling.schedule import timesteps
 
-# Between two attentions the transformer works through this many tokens at a time (`wan2.models.layers`), and there
-# holds about this many fp32 copies of them: the modulated norm, queries and keys and what turns them.
-RUN_TOKENS = 8192
+# Between two attentions the transformer works through a run of tokens at a time (`wan2.models.layers`), and there holds
+# about this many fp32 copies of them: the modulated norm, queries or keys and what turns them.
 RUN_COPIES = 5.2
 # Wan2.1 VAE: values alive per pixel while a chunk of four frames is decoded.
 VAE_VALUES_PER_PIXEL = 5080
@@ -99,26 +99,25 @@ def predict_memory(
 ) -> Memory:
     """Predicted memory of a run whose values take `size` bytes, with frames of `pixels` pixels.
 
-    Text encoder: one layer. Transformer: one expert whole. Its work is the larger of two moments of a block: before
-    the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one run of tokens
-    in fp32; during it, those four and the result, and for the shot at hand its keys, values and result. VAE: one chunk
-    of four frames, whatever the length of the video. Of `streamed` blocks only those in the ring are on the device,
-    but the stream of the other pass is, too; the host holds as many, or all of them `from_ram`.
+    Text encoder: one layer. Transformer: one expert whole. Its work is the stream, keys and values (of all tokens; when
+    sparse, of the longest shot and all first frames) and the larger of what two moments add: a run of tokens in fp32,
+    or, when sparse, the first frames once more while their place is made. VAE: one chunk of four frames, whatever the
+    length of the video. Of `streamed` blocks only those in the ring are on the device, but the stream of the other pass
+    is, too; the host holds as many, or all of them `from_ram`.
     """
     weights = [math.prod(shape) for shape in config.tensor_shapes().values()]
     block = sum(map(math.prod, config.block_shapes().values())) * size
     off_device = (config.num_layers - blocks_held(streamed, config.num_layers)) * block
     waiting = (streamed if from_ram else min(streamed, RING_BLOCKS)) * block
     token = config.dim * size
-    before = 4 * layout.tokens * token + RUN_COPIES * min(layout.tokens, RUN_TOKENS) * config.dim * 4
-    longest = max(b - a for a, b in layout.shots)
-    shared = layout.num_shots * layout.tokens_per_frame
-    during = 5 * layout.tokens + (3 * longest + 4 * shared if sparse else 0)
+    shared = layout.num_shots * layout.tokens_per_frame if sparse else 0
+    keys = max(b - a for a, b in layout.shots) + shared if sparse else layout.tokens
+    run = RUN_COPIES * min(layout.tokens, TOKENS_AT_ONCE) * config.dim * 4
     other_stream = layout.tokens * token if streamed else 0
     return Memory(
         text_encoder=int(ENCODER_SQUARES * config.text_dim**2) * size,
         transformer_weights=sum(weights) * size - off_device,
-        transformer_work=int(max(before, during * token)) + other_stream,
+        transformer_work=(layout.tokens + 2 * keys) * token + int(max(run, 2 * shared * token)) + other_stream,
         vae=pixels * VAE_VALUES_PER_PIXEL * size,
         host=waiting + max(weights) * size + layout.tokens * math.prod(config.patch_size) * config.out_dim * 4,
     )

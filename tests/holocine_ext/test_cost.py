@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
-
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.counting import LiveBytes
 from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.cost import attention_pairs, count_passes, forward_flops, predict_memory, text_pairs
 from holocine_ext.layout import ShotLayout, plan_layout
 from wan2.conditioning import Conditioning, dense_attention
+from wan2.models.attention import DenseAttention
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 A14B = TransformerConfig(
@@ -73,24 +71,6 @@ def test_passes() -> None:
     assert 20 < negative < 50
 
 
-class LiveBytes(TorchDispatchMode):
-    """The most bytes alive at once among tensors made inside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: dict[int, int] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:  # noqa: ANN001
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in self.sizes:
-                self.sizes[storage._cdata] = storage.nbytes()
-                weakref.finalize(storage, self.sizes.pop, storage._cdata, None)
-        self.peak = max(self.peak, sum(self.sizes.values()))
-        return out
-
-
 def like_q(q: Tensor, *_: Tensor) -> Tensor:
     """A kernel that needs no memory but its result."""
     return torch.empty_like(q)
@@ -100,7 +80,7 @@ def like_q(q: Tensor, *_: Tensor) -> Tensor:
 @pytest.mark.parametrize("sparse", [True, False])
 def test_predicted_work_is_what_is_alive(num_frames: int, num_shots: int, sparse: bool) -> None:
     layout = plan_layout(num_frames, num_shots, None, 1560)
-    given, _ = conditioning(layout, sparse, like_q)
+    given, _ = conditioning(layout, sparse, DenseAttention("fused", like_q))
     one = TransformerConfig(**{**vars(A14B), "num_layers": 1})
     with torch.device("meta"):
         model = WanTransformer(one).bfloat16().requires_grad_(False)
