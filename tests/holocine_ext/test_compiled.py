@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.cli import main
 from holocine_ext.layout import plan_layout
 from tests.tiny import QUICK, TinyModel
+from wan2.cli import keep_compiled
 from wan2.conditioning import Conditioning
 from wan2.errors import InputError
 from wan2.loading.turns import Turn, transformers
@@ -22,7 +22,6 @@ from wan2.models.compiled import check_compiler, compiled_regions
 from wan2.models.layers import REGIONS
 from wan2.models.transformer import WanTransformer
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 # Frames, shots and tokens of a latent frame.
 SCENES = (
@@ -75,17 +74,29 @@ def test_one_graph_a_region_serves_both_experts_and_any_shots(
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 @pytest.mark.parametrize("dtype", ALLOWED)
-def test_compiled_numbers_are_those_of_the_code(tiny: TinyModel, tmp_path: Path, dtype: str) -> None:
+def test_compiled_numbers_are_those_of_the_code(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kept"))
     words = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", *QUICK, *tiny.flags()]
     words += ["--output_type", "latent", "--no_metadata", "--dtype", dtype]
-    script = [sys.executable, str(ROOT / "holocine_generate_video.py"), *words]
-    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    torch._dynamo.reset()
+    compiled_regions.cache_clear()
     for name, more in (("eager", []), ("compiled", ["--compile"])):
-        save = ["--save_path", str(tmp_path / f"{name}.safetensors"), *more]
-        subprocess.run([*script, *save], check=True, cwd=tmp_path, env=environment, capture_output=True, timeout=300)
+        assert main([*words, "--save_path", str(tmp_path / f"{name}.safetensors"), *more]) == 0
     eager, compiled = (load_file(tmp_path / f"{name}.safetensors")["latents"] for name in ("eager", "compiled"))
     assert (compiled - eager).norm() <= ALLOWED[dtype] * eager.norm()
-    assert any((tmp_path / ".compiled").rglob("*.so"))
+    assert any((tmp_path / "kept").rglob("*.so"))
+
+
+def test_what_is_compiled_stays_where_the_next_run_finds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
+    keep_compiled()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    keep_compiled()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".compiled")
 
 
 def test_without_a_compiler_compiling_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
