@@ -19,12 +19,13 @@ from diffusers import AutoencoderKLWan
 from benchmarks.counting import LiveBytes
 from benchmarks.table import columns, heading
 from holocine_ext.conditioning import plan_attentions
-from holocine_ext.cost import gathered_tokens
+from holocine_ext.cost import attended
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import MODELS
 from wan2.conditioning import Conditioning
 from wan2.cost import Decoding
 from wan2.loading.checkpoint import inspect_transformer, load_transformer
+from wan2.models.attention import DenseAttention
 from wan2.models.config import TransformerConfig
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.transformer import WanTransformer
@@ -51,7 +52,7 @@ def like_q(q: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
 
 def forward(config: TransformerConfig, layout: ShotLayout, sparse: bool, size: tuple[int, int]) -> int:
     """Bytes alive in one pass in bfloat16, without numbers; one block stands for all."""
-    dense, _ = plan_attentions(layout, None, sparse, like_q)
+    dense, _ = plan_attentions(layout, None, sparse, DenseAttention("fused", like_q))
     with torch.device("meta"):
         model = WanTransformer(replace(config, num_layers=1)).bfloat16().requires_grad_(False)
         latents, timestep = torch.empty(1, config.in_dim, layout.latent_frames, *size), torch.empty(1)
@@ -64,7 +65,7 @@ def published(frames: int, shots: int, sparse: bool) -> list[list[str]]:
     layout = plan_layout(frames, shots, None, 1560)
     options = make_options(MODELS["holocine"]["full"], {"prompt": "-", "num_frames": frames, "device": "cuda"})
     options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
-    memory = predict(options, Work(A14B, gathered=gathered_tokens(layout, sparse)))
+    memory = predict(options, Work(A14B, attended=attended(layout, sparse)))
     name = f"14B, {frames} frames, 480x832, {shots} shots, {'sparse' if sparse else 'full'}: work of a pass"
     return [row(name, memory.transformer_work, forward(A14B, layout, sparse, (60, 104)))]
 
@@ -92,10 +93,10 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     layout = plan_layout(frames, 3, None, shape.tokens_per_frame)
     options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
     config = inspect_transformer(options.files.dit_high_noise).config
-    work = Work(config, gathered=gathered_tokens(layout, True), vae=vae_size(options.files.vae))
+    work = Work(config, attended=attended(layout, True), vae=vae_size(options.files.vae))
     memory = predict(options, work)
     model = load_transformer(options.files.dit_high_noise, "cpu", torch.float32)
-    dense, _ = plan_attentions(layout, None, True, like_q)
+    dense, _ = plan_attentions(layout, None, True, DenseAttention("fused", like_q))
     context = torch.zeros(1, TEXT_LENGTH, config.text_dim)
     latents = torch.zeros(1, *shape.latent)
     given = Conditioning(context, dense.self_attn, dense.cross_attn).keeping_text(shape.tokens)

@@ -14,7 +14,7 @@ from holocine_ext.plan import render_plan
 from holocine_ext.preflight import check_job, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, number, whole_number
-from wan2.cli import Console, fitted, guarded, told_done
+from wan2.cli import Console, fitted, guarded, keep_compiled, told_done
 from wan2.errors import InputError
 
 PROGRAM = "holocine_generate_video"
@@ -39,6 +39,7 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     if not jobs:
         return
     console.stage("Loading PyTorch")
+    keep_compiled()
     from holocine_ext.run import run_job
 
     for job, key_ranges in zip(jobs, windows, strict=True):

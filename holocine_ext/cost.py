@@ -1,4 +1,4 @@
-"""What a run costs beyond the base's share: operations, exactly, and what attention gathers. Integers; runs nothing.
+"""What a run costs beyond the base's share: operations, exactly, and the keys of attention. Integers; runs nothing.
 
 Operations are those of matrix products, a multiplication and an addition counted as two, as
 `torch.utils.flop_counter` counts them. Memory is predicted by `wan2.cost`.
@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from holocine_ext.layout import Range, ShotLayout
+from wan2.cost import Attended
 from wan2.models.config import TransformerConfig
 from wan2.sampling.experts import first_low_noise_step
 from wan2.sampling.schedule import first_unguided_step, timesteps
@@ -59,10 +60,11 @@ def count_passes(
     return steps, high * (scale_high != 1) + (guided - high) * (scale_low != 1)
 
 
-def gathered_tokens(layout: ShotLayout, sparse: bool) -> int:
-    """By how many tokens what the self-attention gathers is longer than queries, keys, values and result of the video.
+def attended(layout: ShotLayout, sparse: bool) -> Attended:
+    """How many tokens' keys and values a self-attention holds at once, the kernel working shot by shot.
 
-    Of the shot at hand its keys, values and result, and of every shot the first frame, twice on the way.
+    Of all tokens; when sparse, of the longest shot and of all first frames, which are there once more while their place
+    is made.
     """
-    longest = max(b - a for a, b in layout.shots)
-    return 3 * longest + 4 * layout.num_shots * layout.tokens_per_frame if sparse else 0
+    shared = layout.num_shots * layout.tokens_per_frame
+    return Attended(max(b - a for a, b in layout.shots) + shared, shared) if sparse else Attended(layout.tokens)

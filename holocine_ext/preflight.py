@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from holocine_ext.cost import gathered_tokens
+from holocine_ext.cost import attended
 from holocine_ext.job import Job, Making
 from holocine_ext.layout import Range
 from holocine_ext.plan import Plan, make_plan
@@ -64,7 +64,7 @@ def check_same_scene(job: Job) -> None:
 def work_of_job(job: Job) -> Work:
     """What decides the memory of a job whose files are there."""
     sparse = job.making is not None and job.making.sparse
-    return work_of(job.options, gathered_tokens(job.layout, sparse) if job.layout else 0)
+    return work_of(job.options, attended(job.layout, sparse) if job.layout else None)
 
 
 def dry_plan(job: Job, tflops: float | None = None) -> Plan:
@@ -93,7 +93,7 @@ def dry_plan(job: Job, tflops: float | None = None) -> Plan:
     config, weights = found[EXPERTS[0]]
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
-    work = Work(config, weights, gathered_tokens(job.layout, making.sparse), vae_size(options.files.vae))
+    work = Work(config, weights, attended(job.layout, making.sparse), vae_size(options.files.vae))
     fitted = within_budget(options, work)
     return make_plan(
         scene=making.scene,

@@ -179,8 +179,8 @@ DECODES = [
 # Found only once PyTorch is there, still before anything is written.
 LATE = [
     base("--device cuda:9: this machine has", "--device", "cuda:9"),
-    base("--attn_mode flash2: needs a CUDA device", "--attn_mode", "flash2"),
-    shots("--attn_mode sage: needs a CUDA device", "--attn_mode", "sage"),
+    base("--attn_mode flash2: needs --device cuda, not cpu", "--attn_mode", "flash2"),
+    shots("--attn_mode sage: needs --device cuda, not cpu", "--attn_mode", "sage"),
     base("--vae {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--vae", "{code}"),
     base("--t5 {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--t5", "{code}"),
 ]

@@ -95,7 +95,10 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     add(machine, "device", "auto, cpu, cuda, cuda:1 or mps", metavar="NAME")
     what = "compute type; auto is bfloat16 on an accelerator, float32 on a processor"
     add(machine, "dtype", what, choices=CHOICES["dtype"])
-    add(machine, "attn_mode", "attention kernel", choices=CHOICES["attn_mode"])
+    what = "attention kernel; auto is the fastest that is there and computes the same"
+    add(machine, "attn_mode", what, choices=CHOICES["attn_mode"])
+    what = "compile the work between the attentions: slower to begin, faster after"
+    machine.add_argument("--compile", action="store_const", const=True, help=what)
     what = "transformer blocks to keep off the device until they run, 0 to 40; auto is as many as do not fit"
     add(machine, "blocks_to_swap", what, type=whole_number_or_auto, metavar="N")
     what = "device memory in GB that the run may take: chooses what is not given so that it fits, 0 is no limit"

@@ -19,7 +19,7 @@ from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
 from wan2.planner import Work, chosen, leanest, within_budget, work_of
 from wan2.preflight import check_run
-from wan2.presets import WAN22_T2V
+from wan2.presets import COMPILED, WAN22_T2V
 from wan2.resume import already_done, check_resume
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ class Console:
         """So many more steps of the stage are done."""
         if self._bar is not None:
             self._bar.update(steps)
+
+    def say(self, text: str) -> None:
+        """Something was settled that is worth a line on stderr."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Something worth knowing that ends nothing, in one line on stderr."""
@@ -168,6 +174,7 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     if not jobs:
         return
     console.stage("Loading PyTorch")
+    keep_compiled()
     from wan2.pipeline import generate
 
     for options in jobs:
@@ -181,6 +188,11 @@ def fitted(options: Options, work: Work, console: Console) -> Options:
     if told := chosen(options, made):
         console.chose(f"to fit --vram_budget {options.vram_budget:g}: {told}")
     return made
+
+
+def keep_compiled() -> None:
+    """What `--compile` makes stays in a folder, for the next run; the environment may name another."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED.absolute()))
 
 
 def told_done(options: Options, console: Console) -> bool:

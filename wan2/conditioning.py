@@ -6,6 +6,7 @@ installed on a model, so two passes of one model may attend differently.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from wan2.text import TOKENS_PER_POSITION
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AttentionProcessor", "Attentions", "Conditioning", "dense_attention"]
+__all__ = ["AttentionProcessor", "Attentions", "Conditioning", "PlanAttentions", "attend_densely", "dense_attention"]
 
 
 TextKeys = dict[int, tuple["Tensor", "Tensor"]]
@@ -28,6 +29,15 @@ class Attentions:
 
     self_attn: AttentionProcessor = dense_attention
     cross_attn: AttentionProcessor = dense_attention
+
+
+PlanAttentions = Callable[[AttentionProcessor], tuple[Attentions, Attentions]]
+"""Given the dense kernel of the run: the attentions of its passes with the prompt, and with the negative prompt."""
+
+
+def attend_densely(dense: AttentionProcessor) -> tuple[Attentions, Attentions]:
+    """Every token attends to every token and to the whole text, in both passes."""
+    return Attentions(dense, dense), Attentions(dense, dense)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wan2.loading.residency import FP8_BYTES, RING_BLOCKS, weight_bytes
 from wan2.models.config import TransformerConfig
+from wan2.models.runs import TOKENS_AT_ONCE
 from wan2.text import TEXT_LENGTH, TOKENS_PER_POSITION
 
-# Between two attentions the transformer works through this many tokens at a time (`wan2.models.layers`), and there
-# holds about this many fp32 copies of them: the modulated norm, queries and keys and what turns them.
-RUN_TOKENS = 8192
+# Between two attentions the transformer works through a run of tokens at a time (`wan2.models.layers`), and there holds
+# about this many fp32 copies of them: the modulated norm, queries or keys and what turns them.
 RUN_COPIES = 5.2
 # Wan2.1 VAE: values alive per pixel while a chunk of four frames is decoded; those of them that are remembered of the
 # frames before; and what is alive when these wait on the host.
@@ -28,6 +29,13 @@ ENCODER_SQUARES, FEED_FORWARD_SQUARES = 11.5, 2.5
 ENCODER_RING_BYTES = 1_000_000_000
 FP32 = 4
 COLOURS = 3
+
+
+class Attended(NamedTuple):
+    """How many tokens' keys and values a self-attention holds at once, and how many of them it gathers."""
+
+    keys: int
+    gathered: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Decoding:
 def predict_memory(
     config: TransformerConfig,
     tokens: int,
-    gathered: int,
+    attended: Attended,
     decoding: Decoding,
     size: int,
     streamed: int = 0,
@@ -95,10 +103,9 @@ def predict_memory(
 ) -> Memory:
     """Predicted memory of a run of `tokens` tokens whose values take `size` bytes; in text encoder and VAE `wide`.
 
-    Text encoder: the layers in the ring. Transformer: one expert whole. Its work is the larger of two moments of a
-    block: before the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one
-    run of tokens in fp32; during it, those four and the result, and what an attention gathers, `gathered` tokens wide;
-    and the text of `passes` passes.
+    Text encoder: the layers in the ring. Transformer: one expert whole. Its work is the stream, the keys and values
+    that are `attended` at once, and the larger of what two moments add: a run of tokens in fp32, or what is gathered
+    once more while its place is made; and the text of `passes` passes.
     VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but the stream of the other
     pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in `fp8`, by the name of its weight,
     the weight is multiplied out where it is used, unless the products are in fp8 (`fast`); so it is in the text encoder
@@ -107,9 +114,8 @@ def predict_memory(
     weights, wide = weight_bytes(config, size, fp8), wide or size
     token = config.dim * size
     multiplied_out = config.dim * config.ffn_dim * size if fp8 and not fast else 0
-    run = RUN_COPIES * min(tokens, RUN_TOKENS) * config.dim * FP32
-    before = 4 * tokens * token + run + multiplied_out
-    during = (5 * tokens + gathered) * token
+    run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32) + multiplied_out
+    work = (tokens + 2 * attended.keys) * token + max(run, 2 * attended.gathered * token)
     latents = tokens * math.prod(config.patch_size) * config.out_dim * FP32
     # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
@@ -119,7 +125,7 @@ def predict_memory(
     return Memory(
         text_encoder=_encoder_bytes(config.text_dim, wide, fp8_t5),
         transformer_weights=weights.on_device(streamed),
-        transformer_work=int(max(before, during)) + text + other_stream,
+        transformer_work=work + text + other_stream,
         vae=decoding.device(wide),
         host=max(weights.on_host(streamed, from_ram) + largest * size, decoding.host(wide)) + latents,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.models.kernel_table import AUTO, KERNELS, check_kernel
 from wan2.presets import A14B, ModelFiles, Preset
 from wan2.sampling.solvers import SOLVERS
 from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
@@ -18,12 +19,11 @@ from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
 CHOICES: dict[str, tuple[str, ...]] = {
     "sample_solver": SOLVERS,
     "dtype": ("auto", "bfloat16", "float16", "float32"),
-    "attn_mode": ("auto", "sdpa", "flash2", "flash3", "sage"),
+    "attn_mode": (AUTO, *KERNELS),
     "output_type": ("video", "images", "latent", "both"),
     "weights_from": ("disk", "ram"),
 }
 RECIPES = ("quality", "draft", "lightning")
-AUTO = "auto"
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 VIDEO_SUFFIX = ".mp4"
 LATENT_SUFFIX = ".safetensors"
@@ -90,6 +90,7 @@ class Options:
     device: str
     dtype: str
     attn_mode: str
+    compile: bool
     blocks_to_swap: int | str
     weights_from: str
     vram_budget: float
@@ -122,7 +123,7 @@ class Options:
             _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
         if self.cfg_skip and not self.guided:
             raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
-        for check in (self.check_streaming, self.check_fp8, self.check_vae):
+        for check in (self.check_device, self.check_fp8, self.check_vae):
             check(self.device.partition(":")[0])
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
@@ -130,12 +131,15 @@ class Options:
             raise InputError("--prompt '': must not be empty")
         self._check_outputs()
 
-    def check_streaming(self, device: str) -> None:
-        """Refuse to stream blocks where that cannot be, or helps nobody. device: cpu, cuda or mps, or auto.
+    def check_device(self, device: str) -> None:
+        """Refuse what cannot be on a device, or helps nobody there. device: cpu, cuda or mps, or auto.
 
         Raises:
             InputError: with the combination that is refused.
         """
+        check_kernel(self.attn_mode, device)
+        if self.compile and device == "mps":
+            raise InputError("--compile: compiles for --device cuda or cpu, not mps")
         blocks, ram = self.blocks_to_swap, self.weights_from == "ram"
         if ram and blocks == 0:
             raise InputError("--weights_from ram: with --blocks_to_swap 0 no block waits anywhere")

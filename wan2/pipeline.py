@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wan2.conditioning import Attentions, Conditioning
+from wan2.attention_choice import choose_attention
+from wan2.conditioning import Conditioning, PlanAttentions, attend_densely
 from wan2.device import Machine, resolve_machine
 from wan2.errors import RunError
 from wan2.experts import experts, keep_fp8
 from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
-from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import Tiles, WanVAE, load_vae, to_uint8
 from wan2.options import Options
@@ -81,8 +81,7 @@ class Run:
 
 def generate(
     options: Options,
-    positive: Attentions | None = None,
-    negative: Attentions | None = None,
+    attentions: PlanAttentions = attend_densely,
     *,
     extra_channels: Tensor | None = None,
     scene: Mapping[str, Any] | None = None,
@@ -93,8 +92,7 @@ def generate(
 
     Args:
         options: the whole run.
-        positive: the attentions of the passes with the prompt; None is dense attention by `--attn_mode`.
-        negative: the attentions of the passes with the negative prompt, likewise.
+        attentions: given the kernel of `--attn_mode`, the attentions of the passes with and without the prompt.
         extra_channels: latent channels [1, n, F, h, w] for transformers that take 16 + n.
         scene: what an extension adds to the record, as JSON values.
         open_sinks: opens what is told every decoded frame, beside the files of `--output_type`.
@@ -117,9 +115,7 @@ def generate(
         if options.latent_path is not None:
             latents = load_latents(options.latent_path)
         else:
-            kernel = attention_kernel(options.attn_mode, machine.device)
-            dense = Attentions(kernel, kernel)
-            latents = _made(run, positive or dense, negative or dense, extra_channels)
+            latents = _made(run, attentions, extra_channels)
         written = tuple(_written(run, latents, open_sinks))
     if options.latent_path is None:
         # Only now is everything in its place.
@@ -128,7 +124,7 @@ def generate(
     return Outputs(written, latents)
 
 
-def _made(run: Run, positive: Attentions, negative: Attentions, extra_channels: Tensor | None) -> Tensor:
+def _made(run: Run, attentions: PlanAttentions, extra_channels: Tensor | None) -> Tensor:
     """Latents [1, 16, F, h, w] of the finished video, fp32 on the CPU: from noise, or from a saved state on."""
     saved = run.saved
     if saved is not None:
@@ -140,14 +136,20 @@ def _made(run: Run, positive: Attentions, negative: Attentions, extra_channels: 
                 refuse_difference(saved, name, saved.machine.get(name), now)
         if saved.finished:
             return load_step(saved, "cpu").latents
+    if run.options.compile:
+        from wan2.models.compiled import check_compiler
+
+        check_compiler(run.machine.device)
+    kernel = choose_attention(run.options, run.machine, attentions, saved, run.progress)
+    run.recorder.attention = kernel.name
     colours = _colours(run)
     contexts = _read(run)
     text = hash_text(contexts)
     if saved is not None and saved.text != text:
         refuse_difference(saved, "prompts encoded as", saved.text, text)
     passes = [
-        Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
-        for context, attentions in zip(contexts[:, None], (positive, negative), strict=False)
+        Conditioning(context, own.self_attn, own.cross_attn, extra_channels)
+        for context, own in zip(contexts[:, None], attentions(kernel), strict=False)
     ]
     return _denoised(run, colours, text, *passes)
 

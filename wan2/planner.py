@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from wan2.cost import VAE_WEIGHTS, VAE_WIDTH, Decoding, Memory, predict_memory
+from wan2.cost import VAE_WEIGHTS, VAE_WIDTH, Attended, Decoding, Memory, predict_memory
 from wan2.errors import InputError
 from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
 from wan2.loading.fp8 import fp8_weights
@@ -35,18 +35,17 @@ SMALLEST_TILE = 4 * SIZE_MULTIPLE
 class Work:
     """What decides the memory of a run beside its options.
 
-    config, fp8: of a transformer, and its weights that are held in fp8. gathered: tokens by which what an attention
-    gathers is longer than the queries, keys, values and result of the video. vae: the width of its decoder, and its
-    weights.
+    config, fp8: of a transformer, and its weights that are held in fp8. attended: what its self-attention holds at
+    once, None for the whole video. vae: the width of its decoder, and its weights.
     """
 
     config: TransformerConfig
     fp8: frozenset[str] = frozenset()
-    gathered: int = 0
+    attended: Attended | None = None
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
 
 
-def work_of(options: Options, gathered: int = 0) -> Work:
+def work_of(options: Options, attended: Attended | None = None) -> Work:
     """The work of a run whose files are there; of saved latents, which need no transformer, that of the published one.
 
     Raises:
@@ -56,7 +55,7 @@ def work_of(options: Options, gathered: int = 0) -> Work:
     if options.latent_path is not None:
         return Work(A14B, vae=vae)
     file = inspect_transformer(options.files.dit_high_noise)
-    return Work(file.config, fp8_weights(file, options.quantises), gathered, vae)
+    return Work(file.config, fp8_weights(file, options.quantises), attended, vae)
 
 
 def vae_size(path: Path) -> tuple[int, int]:
@@ -86,7 +85,7 @@ def predict(options: Options, work: Work) -> Memory:
     return predict_memory(
         work.config,
         options.shape.tokens,
-        work.gathered,
+        work.attended or Attended(options.shape.tokens),
         Decoding(options.shape.num_frames, pixels, tile, options.vae_cache_cpu, *work.vae),
         size,
         streamed=options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else 0,

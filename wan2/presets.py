@@ -19,6 +19,9 @@ NEGATIVE_PROMPT = (
 # How often a run saves its state when it is not told: by the clock, not by steps.
 SAVE_SECONDS = 60.0
 
+# Where compiled code is kept from run to run.
+COMPILED = Path(".compiled")
+
 WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
 
 A14B = TransformerConfig(
@@ -84,6 +87,7 @@ class Preset:
     device: str = "auto"
     dtype: str = "auto"
     attn_mode: str = "auto"
+    compile: bool = False
     blocks_to_swap: int | str = "auto"
     weights_from: str = "disk"
     vram_budget: float = 0.0

@@ -32,7 +32,10 @@ PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "
 
 @dataclass
 class Recorder:
-    """Keeps the time of one run and writes its record. `scene` is what an extension adds."""
+    """Keeps the time of one run and writes its record.
+
+    scene: what an extension adds. attention: the kernel in use, once it is chosen.
+    """
 
     options: Options
     scene: Mapping[str, Any]
@@ -40,6 +43,7 @@ class Recorder:
     seconds: dict[str, float] = field(default_factory=dict)
     passes: int = 0
     """How often a transformer was run."""
+    attention: str | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -67,6 +71,7 @@ class Recorder:
             "checkpoints": self.checkpoints,
             "versions": versions(),
             "platform": platform.platform(),
+            "attention": self.attention,
             "seconds": dict(self.seconds),
             "passes": self.passes,
         }

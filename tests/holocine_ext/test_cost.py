@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.counting import LiveBytes
 from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.cost import attention_pairs, count_passes, forward_flops, gathered_tokens, text_pairs
+from holocine_ext.cost import attended, attention_pairs, count_passes, forward_flops, text_pairs
 from holocine_ext.layout import ShotLayout, plan_layout
 from wan2.conditioning import Conditioning, dense_attention
 from wan2.cost import Decoding, Memory, predict_memory
 from wan2.loading.fp8 import linears, quantised
+from wan2.models.attention import DenseAttention
 from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
@@ -80,25 +78,7 @@ def test_passes() -> None:
 
 def predicted(config: TransformerConfig, layout: ShotLayout, sparse: bool, **how: bool | int) -> Memory:
     decoding = Decoding(layout.num_frames, 480 * 832, 480 * 832)
-    return predict_memory(config, layout.tokens, gathered_tokens(layout, sparse), decoding, size=2, **how)
-
-
-class LiveBytes(TorchDispatchMode):
-    """The most bytes alive at once among tensors made inside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: dict[int, int] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:  # noqa: ANN001
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in self.sizes:
-                self.sizes[storage._cdata] = storage.nbytes()
-                weakref.finalize(storage, self.sizes.pop, storage._cdata, None)
-        self.peak = max(self.peak, sum(self.sizes.values()))
-        return out
+    return predict_memory(config, layout.tokens, attended(layout, sparse), decoding, size=2, **how)
 
 
 def like_q(q: Tensor, *_: Tensor) -> Tensor:
@@ -110,7 +90,7 @@ def like_q(q: Tensor, *_: Tensor) -> Tensor:
 @pytest.mark.parametrize("sparse", [True, False])
 def test_predicted_work_is_what_is_alive(num_frames: int, num_shots: int, sparse: bool) -> None:
     layout = plan_layout(num_frames, num_shots, None, 1560)
-    given, _ = conditioning(layout, sparse, like_q)
+    given, _ = conditioning(layout, sparse, DenseAttention("fused", like_q))
     one = TransformerConfig(**{**vars(A14B), "num_layers": 1})
     with torch.device("meta"):
         model = WanTransformer(one).bfloat16().requires_grad_(False)
@@ -123,7 +103,7 @@ def test_predicted_work_is_what_is_alive(num_frames: int, num_shots: int, sparse
 @pytest.mark.parametrize("fast", [False, True])
 def test_predicted_work_in_fp8_is_what_is_alive(fast: bool) -> None:
     layout = plan_layout(81, 3, None, 1560)
-    given, _ = conditioning(layout, True, like_q)
+    given, _ = conditioning(layout, True, DenseAttention("fused", like_q))
     one = TransformerConfig(**{**vars(A14B), "num_layers": 1})
     names = [f"blocks.0.{name}" for name in linears(one)]
     with torch.device("meta"):
