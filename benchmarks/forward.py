@@ -137,7 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.forward", description=(__doc__ or "").splitlines()[0])
     parser.parse_args()
     lines = [
-        f"counted    torch {torch.__version__}, {platform.system()} {platform.release()}; nothing was computed",
+        f"counted    torch {torch.__version__}, {platform.system()}; nothing was computed",
         "model      14B shape, bfloat16, 480x832, 512 text positions",
         "",
         *flops_table(),
