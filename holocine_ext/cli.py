@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from holocine_ext.job import plan_jobs
 from holocine_ext.layout import SHOT_MASK_TYPES
 from holocine_ext.plan import render_plan
-from holocine_ext.preflight import check_job, dry_plan
+from holocine_ext.preflight import check_job, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
-from wan2.arguments import Parser, add_common_arguments, whole_number
-from wan2.cli import Console, guarded, keep_compiled, told_done
+from wan2.arguments import Parser, add_common_arguments, number, whole_number
+from wan2.cli import Console, fitted, guarded, keep_compiled, told_done
+from wan2.errors import InputError
 
 PROGRAM = "holocine_generate_video"
 
@@ -23,11 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, console: Console) -> None:
+    check_rate(args.tflops, args.dry_run)
     jobs = [job for job in plan_jobs(args) if not told_done(job.options, console)]
     if args.dry_run:
-        print("\n\n".join(render_plan(dry_plan(job)) for job in jobs))
+        print("\n\n".join(render_plan(dry_plan(job, args.tflops)) for job in jobs))
         return
     windows = [check_job(job) for job in jobs]
+    jobs = [replace(job, options=fitted(job.options, work_of_job(job), console)) for job in jobs]
     for job in jobs:
         for warning in job.warnings:
             console.note(warning)
@@ -38,7 +43,16 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     from holocine_ext.run import run_job
 
     for job, key_ranges in zip(jobs, windows, strict=True):
+        console.about(job.options, work_of_job(job))
         console.done(run_job(job, key_ranges, console))
+
+
+def check_rate(tflops: float | None, dry_run: bool | None) -> None:
+    """Refuse a rate that is none, or that nobody asks for."""
+    if tflops is not None and not dry_run:
+        raise InputError(f"--tflops {tflops:g}: only --dry_run tells seconds; give both")
+    if tflops is not None and not 0 < tflops < inf:
+        raise InputError(f"--tflops {tflops:g}: must be a finite number above 0")
 
 
 def build_parser() -> Parser:
@@ -82,6 +96,8 @@ def build_parser() -> Parser:
 
     show = parser.add_argument_group("looking")
     show.add_argument("--dry_run", action="store_const", const=True, help="print the plan and its cost, make nothing")
+    what = "what the machine does in a second, in 10^12 operations; --dry_run then tells seconds, too"
+    show.add_argument("--tflops", type=number, metavar="N", help=what)
     show.add_argument("--export_shots", action="store_const", const=True, help="also write every shot as its own video")
     what = "a picture with a row for every shot, beside the video (default: written)"
     show.add_argument("--contact_sheet", action="store_const", const=True, help=what)

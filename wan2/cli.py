@@ -17,6 +17,7 @@ from wan2.interrupts import Stopped, handled, waiting
 from wan2.jobs import plan_jobs
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
+from wan2.planner import Work, chosen, leanest, within_budget, work_of
 from wan2.preflight import check_run
 from wan2.presets import COMPILED, WAN22_T2V
 from wan2.resume import already_done, check_resume
@@ -35,6 +36,7 @@ class Console:
         self.program = program
         self.state: Path | None = None
         self.doing = ""
+        self._about: tuple[Options, Work] | None = None
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -72,6 +74,18 @@ class Console:
         if self._bar is not None:
             self._bar.clear()
         print(line, file=sys.stderr)
+
+    def chose(self, text: str) -> None:
+        """What was settled for the user, in one line on stderr."""
+        print(f"{self.program}: {text}", file=sys.stderr)
+
+    def about(self, options: Options, work: Work) -> None:
+        """The run that begins; `leanest` knows of it."""
+        self._about = options, work
+
+    def leanest(self) -> str:
+        """The options with which the present stage would take the least memory, if any would."""
+        return leanest(*self._about, self.doing) if self._about else ""
 
     def kept(self, state: Path) -> None:
         """The run could go on from this file."""
@@ -136,7 +150,7 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
             if not is_out_of_memory(error):
                 console.admit()
                 raise
-            return _complain(console, explain_out_of_memory(error, console.doing), EXIT_FAILED)
+            return _complain(console, explain_out_of_memory(error, console.doing, console.leanest()), EXIT_FAILED)
         except KeyboardInterrupt as stop:
             by = f" by {stop}" if isinstance(stop, Stopped) else ""
             code = stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
@@ -156,6 +170,7 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     for options in jobs:
         check_run(options)
         check_resume(options, {})
+    jobs = [fitted(options, work_of(options), console) for options in jobs]
     if not jobs:
         return
     console.stage("Loading PyTorch")
@@ -163,7 +178,16 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     from wan2.pipeline import generate
 
     for options in jobs:
+        console.about(options, work_of(options))
         console.done(generate(options, progress=console).written)
+
+
+def fitted(options: Options, work: Work, console: Console) -> Options:
+    """The options within `--vram_budget`; what was chosen for that is told."""
+    made = within_budget(options, work)
+    if told := chosen(options, made):
+        console.chose(f"to fit --vram_budget {options.vram_budget:g}: {told}")
+    return made
 
 
 def keep_compiled() -> None:

@@ -11,16 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wan2.models.attention import AttentionProcessor, dense_attention
+from wan2.text import TOKENS_PER_POSITION
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["AttentionProcessor", "Attentions", "Conditioning", "PlanAttentions", "attend_densely", "dense_attention"]
 
-
-# Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
-# work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
-TOKENS_PER_POSITION = 16
 
 TextKeys = dict[int, tuple["Tensor", "Tensor"]]
 """Keys and values of a text, each [B, 512, H, D], by block."""

@@ -83,6 +83,7 @@ def keep_state(run: Run, text: str) -> Keeper:
             "text": text,
             "machine": machine_notes(run.machine) | {"attention": recorder.attention},
             "seconds": dict(recorder.seconds),
+            "passes": recorder.passes,
         }
 
     def plan() -> dict[str, Any]:

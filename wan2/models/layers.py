@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.attention import attend_in_parts
+from wan2.models.fp8 import Rows, quantised_once
 from wan2.models.rope import Rope, apply_rope
 from wan2.models.runs import runs
 
@@ -86,17 +87,17 @@ class AttentionLayer(nn.Module):
         """[B, L, dim] -> [B, L, H, D]."""
         return x.unflatten(-1, (self.num_heads, -1))
 
-    def queries(self, x: Tensor, rope: Rope | None = None) -> Tensor:
+    def queries(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
         """Normalised queries of x, turned by `rope` when given: [B, L, H, D]."""
         q = self.heads(self.norm_q(self.q(x)))
         return q if rope is None else apply_rope(q, rope)
 
-    def keys(self, x: Tensor, rope: Rope | None = None) -> Tensor:
+    def keys(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
         """Normalised keys of x, turned by `rope` when given: [B, L, H, D]."""
         k = self.heads(self.norm_k(self.k(x)))
         return k if rope is None else apply_rope(k, rope)
 
-    def values(self, x: Tensor) -> Tensor:
+    def values(self, x: Tensor | Rows) -> Tensor:
         """Values of x: [B, L, H, D]."""
         return self.heads(self.v(x))
 
@@ -155,7 +156,8 @@ class Block(nn.Module):
 
     def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of an embedded text [B, 512, dim], each [B, 512, H, D]."""
-        return self.cross_attn.keys(text), self.cross_attn.values(text)
+        shared = quantised_once(text, self.cross_attn.k, self.cross_attn.v)
+        return self.cross_attn.keys(shared), self.cross_attn.values(shared)
 
     def self_queries(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> Tensor:
         """Queries of the self-attention, [B, L, H, D]."""
@@ -163,8 +165,8 @@ class Block(nn.Module):
 
     def self_keys(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         """Keys and values of the self-attention, each [B, L, H, D]."""
-        x = norm(x, self.eps, scale, shift)
-        return self.self_attn.keys(x, rope), self.self_attn.values(x)
+        shared = quantised_once(norm(x, self.eps, scale, shift), self.self_attn.k, self.self_attn.v)
+        return self.self_attn.keys(shared, rope), self.self_attn.values(shared)
 
     def after_self(self, x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
         """Add what the self-attention returned."""
