@@ -17,8 +17,9 @@ from statistics import fmean, median
 import torch
 from torch import Tensor
 
-from benchmarks.nano_control import SCENE_FACTS, SHOT_FACTS, Score, generate, held_out, score, write_storyboards
+from benchmarks.nano_control import Score, generate, held_out, score, write_storyboards
 from benchmarks.table import columns, heading
+from tools.nano.captions import FACTS
 from wan2.latents import load_latents
 from wan2.video_io import read_video
 
@@ -58,7 +59,7 @@ def main() -> None:
     scenes = held_out(args.scenes)
     listing = write_storyboards(scenes, args.out)
     exact: list[Tensor] = []
-    rows = [["", "passes", "seconds", "latents off", "cuts", *SCENE_FACTS, *SHOT_FACTS, "hat kept"]]
+    rows = [["", "passes", "seconds", "latents off", "cuts", *FACTS, "hat kept"]]
     for number, (row, options) in enumerate(ROWS.items()):
         folder = args.out / f"row_{number}"
         for path in folder.glob("*"):
