@@ -1,6 +1,8 @@
 """Kills a run at random moments and lets it go on: `python -m tests.kill_runs --runs 100`.
 
-The run is a tiny one. After every `kill -9` the same command line with `--resume` is started again and left to end.
+The run is one of the miniature, or of the tests' own model of random weights. After every `kill -9` the same command
+line with `--resume` is started again and left to end.
+
 What must hold: nothing half written under a final name, and in the end the latents and the video of a run that nobody
 killed.
 """
@@ -20,12 +22,13 @@ from pathlib import Path
 
 import holocine_ext.cli
 import holocine_ext.run  # noqa: F401 - loads what a run needs
-from tests.tiny import QUICK, TinyModel, write_tiny_model
+from tests.tiny import QUICK, write_tiny_model
 from wan2.loading.header import read_header
 from wan2.video_io import read_video
 
 WORDS = ["--infer_steps", "30", "--flow_shift", "5", "--sample_solver", "unipc", "--save_every", "1"]
 WORDS += ["--output_type", "both", "--video_length", "17", "--no_metadata"]
+MODELS = ("nano", "tiny")
 SCENE = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "--shot_cut_frames", "9"]
 # From which file on a run is killed, and within which share of the time that a whole run takes.
 MOMENTS = [("", 1.0), ("{name}.state.safetensors", 0.9), (".{name}*.part*", 0.02), (".{name}*.part.mp4", 0.4)]
@@ -37,7 +40,7 @@ ENDINGS = {".mp4", ".safetensors", "_sheet.png"}
 class Killer:
     """One command line. Its libraries are loaded already: a run is a fork, so that its moments are those that count."""
 
-    tiny: TinyModel
+    model: list[str]
     folder: Path
 
     def start(self, name: str) -> int:
@@ -50,7 +53,7 @@ class Killer:
         os.dup2(log, 1)
         os.dup2(log, 2)
         try:
-            os._exit(holocine_ext.cli.main([*self.tiny.flags(), *QUICK, *WORDS, *SCENE, *output]))
+            os._exit(holocine_ext.cli.main([*self.model, *QUICK, *WORDS, *SCENE, *output]))
         finally:
             os._exit(99)
 
@@ -96,9 +99,10 @@ class Killer:
             raise AssertionError(f"{name} left {sorted(left)}")
 
 
-def kill_runs(runs: int, seed: int, folder: Path) -> Counter[str]:
+def kill_runs(runs: int, seed: int, model: str, folder: Path) -> Counter[str]:
     """Kill so many runs; how often each moment was met. Raises `AssertionError` for the first that does not hold."""
-    killer = Killer(write_tiny_model(folder / "model"), folder / "out")
+    flags = ["--model", "nano"] if model == "nano" else write_tiny_model(folder / "model").flags()
+    killer = Killer(flags, folder / "out")
     killer.folder.mkdir()
     killer.finish("whole")
     start = time.monotonic()
@@ -121,9 +125,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        moments = kill_runs(args.runs, args.seed, Path(folder))
+        moments = kill_runs(args.runs, args.seed, args.model, Path(folder))
     sys.stdout.write(f"{args.runs} of {args.runs} runs went on to the same bytes; killed with this in the folder:\n")
     sys.stdout.writelines(f"{count:5d}  {moment}\n" for moment, count in moments.most_common())
 
