@@ -37,8 +37,9 @@ def _run(words: Sequence[str], console: Console) -> None:
         _show(lines, given, console)
     elif listed:
         check_fresh(lines)
+        planned = plan_each(lines, lambda line, values: _checked(line_job(line, values), console))
         console.repeats(words)
-        make_each(lines, lambda line, values: _checked(line_job(line, values), console), console)
+        make_each(*planned, console)
     else:
         job = plan_job(given)
         make_one(job.options.save_path, _checked(job, console), console)

@@ -22,13 +22,12 @@ from pathlib import Path
 
 import holocine_ext.cli
 import holocine_ext.run  # noqa: F401 - loads what a run needs
-from tests.tiny import QUICK, write_tiny_model
+from tests.tiny import MODELS, QUICK, model_flags
 from wan2.loading.header import read_header
 from wan2.video_io import read_video
 
 WORDS = ["--infer_steps", "30", "--flow_shift", "5", "--sample_solver", "unipc", "--save_every", "1"]
 WORDS += ["--output_type", "both", "--video_length", "17", "--no_metadata"]
-MODELS = ("nano", "tiny")
 SCENE = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "--shot_cut_frames", "9"]
 # From which file on a run is killed, and within which share of the time that a whole run takes.
 MOMENTS = [("", 1.0), ("{name}.state.safetensors", 0.9), (".{name}*.part*", 0.02), (".{name}*.part.mp4", 0.4)]
@@ -101,8 +100,7 @@ class Killer:
 
 def kill_runs(runs: int, seed: int, model: str, folder: Path) -> Counter[str]:
     """Kill so many runs; how often each moment was met. Raises `AssertionError` for the first that does not hold."""
-    flags = ["--model", "nano"] if model == "nano" else write_tiny_model(folder / "model").flags()
-    killer = Killer(flags, folder / "out")
+    killer = Killer(model_flags(model, folder / "model"), folder / "out")
     killer.folder.mkdir()
     killer.finish("whole")
     start = time.monotonic()

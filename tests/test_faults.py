@@ -47,9 +47,16 @@ def script(tiny: TinyModel, path: Path, *words: str) -> list[str]:
 
 
 def test_a_few_runs_killed_at_random_go_on_to_the_same_bytes():
-    line = [sys.executable, "-m", "tests.kill_runs", "--runs", "6", "--seed", "5"]
+    line = [sys.executable, "-m", "tests.kill_runs", "--runs", "6", "--seed", "5", "--model", "tiny"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("6 of 6 runs went on to the same bytes"), done.stderr
+
+
+def test_a_list_of_some_length_leaves_memory_as_it_was():
+    line = [sys.executable, "-m", "tests.soak", "--scenes", "14", "--model", "tiny"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "14 scenes of tiny in one process: all whole but 2 broken ones" in done.stdout
 
 
 def test_a_read_only_folder_is_refused(tiny: TinyModel, disk: Callable[[str], Path]):

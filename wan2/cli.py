@@ -17,7 +17,7 @@ from wan2.arguments import build_parser
 from wan2.errors import InputError, RunError
 from wan2.interrupts import Stopped, handled, waiting
 from wan2.jobs import given_values, plan_job, plan_line, plan_lines, scenes_of
-from wan2.lists import Make, check_fresh, make_each
+from wan2.lists import Make, check_fresh, make_each, plan_each
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
 from wan2.preflight import check_run
@@ -182,8 +182,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     if scenes_of(given) == ["--from_file"]:
         lines = plan_lines(given, WAN22_T2V)
         check_fresh(lines)
+        planned = plan_each(lines, lambda line, values: _checked(plan_line(line, values, WAN22_T2V), console))
         console.repeats(words)
-        make_each(lines, lambda line, values: _checked(plan_line(line, values, WAN22_T2V), console), console)
+        make_each(*planned, console)
         return
     options = plan_job(given, WAN22_T2V)
     make_one(options.save_path, _checked(options, console), console)

@@ -73,24 +73,23 @@ def plan_each(
     return planned, broken
 
 
-def make_each(lines: Lines, check: Callable[[Line, Mapping[str, Any]], Make | None], teller: Teller) -> None:
+def make_each(planned: Sequence[tuple[Line, Make | None]], broken: Sequence[tuple[Line, str]], teller: Teller) -> None:
     """Make the video of every line, whatever becomes of the others.
 
     Args:
-        lines: what to make.
-        check: refuses a line, or says how its video is made; None when it is there already.
+        planned: lines, and how the video of each is made; None when it is there already.
+        broken: lines of which no video can be made, and why.
         teller: told what comes of each.
 
     Raises:
-        InputError: no line can be made.
         RunError: some videos were not made; which.
     """
-    planned, broken = plan_each(lines, check)
     for _, said in broken:
         teller.note(f"{said}; passed over")
     todo = [(line, make) for line, make in planned if make is not None]
+    count = len(planned) + len(broken)
     if ready := len(planned) - len(todo):
-        teller.note(f"{ready} of {len(lines)} videos are there already")
+        teller.note(f"{ready} of {count} videos are there already")
     if todo:
         teller.stage("Loading PyTorch")
     failed = [line for line, _ in broken]
@@ -98,7 +97,7 @@ def make_each(lines: Lines, check: Callable[[Line, Mapping[str, Any]], Make | No
         if not teller.attempt(make, line.place, f"{line.path.name}:{line.number} ({number} of {len(todo)})"):
             failed.append(line)
     if failed:
-        raise RunError(f"{len(failed)} of {len(lines)} videos failed: {_named(failed)}")
+        raise RunError(f"{len(failed)} of {count} videos failed: {_named(failed)}")
 
 
 def _named(lines: Sequence[Line]) -> str:

@@ -10,6 +10,7 @@ import html
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,11 +80,18 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         InputError: the folder has no `tokenizer.json`, or that file is no tokenizer.
     """
-    import tokenizers
-
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
         raise InputError(f"--tokenizer {folder}: must be a folder that holds {TOKENIZER_FILE}")
+    stat = path.stat()
+    return _read_tokenizer(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_tokenizer(path: Path, size: int, modified: int) -> Tokenizer:  # noqa: ARG001 - what tells files apart
+    """A tokenizer takes a second to read, and every video of a list asks for it several times."""
+    import tokenizers
+
     return Tokenizer(tokenizers.Tokenizer.from_str(_checked(path)))
 
 
