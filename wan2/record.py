@@ -29,6 +29,8 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "av")
+# A record is a few pages.
+MAX_BYTES = 1 << 20
 SLICES = 16
 SLICE_BYTES = 1 << 16
 HEAD_BYTES = 1 << 20
@@ -87,6 +89,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: is larger than {MAX_BYTES} bytes")
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Text positions of the transformer, `</s>` and padding included: a constant the trained weights expect.
 TEXT_LENGTH = 512
+# Three times that of UMT5.
+MAX_BYTES = 1 << 26
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -92,15 +94,22 @@ def _read_tokenizer(path: Path, size: int, modified: int) -> Tokenizer:  # noqa:
     """A tokenizer takes a second to read, and every video of a list asks for it several times."""
     import tokenizers
 
-    return Tokenizer(tokenizers.Tokenizer.from_str(_checked(path)))
+    try:
+        return Tokenizer(tokenizers.Tokenizer.from_str(_checked(path)))
+    except Exception as error:
+        if type(error) is not Exception:  # which is all the library has to say
+            raise
+        raise InputError(f"--tokenizer {path}: is not a tokenizer that can be read ({str(error)[:200]})") from error
 
 
 def _checked(path: Path) -> str:
     """The file's text, once it is known to be a tokenizer: the library tells its errors apart from no other."""
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"--tokenizer {path}: is larger than {MAX_BYTES} bytes")
     try:
         text = path.read_text(encoding="utf-8")
         rules = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--tokenizer {path}: must be JSON ({error})") from error
     if not isinstance(rules, dict) or not isinstance(rules.get("model"), dict) or "type" not in rules["model"]:
         raise InputError(f"--tokenizer {path}: must be a tokenizer with a model of a known type")
