@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -155,7 +156,8 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
         except EXPECTED as error:
             if (said := _explained(error, console.doing)) is None:
                 raise
-            return _complain(console, said, EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_FAILED)
+            bad = isinstance(error, InputError) or (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG)
+            return _complain(console, said, EXIT_BAD_INPUT if bad else EXIT_FAILED)
         except KeyboardInterrupt as stop:
             by = f" by {stop}" if isinstance(stop, Stopped) else ""
             code = stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED

@@ -64,7 +64,7 @@ def plan_each(
     for line, given in lines:
         try:
             planned.append((line, plan(line, given)))
-        except InputError as error:
+        except (InputError, OSError) as error:
             said = str(error)
             broken.append((line, said if said.startswith(line.place) else f"{line.place}: {said}"))
     if not planned:
