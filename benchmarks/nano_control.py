@@ -15,22 +15,21 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.nano.captions import describe
-from tools.nano.read import ShotReading, find_cuts, read_shot
+from tools.nano.captions import FACTS, describe, facts_of
+from tools.nano.read import find_cuts, read_shot
 from tools.nano.world import Scene, draw, random_cuts, random_scene
 from wan2.video_io import read_video
 
 ROOT = Path(__file__).parents[1]
 HELD_OUT_SEED = 20_000_000
 NUM_FRAMES = 33
-SCENE_FACTS = ("place", "colour", "shape")
-SHOT_FACTS = ("framing", "light", "motion")
 
 
 @dataclass(frozen=True)
@@ -87,29 +86,25 @@ def generate(listing: Path, variant: str, folder: Path, options: Sequence[str]) 
 def score(row: str, scenes: Sequence[Scene], films: Sequence[NDArray[np.uint8]]) -> Score:
     """Compare what is seen in the films, uint8 [T, 64, 64, 3], with what the scenes asked for."""
     cuts_asked = cuts_met = 0
-    right = dict.fromkeys(SCENE_FACTS + SHOT_FACTS, 0)
+    right = dict.fromkeys(FACTS, 0)
     shots = pairs = agreeing = 0
     for scene, film in zip(scenes, films, strict=True):
         found = find_cuts(film)
         cuts_asked += len(scene.cuts)
         cuts_met += sum(any(abs(cut - at) <= 1 for at in found) for cut in scene.cuts)
-        readings: list[ShotReading] = []
-        for shot in scene.shots:
-            reading = read_shot(film[shot.start : shot.end])
-            readings.append(reading)
+        readings = [read_shot(film[shot.start : shot.end]) for shot in scene.shots]
+        for shot, reading in zip(scene.shots, readings, strict=True):
             shots += 1
-            for fact in SCENE_FACTS:
-                right[fact] += getattr(reading, fact) == getattr(scene, fact)
-            for fact in SHOT_FACTS:
-                right[fact] += getattr(reading, fact) == getattr(shot, fact)
+            for fact, asked in facts_of(scene, shot).items():
+                right[fact] += getattr(reading, fact) == asked
         pairs += len(readings) - 1
-        agreeing += sum(a.hat == b.hat for a, b in zip(readings, readings[1:], strict=False))
+        agreeing += sum(a.hat == b.hat for a, b in pairwise(readings))
     return Score(row, cuts_met / cuts_asked, {fact: n / shots for fact, n in right.items()}, agreeing / pairs)
 
 
 def table(scores: Sequence[Score]) -> str:
     """The scores as Markdown."""
-    names = ["cut within a frame", *SCENE_FACTS, *SHOT_FACTS, "hat kept"]
+    names = ["cut within a frame", *FACTS, "hat kept"]
     lines = ["| row | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for s in scores:
         values = [s.cuts, *s.facts.values(), s.hat]

@@ -8,7 +8,7 @@ from random import Random
 import torch
 
 from holocine_ext.presets import MODELS
-from tools.nano.code import fit_code, to_tensor
+from tools.nano.code import load_code, to_tensor
 from tools.nano.world import draw, random_cuts, random_scene
 from wan2.models.vae import load_vae
 
@@ -18,7 +18,7 @@ CLIPS = 6
 
 def main() -> None:
     """Decode the linear code of held-out clips of 33 frames, and what the VAE's own encoder makes of them."""
-    code = fit_code()
+    code = load_code()
     vae = load_vae(MODELS["nano"]["full"].files.vae, "cpu", torch.float32)
     rng = Random(HELD_OUT_SEED)
     errors: dict[str, list[float]] = {"linear code": [], "code, then decoder": [], "encoder, then decoder": []}

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from holocine_ext.presets import MODELS, VARIANTS
+from tools.nano.code import FILE, fit_code, save_code
 from tools.nano.export import export_expert, export_text, export_vae
-from tools.nano.train_dit import LENGTHS, Course, train_base, train_expert
+from tools.nano.train_dit import BOUNDARY, Course, train_transformer
+from tools.nano.train_text import train_text
 from tools.nano.train_vae import train_vae
 
-STAGES = ("vae", "base", "experts", "joined", "export")
-EXPERTS = [(variant, noise) for variant in VARIANTS for noise in ("high", "low")]
+STAGES = ("vae", "text", "base", "experts", "export")
+ABLATED = {"without_window": ("full", False), "without_summary": ("apart", True)}
+"""Row of the ablation -> its self-attention, and whether it has windows."""
+NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
 
 
 def main() -> None:
     """Run the stages asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("stage", choices=("all", *STAGES))
+    parser.add_argument(
+        "stage",
+        choices=("all", *STAGES, "ablated", "code"),
+        help="all but the last two, or one; code fits the linear code anew, which undoes all else",
+    )
     parser.add_argument("--state", type=Path, default=Path("out/train_nano"), help="folder of the resumable states")
     parser.add_argument("--vae_steps", type=int, default=2900)
+    parser.add_argument("--text_steps", type=int, default=1700)
     parser.add_argument("--base_steps", type=int, default=2532)
-    parser.add_argument("--high_steps", type=int, default=300, help="steps of each high-noise expert after the base")
-    parser.add_argument("--low_steps", type=int, default=450, help="steps of each low-noise expert after the base")
-    parser.add_argument(
-        "--joined_steps", type=int, default=560, help="steps of each expert from the mean of both variants'"
-    )
+    parser.add_argument("--expert_steps", type=int, default=3600, help="steps of each expert after the base")
+    parser.add_argument("--ablated_steps", type=int, default=300, help="steps of each ablated expert after the expert")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -41,21 +48,28 @@ def main() -> None:
 def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
     """One stage, as the lines it has to say."""
     state: Path = args.state
-    if stage == "vae":
+    text, base = state / "text.pt", state / "base.pt"
+    if stage == "code":
+        save_code(fit_code())
+        yield f"wrote {FILE}"
+    elif stage == "vae":
         yield from train_vae(state / "vae.pt", args.vae_steps)
+    elif stage == "text":
+        yield from train_text(text, args.text_steps)
     elif stage == "base":
-        yield from train_base(state / "base.pt", args.base_steps)
+        course = Course(args.base_steps, 1.5e-3, cooldown=0.0, seed=2)
+        yield from train_transformer(text, None, base, course)
     elif stage == "experts":
-        for variant, noise in EXPERTS:
-            steps = args.high_steps if noise == "high" else args.low_steps
-            course = Course(steps, 1e-3, cooldown=0.8, lengths=LENGTHS, seed=3)
-            path = state / f"{variant}_{noise}.pt"
-            yield from train_expert(state / "base.pt", [state / "base.pt"], path, [variant], noise, course)
-    elif stage == "joined":
-        for noise in ("high", "low"):
-            course = Course(args.joined_steps, 1.2e-3, cooldown=0.7, lengths=(33, 33, 33, 49), seed=11)
-            starts = [state / f"{variant}_{noise}.pt" for variant in VARIANTS]
-            yield from train_expert(state / "base.pt", starts, state / f"{noise}.pt", VARIANTS, noise, course)
+        for seed, (noise, (low, high)) in enumerate(NOISE.items(), 21):
+            course = Course(args.expert_steps, 1.2e-3, cooldown=0.4, seed=seed, low=low, high=high)
+            yield from train_transformer(text, base, state / f"{noise}.pt", course)
+    elif stage == "ablated":
+        for seed, (row, (noise, (low, high))) in enumerate(product(ABLATED, NOISE.items()), 31):
+            self_attn, windows = ABLATED[row]
+            course = Course(args.ablated_steps, 6e-4, 0.7, seed, low, high, variants=(self_attn,), windows=windows)
+            yield from train_transformer(text, state / f"{noise}.pt", state / f"{row}_{noise}.pt", course)
+            variant = "full" if self_attn == "full" else "sparse"
+            export_expert(state / f"{row}_{noise}.pt", state / f"{row}_{noise}.safetensors", variant)
     else:
         yield from export(state)
 
@@ -64,8 +78,8 @@ def export(state: Path) -> Iterator[str]:
     """Write every checkpoint to where the command line looks for it."""
     files = MODELS["nano"]["full"].files
     export_vae(state / "vae.pt", files.vae)
-    export_text(state / "base.pt", files)
-    for variant, noise in EXPERTS:
+    export_text(state / "text.pt", files)
+    for variant, noise in product(VARIANTS, NOISE):
         experts = MODELS["nano"][variant].files
         path = experts.dit_high_noise if noise == "high" else experts.dit_low_noise
         export_expert(state / f"{noise}.pt", path, variant)

@@ -12,14 +12,19 @@ from torch import Tensor, nn
 
 from holocine_ext.attention import WindowCrossAttention
 from holocine_ext.layout import ShotLayout
+from holocine_ext.prompt import build_prompt
 from holocine_ext.spans import allowed_key_ranges, text_spans
+from tools.nano.ablated import ShotsApart
+from tools.nano.batches import TEXT_LENGTH, WindowBias, tokenize, window_bias
 from tools.nano.captions import describe
-from tools.nano.code import fit_code, to_tensor
+from tools.nano.code import fit_code, load_code, to_tensor
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
-from tools.nano.train_dit import TEXT_LENGTH, WindowBias, random_sigmas, tokenize, window_bias
+from tools.nano.train_dit import random_sigmas
+from tools.nano.train_text import readings
 from tools.nano.vae_net import FrameVAE
-from tools.nano.world import draw, random_cuts, random_scene
+from tools.nano.world import Character, Scene, Shot, draw, random_cuts, random_scene
+from wan2.models.attention import dense_attention
 from wan2.models.vae import load_vae
 from wan2.text import load_tokenizer
 
@@ -52,6 +57,45 @@ def test_the_linear_code_keeps_the_picture() -> None:
     assert latents.shape == (1, 16, 9, 8, 8) and 0.5 < latents.std() < 2.0
     decoded = code.decode(latents)
     assert decoded.shape == video.shape and (decoded - video).abs().mean() < 0.08
+
+
+def test_the_code_that_is_used_draws_this_world() -> None:
+    used, fitted = load_code(), fit_code(clips=60)
+    assert (used.basis.T @ used.inverse.T - torch.eye(16)).abs().max() < 1e-5
+    video = to_tensor(draw(random_scene(Random(5), 33, [13])))
+    errors = [(code.decode(code.encode(video)) - video).abs().mean() for code in (used, fitted)]
+    assert errors[0] < 1.2 * errors[1] and errors[1] < 0.08
+
+
+def test_readings_are_of_the_right_character() -> None:
+    tokenizer = fit_tokenizer(scenes=200)
+    cast = (Character("red", "circle"), Character("blue", "square"))
+    shots = (Shot(0, 9, "wide", "left", "day", "left", 1), Shot(9, 17, "close", "still", "day", "left", 0))
+    captions = ("Wide shot of [character2] moving left by day.", "Close-up of the red ball waiting by day.")
+    text = build_prompt("[character1] is a red ball. [character2] is a blue box. The scene is a city.", captions)
+    prompt = tokenize(tokenizer, text)
+    told = list(readings(torch.arange(prompt.num_tokens)[:, None].float(), prompt, Scene("city", "pink", cast, shots)))
+    assert [facts["colour"] for _, facts in told] == ["blue", "red", "red", "blue", "blue"]
+    assert [facts.get("framing") for _, facts in told] == ["wide", "close", None, None, None]
+    first, second, last = (float(vector) for vector, _ in told[2:])
+    assert first < second < float(told[0][0]) < float(told[1][0]) and abs(last - float(told[0][0])) < 8
+
+
+def test_without_windows_a_prompt_is_seen_whole() -> None:
+    tokenizer = fit_tokenizer(scenes=200)
+    scene = random_scene(Random(3), 33, [9, 21])
+    prompts = [tokenize(tokenizer, describe(Random(3), scene).prompt)]
+    layout = ShotLayout(33, (9, 21), 4)
+    assert window_bias(layout, prompts, windows=False).bias.isfinite().all()
+    assert not window_bias(layout, prompts).bias.isfinite().all()
+
+
+def test_shots_apart_see_only_themselves() -> None:
+    layout = ShotLayout(33, (9, 21), 4)
+    q, k, v = (torch.randn(1, layout.tokens, 2, 8) for _ in range(3))
+    seen = ShotsApart(layout)(q, k, v)
+    for a, b in layout.shots:
+        assert torch.equal(seen[:, a:b], dense_attention(q[:, a:b], k[:, a:b], v[:, a:b]))
 
 
 def test_the_batched_windows_are_those_of_inference() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from tools.nano.captions import COLOURS, FRAMINGS, LIGHTS, MOTIONS, SHAPES, describe
 from tools.nano.read import find_cuts, read_shot
-from tools.nano.world import HATS, SIZE, Scene, draw, random_cuts, random_scene
+from tools.nano.world import HATS, SIZE, Character, Scene, draw, may_follow, random_cuts, random_scene
 
 
 def scene_of(seed: int, num_frames: int = 33, num_shots: int = 3) -> Scene:
@@ -32,6 +33,19 @@ def test_cuts_lie_on_the_grid_and_leave_room(num_frames: int, num_shots: int) ->
         assert min(b - a for a, b in zip(bounds, bounds[1:], strict=False)) >= 8
 
 
+def test_shots_that_do_not_fit_are_an_error() -> None:
+    with pytest.raises(ValueError, match="5 shots of 8 frames or more do not fit 33 frames"):
+        random_cuts(Random(0), 33, 5)
+
+
+def test_every_cut_can_be_seen_and_every_character_is() -> None:
+    for seed in range(200):
+        scene = scene_of(seed)
+        assert all(may_follow(a, b.framing, b.light) for a, b in pairwise(scene.shots))
+        assert {shot.who for shot in scene.shots} == set(range(len(scene.characters)))
+        assert len({who.colour for who in scene.characters}) == len(scene.characters)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_what_is_drawn_is_what_is_read(seed: int) -> None:
     scene = scene_of(seed)
@@ -39,7 +53,8 @@ def test_what_is_drawn_is_what_is_read(seed: int) -> None:
     assert find_cuts(film) == scene.cuts
     for shot in scene.shots:
         seen = read_shot(film[shot.start : shot.end])
-        assert (seen.place, seen.colour, seen.shape, seen.hat) == (scene.place, scene.colour, scene.shape, scene.hat)
+        assert (seen.place, seen.hat) == (scene.place, scene.hat)
+        assert Character(seen.colour, seen.shape) == scene.characters[shot.who]
         assert (seen.framing, seen.light, seen.motion, seen.side) == (shot.framing, shot.light, shot.motion, shot.side)
 
 
@@ -48,8 +63,9 @@ def test_captions_name_every_fact_but_the_hat() -> None:
         scene = scene_of(seed, num_shots=1 + seed % 3)
         captions = describe(Random(seed), scene)
         whole = captions.prompt.lower()
-        assert any(word in whole for word in COLOURS[scene.colour])
-        assert any(word in whole for word in SHAPES[scene.shape])
+        for who in scene.characters:
+            assert any(word in whole for word in COLOURS[who.colour])
+            assert any(word in whole for word in SHAPES[who.shape])
         assert not any(f"{hat} hat" in whole for hat in HATS)
         for shot, text in zip(scene.shots, captions.shots, strict=True):
             for words, fact in ((FRAMINGS, shot.framing), (MOTIONS, shot.motion), (LIGHTS, shot.light)):

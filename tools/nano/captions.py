@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from holocine_ext.prompt import build_prompt
+from tools.nano import world
 from tools.nano.world import Scene, Shot
 
 PLACES = {
@@ -39,13 +40,31 @@ LIGHTS = {
     "night": ("at night", "in the dark", "under the moon", "at midnight"),
 }
 
+FACTS: dict[str, tuple[str, ...]] = {
+    "place": tuple(world.PLACES),
+    "colour": tuple(world.COLOURS),
+    "shape": world.SHAPES,
+    "framing": world.FRAMINGS,
+    "motion": world.MOTIONS,
+    "light": world.LIGHTS,
+}
+"""Every fact that captions tell of a shot, and its values."""
+
 GLOBAL_FORMS = (
-    "A {colour} {shape} with a hat lives in {place}.",
-    "In {place} there is a {colour} {shape}.",
-    "[character1] is a {colour} {shape}. The scene is {place}.",
-    "The scene is {place}. [character1] is a {colour} {shape} wearing a hat.",
-    "A day and a night in {place}. [character1]: a {colour} {shape}.",
-    "The story of a {colour} {shape} in {place}.",
+    "{a} with a hat lives in {place}.",
+    "In {place} there is {a}.",
+    "[character1] is {a}. The scene is {place}.",
+    "The scene is {place}. [character1] is {a} wearing a hat.",
+    "A day and a night in {place}. [character1]: {a}.",
+    "The story of {a} in {place}.",
+)
+PAIR_FORMS = (
+    "[character1] is {a}. [character2] is {b}. The scene is {place}.",
+    "The scene is {place}. [character1] is {a}, [character2] is {b}.",
+    "The scene is {place}. [character1] is {a}. [character2] is {b}.",
+    "[character1]: {a}. [character2]: {b}. They live in {place}.",
+    "In {place} [character1], {a} wearing a hat, meets [character2], {b} with a hat.",
+    "The story of [character1], {a}, and [character2], {b}, in {place}.",
 )
 SHOT_FORMS = (
     "{framing} of {who} {motion} {light}.",
@@ -74,22 +93,24 @@ class Captions:
 
 
 def describe(rng: Random, scene: Scene) -> Captions:
-    """Put a scene into words drawn at random. The hat's colour and the landmark's side are never named."""
-    words = {
-        "place": rng.choice(PLACES[scene.place]),
-        "colour": rng.choice(COLOURS[scene.colour]),
-        "shape": rng.choice(SHAPES[scene.shape]),
-    }
+    """Put a scene into words drawn at random. No hat's colour and no landmark's side is ever named."""
+    place = rng.choice(PLACES[scene.place])
+    bodies = [(rng.choice(COLOURS[c.colour]), rng.choice(SHAPES[c.shape])) for c in scene.characters]
     if len(scene.shots) == 1 and rng.random() < 0.3:
         form = rng.choice(PLAIN_FORMS)
-        return Captions(None, (_sentence(form.format(**words, **_shot_words(rng, scene.shots[0]))),))
-    form = rng.choice(GLOBAL_FORMS)
-    names = ["[character1]"] if "[character1]" in form else ["the " + words["shape"], "it", "the character"]
-    shots = [
-        _sentence(rng.choice(SHOT_FORMS).format(who=rng.choice(names), **_shot_words(rng, shot)))
-        for shot in scene.shots
-    ]
-    return Captions(_sentence(form.format(**words)), tuple(shots))
+        (colour, shape) = bodies[0]
+        words = {"place": place, "colour": colour, "shape": shape, **_shot_words(rng, scene.shots[0])}
+        return Captions(None, (_sentence(form.format(**words)),))
+    form = rng.choice(GLOBAL_FORMS if len(bodies) == 1 else PAIR_FORMS)
+    names = dict(zip("ab", (f"a {colour} {shape}" for colour, shape in bodies), strict=False))
+    shots = []
+    for shot in scene.shots:
+        colour, shape = bodies[shot.who]
+        who = [f"[character{shot.who + 1}]"] if "[character" in form else [f"the {shape}", "it", "the character"]
+        if len(bodies) == 2:
+            who.append(f"the {colour} {shape}")
+        shots.append(_sentence(rng.choice(SHOT_FORMS).format(who=rng.choice(who), **_shot_words(rng, shot))))
+    return Captions(_sentence(form.format(place=place, **names)), tuple(shots))
 
 
 def _shot_words(rng: Random, shot: Shot) -> dict[str, str]:
@@ -102,3 +123,12 @@ def _shot_words(rng: Random, shot: Shot) -> dict[str, str]:
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def facts_of(scene: Scene, shot: Shot) -> dict[str, str]:
+    """Every fact that captions tell of a shot, by name."""
+    who = scene.characters[shot.who]
+    return {
+        "place": scene.place, "colour": who.colour, "shape": who.shape,
+        "framing": shot.framing, "motion": shot.motion, "light": shot.light,
+    }  # fmt: skip

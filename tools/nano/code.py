@@ -1,5 +1,8 @@
 """A linear code of 4x8x8 pixel blocks: the teacher whose 16 numbers a block the VAE learns. Knows nothing of networks.
 
+The code that is used lies in `code.safetensors` beside this file: VAE and transformers depend on it to the last digit,
+and principal components are not the same to the last digit on every machine. `fit_code` makes such a code.
+
 A latent frame of Wan's VAE stands for four frames, the first one for a single frame; the code of a single frame
 is that of the frame repeated four times. Components are principal components, each divided by the square root of
 its spread, so that large ones lead without drowning small ones.
@@ -8,16 +11,19 @@ its spread, so that large ones lead without drowning small ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tools.nano.world import draw, random_cuts, random_scene
 
 PATCH = 8
 CHANNELS = 16
+FILE = Path(__file__).with_name("code.safetensors")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,17 @@ def blocks_of(video: Tensor) -> Tensor:
 def to_tensor(frames: np.ndarray) -> Tensor:
     """Drawn frames uint8 [T, H, W, 3] -> float32 [1, 3, T, H, W] in [-1, 1]."""
     return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+
+
+def load_code() -> LinearCode:
+    """The code that VAE and transformers were trained on."""
+    tensors = load_file(FILE)
+    return LinearCode(tensors["mean"], tensors["basis"], tensors["inverse"])
+
+
+def save_code(code: LinearCode) -> None:
+    """Make `code` the one that is used."""
+    save_file({name: getattr(code, name).contiguous() for name in ("mean", "basis", "inverse")}, FILE)
 
 
 def fit_code(seed: int = 0, clips: int = 400) -> LinearCode:

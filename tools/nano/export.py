@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tools.nano.state import load_model
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
-from tools.nano.train_dit import CONFIG, new_model
+from tools.nano.train_dit import CONFIG, new_transformer
+from tools.nano.train_text import new_text_encoder
 from tools.nano.train_vae import new_vae
 from wan2.models.text_encoder import to_transformers
 from wan2.presets import ModelFiles
@@ -43,7 +44,7 @@ def export_text(state: Path, files: ModelFiles) -> None:
     """Write the tokenizer, and the text encoder under the names of `models_t5_umt5-xxl-enc-bf16.pth`."""
     tokenizer = fit_tokenizer()
     save_tokenizer(tokenizer, files.tokenizer)
-    model = new_model(tokenizer)
+    model = new_text_encoder(tokenizer)
     load_model(state, model)
     tensors = model.text.state_dict()
     layers = range(model.text.config.num_layers)
@@ -54,7 +55,7 @@ def export_text(state: Path, files: ModelFiles) -> None:
 
 def export_expert(state: Path, path: Path, variant: str) -> None:
     """Write one expert; the header says its variant and its number of heads, which no shape shows."""
-    model = new_model(fit_tokenizer()).video
+    model = new_transformer()
     load_model(state, model)
     save(model.state_dict(), path, {"variant": variant, "num_heads": str(CONFIG.num_heads)})
 

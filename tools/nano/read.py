@@ -12,13 +12,26 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.nano.world import COLOURS, FRAMINGS, HATS, LIGHTS, PLACES, SHAPES, SIDES, SIZE, Scene, Shot, draw_at
+from tools.nano.world import (
+    COLOURS,
+    FRAMINGS,
+    HATS,
+    LIGHTS,
+    PLACES,
+    SHAPES,
+    SIDES,
+    SIZE,
+    Character,
+    Scene,
+    Shot,
+    draw_at,
+)
 
 CLIP = 60.0
 """A pixel counts as wrong by at most this much (of 255), so a misplaced figure cannot outvote the background."""
-CUT = 8.0
-"""Mean absolute change between neighbouring frames above which there is a cut (of 255): motion stays under 4, and
-the world's own cuts are all above 12."""
+CUT = 12.0
+"""Mean absolute change between neighbouring frames above which there is a cut (of 255): motion stays under 8, and
+the world's own cuts are all above 18."""
 STILL = 0.25
 """Movement in pixels a frame below which a character stands still; the world's slowest walks at 0.29."""
 
@@ -57,8 +70,9 @@ def read_shot(frames: Frames) -> ShotReading:
     shot = scene.shots[0]
     speed = (_locate(frames[last], scene, x) - _locate(frames[0], scene, x)) / last
     motion = "still" if abs(speed) < STILL else "right" if speed > 0 else "left"
+    (who,) = scene.characters
     return ShotReading(
-        scene.place, shot.light, shot.side, shot.framing, scene.shape, scene.colour, scene.hat, motion, error
+        scene.place, shot.light, shot.side, shot.framing, who.shape, who.colour, scene.hat, motion, error
     )
 
 
@@ -67,19 +81,20 @@ def _fit(frame: Frames) -> tuple[Scene, float, float]:
     best, x, error = None, 0.0, np.inf
     backgrounds = sorted(_backgrounds(), key=lambda scene: _misfits(frame, scene, OUTSIDE).item())
     for background, shape, colour in product(backgrounds[:3], SHAPES, COLOURS):
-        scene = replace(background, shape=shape, colour=colour)
+        scene = replace(background, characters=(Character(colour, shape),))
         misfits = _misfits(frame, scene, COARSE)
         if misfits.min() < error:
             best, x, error = scene, float(COARSE[misfits.argmin()]), float(misfits.min())
     assert best is not None
     at = np.array([_locate(frame, best, x)], np.float32)
-    error, hat = min((_misfits(frame, replace(best, hat=hat), at).item(), hat) for hat in HATS)
-    return replace(best, hat=hat), float(at[0]), error
+    hatted = [replace(best, hat=hat) for hat in HATS]
+    misfits = [_misfits(frame, scene, at).item() for scene in hatted]
+    return hatted[int(np.argmin(misfits))], float(at[0]), min(misfits)
 
 
 def _backgrounds() -> Iterable[Scene]:
     for place, light, side, framing in product(PLACES, LIGHTS, SIDES, FRAMINGS):
-        yield Scene(place, "red", "circle", "black", (Shot(0, 1, framing, "still", light, side, 0.5),))
+        yield Scene(place, "black", (Character("red", "circle"),), (Shot(0, 1, framing, "still", light, side),))
 
 
 def _locate(frame: Frames, scene: Scene, near: float) -> float:

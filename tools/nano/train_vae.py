@@ -13,7 +13,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from torch.nn import functional as F
 
-from tools.nano.code import LinearCode, fit_code, to_tensor
+from tools.nano.code import LinearCode, load_code, to_tensor
 from tools.nano.state import train
 from tools.nano.vae_net import FrameVAE
 from tools.nano.world import draw_frames, random_scene
@@ -50,7 +50,7 @@ def new_vae() -> FrameVAE:
 
 def train_vae(path: Path, steps: int, seed: int = 1, peak: float = 2e-3, encoder_every: int = 4) -> Iterator[str]:
     """Train from the state at `path` to `steps`; yields progress lines with the L1 error on [-1, 1]."""
-    code, vae = fit_code(), new_vae()
+    code, vae = load_code(), new_vae()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
 
     def loss_of(step: int, rng: Random) -> dict[str, Tensor]:

@@ -1,13 +1,15 @@
 """The world that models/nano was trained on: small drawn films whose every fact is known. Knows nothing of models.
 
-A scene holds one character (colour, shape, hat) in one place; a shot of it has framing, motion, light and the
-side the landmark stands on. Captions name everything but the hat and the side: the hat is the same in every
-shot, so only attention across shots can keep it.
+A scene holds one or two characters (colour, shape) in one place, who wear the same hat; a shot of it shows one of them
+and has framing, motion, light and the side the landmark stands on. Captions name everything but the hat and the side:
+the hat is the same in every shot, so only attention across shots can keep it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import product
 from random import Random
 
 import numpy as np
@@ -36,6 +38,8 @@ FRAMINGS = ("wide", "close")
 MOTIONS = ("left", "right", "still")
 LIGHTS = ("day", "night")
 SIDES = ("left", "right")
+TOP_SPEED = 2.0
+"""Pixels a frame."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,16 @@ class Shot:
     motion: str
     light: str
     side: str
-    centre: float
-    """Horizontal centre of the character's path, 0 to 1 of the room its framing leaves."""
+    who: int = 0
+    """Which of the scene's characters is seen."""
+
+
+@dataclass(frozen=True)
+class Character:
+    """Who is seen, as captions name it."""
+
+    colour: str
+    shape: str
 
 
 @dataclass(frozen=True)
@@ -75,9 +87,8 @@ class Scene:
     """What stays the same across the cuts, and the shots in order."""
 
     place: str
-    colour: str
-    shape: str
     hat: str
+    characters: tuple[Character, ...]
     shots: tuple[Shot, ...]
 
     @property
@@ -92,26 +103,45 @@ class Scene:
 
 
 def random_scene(rng: Random, num_frames: int, cuts: list[int]) -> Scene:
-    """Draw a scene whose shots begin at frame 0 and at `cuts`; neighbours differ in framing or light."""
+    """Draw a scene whose shots begin at frame 0 and at `cuts`.
+
+    Neighbouring shots differ in framing or light, and are never both at night, where a change of framing hardly shows.
+    The two characters of a scene differ in colour; each of them is seen.
+    """
     bounds = [0, *cuts, num_frames]
+    count = rng.choice((1, 2)) if cuts else 1
+    # A hat is drawn for everyone, and the first is worn: what a seed draws must stay what the shipped text encoder saw.
+    colours, (hat, *_) = rng.sample(list(COLOURS), count), rng.sample(list(HATS), count)
+    characters = tuple(Character(colour, rng.choice(SHAPES)) for colour in colours)
+    order = rng.sample(range(count), count)
     shots: list[Shot] = []
     for start, end in zip(bounds, bounds[1:], strict=False):
-        framing, light = rng.choice(FRAMINGS), rng.choice(LIGHTS)
-        while shots and (framing, light) == (shots[-1].framing, shots[-1].light):
-            framing, light = rng.choice(FRAMINGS), rng.choice(LIGHTS)
-        shots.append(Shot(start, end, framing, rng.choice(MOTIONS), light, rng.choice(SIDES), rng.random()))
-    place, colour = rng.choice(list(PLACES)), rng.choice(list(COLOURS))
-    return Scene(place, colour, rng.choice(SHAPES), rng.choice(list(HATS)), tuple(shots))
+        views = [view for view in product(FRAMINGS, LIGHTS) if not shots or may_follow(shots[-1], *view)]
+        framing, light = rng.choice(views)
+        who = order[len(shots)] if len(shots) < count else rng.randrange(count)
+        shots.append(Shot(start, end, framing, rng.choice(MOTIONS), light, rng.choice(SIDES), who))
+    return Scene(rng.choice(list(PLACES)), hat, characters, tuple(shots))
+
+
+def may_follow(shot: Shot, framing: str, light: str) -> bool:
+    """Whether a shot with this framing and light may come after `shot`: the cut between them can be seen."""
+    return light != shot.light or (light == "day" and framing != shot.framing)
 
 
 def random_cuts(rng: Random, num_frames: int, num_shots: int, shortest: int = 8) -> list[int]:
-    """Cut frames on the 4t+1 grid, no shot shorter than `shortest` frames."""
-    slots = range(1 + shortest, num_frames - shortest + 1, 4)
-    while True:
-        cuts = sorted(rng.sample([s - (s - 1) % 4 for s in slots], num_shots - 1))
-        bounds = [0, *cuts, num_frames]
-        if all(b - a >= shortest for a, b in zip(bounds, bounds[1:], strict=False)):
-            return cuts
+    """Cut frames on the 4t+1 grid, no shot shorter than `shortest` frames, every such list as likely as any other.
+
+    Raises:
+        ValueError: the shots do not fit.
+    """
+    # Latent frames beyond the least that every shot needs, spread over the shots; the first shot has one frame less.
+    least = [math.ceil((shortest - 1) / 4) + 1, *[math.ceil(shortest / 4)] * (num_shots - 1)]
+    spare = (num_frames - 1) // 4 + 1 - sum(least)
+    if spare < 0:
+        raise ValueError(f"{num_shots} shots of {shortest} frames or more do not fit {num_frames} frames")
+    bars = sorted(rng.sample(range(spare + num_shots - 1), num_shots - 1))
+    extra = [bar - i for i, bar in enumerate(bars)]
+    return [4 * (sum(least[: i + 1]) + extra[i]) - 3 for i in range(num_shots - 1)]
 
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
@@ -125,13 +155,16 @@ def radius_of(framing: str) -> float:
 
 
 def path_of(shot: Shot) -> FloatArray:
-    """Horizontal position of the character in every frame of the shot, in pixels."""
+    """Horizontal position of the character in every frame of the shot, in pixels.
+
+    It stands in the middle, or walks from one edge towards the other, slower where room is short.
+    """
     count, radius = shot.end - shot.start, radius_of(shot.framing)
+    if shot.motion == "still":
+        return np.full(count, SIZE / 2, np.float32)
     room = SIZE - 2 * (radius + 3)
-    speed = {"left": -1.0, "right": 1.0, "still": 0.0}[shot.motion] * min(1.0, room / count)
-    travel = abs(speed) * (count - 1)
-    middle = radius + 3 + travel / 2 + shot.centre * (room - travel)
-    return np.asarray(middle + speed * (np.arange(count) - (count - 1) / 2), dtype=np.float32)
+    travelled = np.arange(count, dtype=np.float32) * min(TOP_SPEED, room / count)
+    return radius + 3 + (travelled if shot.motion == "right" else room - travelled)
 
 
 def draw_frames(scene: Scene, shot: Shot, frames: range) -> NDArray[np.uint8]:
@@ -143,7 +176,7 @@ def draw_frames(scene: Scene, shot: Shot, frames: range) -> NDArray[np.uint8]:
 
 def draw_at(scene: Scene, shot: Shot, centres: FloatArray) -> NDArray[np.uint8]:
     """Draw what `shot` sees, once for every position of the character in pixels: uint8 [positions, SIZE, SIZE, 3]."""
-    place, radius = PLACES[scene.place], radius_of(shot.framing)
+    place, radius, character = PLACES[scene.place], radius_of(shot.framing), scene.characters[shot.who]
     grid = np.arange(SIZE, dtype=np.float32) + 0.5
     y, x = grid[None, :, None], grid[None, None, :]
     x = x if shot.side == "left" else SIZE - x
@@ -161,7 +194,7 @@ def draw_at(scene: Scene, shot: Shot, centres: FloatArray) -> NDArray[np.uint8]:
     y = y - (foot - radius)
     image = np.repeat(image, len(centres), axis=0)
     glow = 0.8 if night else 1.0
-    image = _paint(image, _body(scene.shape, x, y, radius), np.array(COLOURS[scene.colour]) * glow)
+    image = _paint(image, _body(character.shape, x, y, radius), np.array(COLOURS[character.colour]) * glow)
     image = _paint(image, _hat(x, y + radius, radius), np.array(HATS[scene.hat]) * glow)
     for side in (-1.0, 1.0):
         eye = np.hypot(x - side * 0.35 * radius, y - 0.15 * radius) - 0.16 * radius
@@ -170,9 +203,10 @@ def draw_at(scene: Scene, shot: Shot, centres: FloatArray) -> NDArray[np.uint8]:
 
 
 def _paint(image: FloatArray, distance: FloatArray, colour: NDArray[np.floating]) -> FloatArray:
-    """Lay `colour` where the signed `distance` in pixels is negative, one pixel of soft edge."""
+    """Lay `colour` where the signed `distance` in pixels is negative, one pixel of soft edge; writes into `image`."""
     cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
-    return np.asarray(image * (1 - cover) + colour.astype(np.float32) * cover, dtype=np.float32)
+    image += cover * (colour.astype(np.float32) - image)
+    return image
 
 
 def _box(x: FloatArray, y: FloatArray, half_width: float, half_height: float) -> FloatArray:

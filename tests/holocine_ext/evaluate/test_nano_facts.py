@@ -8,9 +8,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from holocine_ext.evaluate.nano import SCENE_FACTS, SHOT_FACTS, drawing, measure, read_facts, told_facts
+from holocine_ext.evaluate.nano import SHOT_FACTS, drawing, measure, read_facts, told_facts
 from tools.nano.captions import describe
-from tools.nano.world import Scene, draw, random_cuts, random_scene
+from tools.nano.world import Character, Scene, draw, random_cuts, random_scene
 from wan2.errors import InputError
 
 
@@ -29,7 +29,8 @@ def test_every_wording_tells_its_facts(shots: int):
         scene = scene_of(seed, shots)
         captions = describe(Random(seed), scene)
         for told, shot in zip(told_facts(captions.global_caption or "", captions.shots), scene.shots, strict=True):
-            expected = {fact: getattr(scene, fact) for fact in SCENE_FACTS}
+            who = scene.characters[shot.who]
+            expected = {"place": scene.place, "colour": who.colour, "shape": who.shape}
             expected |= {fact: getattr(shot, fact) for fact in SHOT_FACTS}
             assert told == expected, captions
 
@@ -49,8 +50,28 @@ def test_a_drawing_agrees_with_itself():
     assert measure(read_facts(drawn, ranges(scene), told))["caption"] == 1.0
 
 
+def test_a_tag_calls_the_one_whom_the_global_caption_describes():
+    cast = "[character1] is a red ball. [character2]: a blue box wearing a hat. The scene is the snow."
+    told = told_facts(cast, ["[character2] waiting.", "Close-up of [character1].", "The red ball at noon.", "Night."])
+    assert [(t.get("colour"), t.get("shape")) for t in told] == [
+        ("blue", "square"), ("red", "circle"), ("red", "circle"), (None, None),
+    ]  # fmt: skip
+
+
+def test_two_characters_are_not_held_against_each_other():
+    seed = next(seed for seed in range(99) if len({shot.who for shot in scene_of(seed, 3).shots}) == 2)
+    scene = scene_of(seed, 3)
+    captions = describe(Random(seed), scene)
+    told = told_facts(captions.global_caption or "", captions.shots)
+    agreement = measure(read_facts(draw(scene), ranges(scene), told))
+    assert agreement["inter_shot"] == agreement["unnamed"] == agreement["caption"] == 1.0
+    drawn = drawing(told, scene.cuts, scene.num_frames, seed=3)
+    assert measure(read_facts(drawn, ranges(scene), told))["unnamed"] == 1.0
+
+
 def test_another_hat_and_another_light_are_seen():
-    scene = replace(scene_of(4, 2), hat="green")
+    scene = replace(scene_of(4, 2), characters=(Character("red", "square"),), hat="green")
+    scene = replace(scene, shots=tuple(replace(shot, who=0) for shot in scene.shots))
     told = told_facts("", ["In the dark." if scene.shots[0].light == "day" else "At noon.", ""])
     changed = draw(scene)
     start = scene.cuts[0]

@@ -1,0 +1,107 @@
+"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 in miniature, on models/nano.
+
+Held-out storyboards are filmed four times: with text windows taken away, with full attention, with sparse attention
+without summary tokens, and with sparse attention; then `holocine_evaluate.py` measures the films. The rows with a
+mechanism taken away run on the shipped weights, which know that mechanism, or on weights trained without it
+(`--ablated`, made by `python -m tools.train_nano ablated`). Films that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from tqdm import tqdm
+
+from benchmarks.nano_control import write_storyboards
+from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.cli import build_parser
+from holocine_ext.evaluate.cli import main as evaluate
+from holocine_ext.job import plan_jobs
+from holocine_ext.layout import Range, ShotLayout
+from holocine_ext.preflight import check_job
+from tools.nano.ablated import ShotsApart
+from tools.nano.world import Scene, random_cuts, random_scene
+from wan2.conditioning import AttentionProcessor, Attentions, dense_attention
+from wan2.pipeline import generate
+
+SEED = 40_000_000
+LONGEST, MOST_SHOTS, SHORTEST_SHOT = 97, 6, 9
+Windows = tuple[tuple[Range, ...], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: whose weights, and which attentions."""
+
+    variant: str
+    self_attn: Callable[[ShotLayout], AttentionProcessor]
+    windows: bool = True
+
+    def attentions(self, layout: ShotLayout, windows: Windows | None) -> tuple[Attentions, Attentions]:
+        """The attentions of the passes with the prompt and with the negative prompt."""
+        cross = WindowCrossAttention(layout, windows) if windows and self.windows else dense_attention
+        return Attentions(self.self_attn(layout), cross), Attentions(self.self_attn(layout), dense_attention)
+
+
+ROWS = {
+    "without_window": Row("full", lambda _: dense_attention, windows=False),
+    "full": Row("full", lambda _: dense_attention),
+    "without_summary": Row("sparse", ShotsApart),
+    "sparse": Row("sparse", SparseInterShotAttention),
+}
+
+
+def held_out(count: int) -> list[Scene]:
+    """Scenes of two to six shots in turn, up to 97 frames, from seeds that training never uses."""
+    scenes = []
+    for number in range(count):
+        rng = Random(SEED + number)
+        shots = 2 + number % (MOST_SHOTS - 1)
+        num_frames = rng.randrange(33 + 16 * max(0, shots - 3), LONGEST + 1, 4)
+        scenes.append(random_scene(rng, num_frames, random_cuts(rng, num_frames, shots, SHORTEST_SHOT)))
+    return scenes
+
+
+def film(name: str, row: Row, boards: Sequence[Path], folder: Path, options: Sequence[str]) -> None:
+    """Make the videos of one row that are not there yet."""
+    for board in tqdm(boards, desc=name):
+        video = folder / f"{board.stem}.mp4"
+        if video.exists() and video.with_suffix(".json").exists():
+            continue
+        command = ["--model", "nano", "--variant", row.variant, "--storyboard", str(board), "--save_path", str(video)]
+        (job,) = plan_jobs(build_parser().parse_args([*command, *options]))
+        windows = check_job(job)
+        assert job.layout is not None
+        generate(job.options, *row.attentions(job.layout, windows), scene=job.as_record())
+
+
+def main() -> None:
+    """Film what is missing, then measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--ablated", type=Path, help="folder of <row>_high.safetensors and <row>_low.safetensors")
+    parser.add_argument("--out", type=Path, default=Path("out/ablation"))
+    parser.add_argument("--film_only", action="store_true", help="leave the measuring to a later call")
+    args = parser.parse_args()
+    listing = write_storyboards(held_out(args.scenes), args.out / "storyboards")
+    boards = [Path(line) for line in listing.read_text().splitlines()]
+    folders = []
+    for name in args.rows:
+        options = []
+        if args.ablated is not None and name.startswith("without"):
+            for noise in ("high", "low"):
+                options += [f"--dit_{noise}_noise", str(args.ablated / f"{name}_{noise}.safetensors")]
+        folders.append(args.out / name)
+        film(name, ROWS[name], boards, folders[-1], options)
+    if not args.film_only:
+        sys.exit(evaluate([*map(str, folders), "--save_path", str(args.out / "evaluation")]))
+
+
+if __name__ == "__main__":
+    main()
