@@ -98,7 +98,7 @@ def build_parser() -> Parser:
         help="first frame of every shot after the first, snapped to the nearest 4t+1 (default: even shots)",
     )
     scene.add_argument("--prompt", metavar="TEXT", help="a raw prompt with its own tags, or a plain one for one shot")
-    what = "one storyboard a line, relative to the file, each with its own settings if wanted: scene.toml --d 42 --s 30"
+    what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
     scene.add_argument("--from_file", type=Path, metavar="FILE", help=what)
 
     model = parser.add_argument_group("model")

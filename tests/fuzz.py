@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,9 @@ SECONDS = 5.0
 PATIENCE = 120.0
 MOST_FINDINGS = 20
 STATM = Path("/proc/self/statm")
+# Whatever a target may put into its folder.
+GIVEN = {"a.toml", "a.json", "a.yaml", "b.json", "list.txt", "full_high_noise.safetensors", "a.safetensors.index.json"}
+GIVEN |= {"a.pth", "a.pt", "a.bin", "a.ckpt", "a.state.safetensors", "a.safetensors", "a.mp4", "tokenizer.json"}
 
 
 @dataclass
@@ -80,17 +84,7 @@ def one_case(targets: Targets, seed: int, number: int, folder: Path, tally: Tall
         signal.setitimer(signal.ITIMER_REAL, 0)
     tally.cases[name] += 1
     tally.slowest[name] = max(time.process_time() - start, tally.slowest.get(name, 0.0))
-    given = {
-        "a.toml",
-        "a.json",
-        "a.yaml",
-        "b.json",
-        "list.txt",
-        "full_high_noise.safetensors",
-        "a.safetensors.index.json",
-    }
-    given |= {"a.pth", "a.pt", "a.bin", "a.ckpt", "a.state.safetensors", "a.safetensors", "a.mp4", "tokenizer.json"}
-    if left := {path.name for path in folder.iterdir()} - given:
+    if left := {path.name for path in folder.iterdir()} - GIVEN:
         tally.findings.append(f"{number} {name}: left {sorted(left)}")
     os.chdir(folder.parent)
     for path in folder.iterdir():
@@ -112,7 +106,8 @@ def work(targets: Targets, seed: int, numbers: range, at: mmap.mmap, folder: Pat
 
 def fuzz(runs: int, seed: int, first: int, folder: Path) -> Tally:
     """Run so many cases; stops early after too many findings."""
-    targets = sound_inputs(write_tiny_model(folder / "model"), folder)
+    with redirect_stdout(sys.stderr):
+        targets = sound_inputs(write_tiny_model(folder / "model"), folder)
     at, tally, number = mmap.mmap(-1, 8), Tally(), first
     while number < first + runs and len(tally.findings) < MOST_FINDINGS:
         numbers = range(number, min(number + CHUNK, first + runs))
