@@ -24,7 +24,7 @@ from wan2.resume import saved_values, settle
 from wan2.state import read_state
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "export_shots", "contact_sheet")
+OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
 SHOWING = frozenset({"export_shots", "contact_sheet"})
 # What of the record decides the latents beside the options, and how messages call it.
 DECIDING = {"cuts": "cuts at frames", "variant": "--variant", "shot_mask_type": "--shot_mask_type"}
@@ -128,7 +128,7 @@ def resumed_job(given: Mapping[str, Any]) -> Job:
     Raises:
         InputError: no state of this program, or flags that would change the scene.
     """
-    for name in ("model", "variant", "shot_mask_type", "dry_run"):
+    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run"):
         if given[name] is not None:
             raise InputError(f"--resume: the scene is that of the state, so it cannot go with --{name}")
     state = read_state(given["resume"])

@@ -6,21 +6,23 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from holocine_ext.cost import attended
 from holocine_ext.job import DECIDING, Job, Making
 from holocine_ext.layout import Range
 from holocine_ext.plan import Plan, make_plan
 from holocine_ext.spans import allowed_key_ranges, check_text_fits, text_spans
 from wan2.errors import InputError
 from wan2.latents import CHANNELS
-from wan2.loading.checkpoint import inspect_transformer
+from wan2.loading.checkpoint import TransformerFile, inspect_transformer
+from wan2.loading.fp8 import fp8_weights, quantised
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.preflight import EXPERTS, check_blocks, check_run, naming
+from wan2.planner import Work, chosen, vae_size, within_budget, work_of
+from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_run, naming
 from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 
 
@@ -58,8 +60,14 @@ def check_same_scene(job: Job) -> None:
             refuse_difference(saved_place(state), DECIDING[name], state.scene[name], now)
 
 
-def dry_plan(job: Job) -> Plan:
-    """What the job would do.
+def work_of_job(job: Job) -> Work:
+    """What decides the memory of a job whose files are there."""
+    sparse = job.making is not None and job.making.sparse
+    return work_of(job.options, attended(job.layout, sparse) if job.layout else None)
+
+
+def dry_plan(job: Job, tflops: float | None = None) -> Plan:
+    """What the job would do, and how long it would take on a machine of so many 10^12 operations a second.
 
     A model whose sizes are published needs no file for that: what only the files tell is then a warning.
 
@@ -77,20 +85,25 @@ def dry_plan(job: Job) -> Plan:
         tokenized = TokenizedPrompt(clean_prompt(options.prompt), (), ())
     else:
         tokenized = _tokenize(making, options)
-    configs = {name: _config(name, getattr(options.files, name), making) for name in EXPERTS}
-    for name, config in configs.items():
+    found = {name: _sizes(options, name, making) for name in EXPERTS}
+    for name, (config, weights) in found.items():
         check_blocks(options, name, config)
+        check_fp8(options, name, config, weights)
+    config, weights = found[EXPERTS[0]]
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
+    work = Work(config, weights, attended(job.layout, making.sparse), vae_size(options.files.vae))
+    fitted = within_budget(options, work)
     return make_plan(
         scene=making.scene,
         layout=job.layout,
         tokenized=tokenized,
-        options=options,
-        config=configs[EXPERTS[0]],
+        options=fitted,
+        work=work,
         sparse=making.sparse,
-        value_bytes=_value_bytes(options),
         warnings=notes,
+        chosen=chosen(options, fitted),
+        tflops=tflops,
     )
 
 
@@ -105,11 +118,14 @@ def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
     return tokenized
 
 
-def _config(name: str, path: Path, making: Making) -> TransformerConfig:
-    """Sizes of an expert, from its file or as published."""
+def _sizes(options: Options, name: str, making: Making) -> tuple[TransformerConfig, frozenset[str]]:
+    """Sizes of an expert and its weights in fp8, from its file or as published."""
+    path = getattr(options.files, name)
     if published := _replaceable(name, path, making):
-        return replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
-    return _inspect(name, path, making)
+        config = replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
+        return config, quantised(config) if options.quantises else frozenset()
+    file = _inspect(name, path, making)
+    return file.config, fp8_weights(file, options.quantises)
 
 
 def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | None:
@@ -117,8 +133,8 @@ def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | N
     return None if path.exists() or name in making.named_files else making.preset.published
 
 
-def _inspect(name: str, path: Path, making: Making) -> TransformerConfig:
-    """Sizes of an expert that is of the variant asked for and takes the channels it will be given."""
+def _inspect(name: str, path: Path, making: Making) -> TransformerFile:
+    """The file of an expert that is of the variant asked for and takes the channels it will be given."""
     with naming(name):
         file = inspect_transformer(path)
     in_name = _VARIANT_IN_NAME.match(path.name)
@@ -136,10 +152,4 @@ def _inspect(name: str, path: Path, making: Making) -> TransformerConfig:
             f"--shot_mask_type {making.shot_mask_type}: needs a checkpoint of {CHANNELS + MASK_CHANNELS} input "
             f"channels; --{name} {path} takes {file.config.in_dim}"
         )
-    return file.config
-
-
-def _value_bytes(options: Options) -> int:
-    """Bytes of a value in the compute dtype; `auto` is float32 on a processor, bfloat16 elsewhere."""
-    automatic = BYTES["float32" if options.device == "cpu" else "bfloat16"]
-    return BYTES.get(options.dtype, automatic)
+    return file

@@ -139,6 +139,15 @@ REFUSALS = [
     shots("holds sparse weights, which cannot run as --variant full", "--dit_low_noise", "{sparse}"),
     shots("holds sparse weights, which cannot run as --variant full", "--dit_low_noise", "{sparse_by_name}"),
     shots("--model nano", "--model", "nano", "--dit_high_noise", "absent --model nano"),
+    # Fp8.
+    base("--fp8_cache: keeps what --fp8_scaled or --fp8_fast makes; give one of them", "--fp8_cache"),
+    base("--fp8_scaled: needs a cuda device or a processor", "--fp8_scaled", "--device", "mps"),
+    base("--fp8_t5: needs a cuda device or a processor", "--fp8_t5", "--device", "mps"),
+    base("--fp8_fast: multiplies fp8 into bfloat16, not into --dtype float16", "--fp8_fast", "--dtype", "float16"),
+    base("--dtype float32", "--fp8_fast", "--dtype", "float32", "--device", "cuda"),
+    base("has 3 blocks; the first and the last 2 are left as they are, so none remains", "--fp8_scaled"),
+    shots("--fp8_fast: --dit_high_noise", "--fp8_fast"),
+    shots("has 3 blocks; the first and the last 2", "--fp8_scaled", "--dry_run"),
     # Where the result goes, and saved latents.
     base("--save_path a.avi: must be a folder or end in .mp4", "--save_path", "a.avi"),
     base("--save_path {text}/a.mp4: {text} is a file, not a folder", "--save_path", "{text}/a.mp4"),
@@ -157,6 +166,7 @@ DECODES = [
     Refusal("holocine", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
     Refusal("wan2", ("--latent_path", "{vae}", "--prompt", "x"), "--prompt and --latent_path: give exactly one"),
     Refusal("wan2", ("--latent_path", "{vae}", "--seed", "1"), "cannot go with --seed"),
+    Refusal("wan2", ("--latent_path", "{vae}", "--fp8_t5"), "cannot go with --fp8_t5"),
     Refusal("wan2", ("--latent_path", "{vae}", "--video_size", "32", "32"), "cannot go with --video_size"),
     Refusal("holocine", ("--latent_path", "{vae}", "--dry_run"), "cannot go with --dry_run"),
     Refusal("holocine", ("--latent_path", "{vae}", "--from_file", "x"), "cannot go with --from_file"),
@@ -169,8 +179,8 @@ DECODES = [
 # Found only once PyTorch is there, still before anything is written.
 LATE = [
     base("--device cuda:9: this machine has", "--device", "cuda:9"),
-    base("--attn_mode flash2: needs a CUDA device", "--attn_mode", "flash2"),
-    shots("--attn_mode sage: needs a CUDA device", "--attn_mode", "sage"),
+    base("--attn_mode flash2: needs --device cuda, not cpu", "--attn_mode", "flash2"),
+    shots("--attn_mode sage: needs --device cuda, not cpu", "--attn_mode", "sage"),
     base("--vae {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--vae", "{code}"),
     base("--t5 {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--t5", "{code}"),
 ]

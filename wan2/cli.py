@@ -21,8 +21,9 @@ from wan2.jobs import given_values, plan_job, plan_line, plan_lines, scenes_of
 from wan2.lists import Make, check_fresh, make_each, plan_each
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
+from wan2.planner import Work, chosen, leanest, within_budget, work_of
 from wan2.preflight import check_run
-from wan2.presets import WAN22_T2V
+from wan2.presets import COMPILED, WAN22_T2V
 from wan2.resume import already_done, check_resume
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Console:
         self.state: Path | None = None
         self.again: list[str] = []
         self.doing = ""
+        self._about: tuple[Options, Work] | None = None
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -72,12 +74,30 @@ class Console:
         if self._bar is not None:
             self._bar.update(steps)
 
+    def say(self, text: str) -> None:
+        """Something was settled that is worth a line on stderr."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr)
+
     def note(self, text: str) -> None:
         """Something worth knowing that ends nothing, in one line on stderr."""
         line = f"{self.program}: warning: {' '.join(text.split())}"
         if self._bar is not None:
             self._bar.clear()
         print(line, file=sys.stderr)
+
+    def chose(self, text: str) -> None:
+        """What was settled for the user, in one line on stderr."""
+        print(f"{self.program}: {text}", file=sys.stderr)
+
+    def about(self, options: Options, work: Work) -> None:
+        """The run that begins; `leanest` knows of it."""
+        self._about = options, work
+
+    def leanest(self) -> str:
+        """The options with which the present stage would take the least memory, if any would."""
+        return leanest(*self._about, self.doing) if self._about else ""
 
     def kept(self, state: Path) -> None:
         """The run could go on from this file."""
@@ -107,7 +127,7 @@ class Console:
         except EXPECTED as error:
             self.close()
             self.state = None
-            if (said := _explained(error, self.doing)) is None:
+            if (said := _explained(error, self)) is None:
                 traceback.print_exception(error)
                 said = f"{type(error).__name__}: {error}"
             print(f"{self.program}: {place}: {' '.join(said.split())}", file=sys.stderr)
@@ -154,7 +174,7 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
         except BrokenPipeError:  # whoever read the output has read enough
             sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
         except EXPECTED as error:
-            if (said := _explained(error, console.doing)) is None:
+            if (said := _explained(error, console)) is None:
                 raise
             bad = isinstance(error, InputError) or (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG)
             return _complain(console, said, EXIT_BAD_INPUT if bad else EXIT_FAILED)
@@ -165,11 +185,11 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
         return EXIT_DONE
 
 
-def _explained(error: Exception, stage: str) -> str | None:
+def _explained(error: Exception, console: Console) -> str | None:
     """A line about an error that can be expected; None for any other."""
     if isinstance(error, InputError | RunError | OSError):
         return str(error)
-    return explain_out_of_memory(error, stage) if is_out_of_memory(error) else None
+    return explain_out_of_memory(error, console.doing, console.leanest()) if is_out_of_memory(error) else None
 
 
 def _complain(console: Console, message: str, code: int) -> int:
@@ -207,10 +227,25 @@ def _checked(options: Options, console: Console) -> Make | None:
         return None
     check_run(options)
     check_resume(options, {})
-    return partial(_make, options, console)
+    return partial(_make, fitted(options, work_of(options), console), console)
 
 
 def _make(options: Options, console: Console) -> Iterable[Path]:
+    keep_compiled()
     from wan2.pipeline import generate
 
+    console.about(options, work_of(options))
     return generate(options, progress=console).written
+
+
+def fitted(options: Options, work: Work, console: Console) -> Options:
+    """The options within `--vram_budget`; what was chosen for that is told."""
+    made = within_budget(options, work)
+    if told := chosen(options, made):
+        console.chose(f"to fit --vram_budget {options.vram_budget:g}: {told}")
+    return made
+
+
+def keep_compiled() -> None:
+    """What `--compile` makes stays in a folder, for the next run; the environment may name another."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED.absolute()))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from wan2.errors import InputError
+from wan2.models.fp8 import check_fast
 from wan2.options import Options
 
 MEMORY_FILE = Path("/proc/meminfo")
@@ -68,10 +69,13 @@ def resolve_machine(options: Options) -> Machine:
     """The device and dtype the options ask for; `auto` takes the best there is.
 
     Raises:
-        InputError: an explicit device that this machine does not have, or one that cannot stream as asked.
+        InputError: an explicit device that this machine does not have, or one that cannot do what was asked.
     """
     device = torch.device(_best() if options.device == "auto" else _present(options.device))
-    options.check_streaming(device.type)
+    for check in (options.check_device, options.check_fp8, options.check_vae):
+        check(device.type)
+    if options.fp8_fast:
+        check_fast(device)
     fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
     return Machine(device, DTYPES.get(options.dtype, fallback))
 

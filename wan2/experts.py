@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 
 from wan2.device import Machine
+from wan2.errors import InputError
 from wan2.loading.checkpoint import inspect_transformer
+from wan2.loading.fp8 import Fp8, fp8_weights
+from wan2.loading.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
 from wan2.loading.residency import blocks_to_stream
 from wan2.loading.turns import Turn, transformers
 from wan2.models.transformer import WanTransformer
 from wan2.options import Options
+from wan2.progress import Progress
 from wan2.sampling.experts import Expert
 
+FLAGS: dict[Expert, str] = {"high": "dit_high_noise", "low": "dit_low_noise"}
 OpenExpert = Callable[[Expert], AbstractContextManager[WanTransformer]]
 
 
@@ -24,21 +30,59 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
     Raises:
         InputError: a file is no transformer, or blocks cannot be streamed as asked.
     """
-    files = {"high": options.files.dit_high_noise, "low": options.files.dit_low_noise}
-    turns = [Turn(expert, files[expert], len(taken)) for expert, taken in steps]
+    turns = [Turn(expert, getattr(options.files, FLAGS[expert]), len(taken)) for expert, taken in steps]
+    _check_held(options, machine, turns)
     streamed = _num_streamed(options, machine, turns)
-    with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype) as load:
-        yield partial(_opened, load, machine)
+    fp8 = Fp8(options.quantises, options.fp8_fast)
+    with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype, fp8) as load:
+        yield partial(_opened, load, machine, options.compile)
+
+
+def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: Progress) -> Options:
+    """The options with the fp8 weights kept beside the experts in their place; those that are not there are made.
+
+    Raises:
+        InputError: another file is in the way, or an expert holds what cannot be quantised.
+    """
+    if not options.fp8_cache:
+        return options
+    files = {}
+    for expert, _ in steps:
+        name = FLAGS[expert]
+        path = getattr(options.files, name)
+        if not gains_by_cache(inspect_transformer(path)):
+            continue
+        found = look_for_cache(path)
+        if found == "stale":
+            progress.note(f"{cache_path(path)} is not of the --{name} of today; it is made again")
+        if found != "good":
+            progress.stage(f"Writing {cache_path(path)}")
+            write_cache(path)
+        files[name] = cache_path(path)
+    return replace(options, files=replace(options.files, **files))
 
 
 @contextmanager
-def _opened(load: Callable[[str], WanTransformer], machine: Machine, expert: Expert) -> Iterator[WanTransformer]:
+def _opened(
+    load: Callable[[str], WanTransformer], machine: Machine, compiled: bool, expert: Expert
+) -> Iterator[WanTransformer]:
     model = load(expert)
+    if compiled:
+        from wan2.models.compiled import compiled_regions
+
+        model.regions = compiled_regions()
     try:
         yield model
     finally:
         model.to("meta")  # frees the weights whoever still holds the module
         machine.release()
+
+
+def _check_held(options: Options, machine: Machine, turns: Sequence[Turn]) -> None:
+    """Refuse a file in fp8 on a device that has no such type, once the device is known."""
+    for turn in turns:
+        if machine.device.type == "mps" and fp8_weights(inspect_transformer(turn.path), options.quantises):
+            raise InputError(f"{turn.path}: is fp8, which --device mps does not have; use --device cpu")
 
 
 def _num_streamed(options: Options, machine: Machine, turns: Sequence[Turn]) -> int:
@@ -49,5 +93,6 @@ def _num_streamed(options: Options, machine: Machine, turns: Sequence[Turn]) -> 
     if free is None:
         return 0
     tokens, item = options.shape.tokens, machine.dtype.itemsize
-    configs = [inspect_transformer(turn.path).config for turn in turns]
-    return max((blocks_to_stream(free, config, tokens, item) for config in configs), default=0)
+    files = [inspect_transformer(turn.path) for turn in turns]
+    counts = (blocks_to_stream(free, file.config, tokens, item, fp8_weights(file, options.quantises)) for file in files)
+    return max(counts, default=0)

@@ -17,6 +17,7 @@ from wan2.state import read_state
 SCENES = ("prompt", "from_file", "latent_path")
 # The flags that still mean something when saved latents are only decoded.
 DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
+DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu"}
 
 
 def plan_job(given: Mapping[str, Any], preset: Preset) -> Options:
@@ -89,6 +90,8 @@ def saved_options(given: Mapping[str, Any], preset: Preset) -> Options:
     Raises:
         InputError: no state, or values that are no options of this program.
     """
+    if given["preset"] is not None:
+        raise InputError("--resume: the options are those of the state, so it cannot go with --preset")
     known = {name: value for name, value in given.items() if value is not None and name not in SCENES}
     return make_options(preset, saved_values(read_state(given["resume"])) | known)
 
@@ -97,6 +100,7 @@ def given_values(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments under the names of `Options`; None where a flag was not given."""
     given = dict(vars(args))
     given["height"], given["width"] = given.pop("video_size") or (None, None)
+    given["tile_height"], given["tile_width"] = given.pop("vae_tiling") or (None, None)
     given["num_frames"] = given.pop("video_length")
     return given
 

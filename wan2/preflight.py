@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.latents import CHANNELS
-from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
+from wan2.loading.checkpoint import PICKLES, TransformerFile, inspect_transformer, read_header
 from wan2.loading.formats import describe
+from wan2.loading.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
+from wan2.loading.fp8_cache import cache_layout, gains_by_cache, layout_bytes, look_for_cache
+from wan2.loading.scales import check_scales
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.outputs import named_outputs
@@ -51,11 +54,14 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
     for name, path in needed.items():
         if not path.exists():
             raise InputError(f"--{name} {path}: no such {'folder' if name == 'tokenizer' else 'file'}")
+    experts = {}
     for name, path in needed.items():
         if name in EXPERTS:
-            check_blocks(options, name, _check_expert(name, path, extra_channels))
+            experts[name] = _check_expert(options, name, extra_channels)
         elif name in KINDS and path.suffix not in PICKLES:
             _check_kind(name, path)
+    if options.fp8_cache:
+        _check_cache(experts)
     if not options.latent_path:
         tokenize_prompts(options)
 
@@ -69,6 +75,21 @@ def check_blocks(options: Options, name: str, config: TransformerConfig) -> None
     if isinstance(options.blocks_to_swap, int) and options.blocks_to_swap > config.num_layers:
         path = getattr(options.files, name)
         raise InputError(f"--blocks_to_swap {options.blocks_to_swap}: --{name} {path} has {config.num_layers} blocks")
+
+
+def check_fp8(options: Options, name: str, config: TransformerConfig, weights: Collection[str]) -> None:
+    """Refuse fp8 that the expert `name` cannot have; `weights` are those of its weights that would be in it.
+
+    Raises:
+        InputError: with the size that does not suit.
+    """
+    path = getattr(options.files, name)
+    if options.quantises and not weights:
+        flag = "fp8_scaled" if options.fp8_scaled else "fp8_fast"
+        left = f"the first and the last {ENDS} are left as they are, so none remains"
+        raise InputError(f"--{flag}: --{name} {path} has {config.num_layers} blocks; {left}")
+    if options.fp8_fast and (odd := [size for size in (config.dim, config.ffn_dim) if size % FAST_MULTIPLE]):
+        raise InputError(f"--fp8_fast: --{name} {path} is {odd[0]} wide; needs a multiple of {FAST_MULTIPLE}")
 
 
 def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
@@ -95,13 +116,34 @@ def naming(name: str) -> Iterator[None]:
         raise InputError(f"--{name} {str(error).removeprefix(f'--{name} ')}") from error
 
 
-def _check_expert(name: str, path: Path, extra_channels: int) -> TransformerConfig:
+def _check_expert(options: Options, name: str, extra_channels: int) -> TransformerFile:
+    path = getattr(options.files, name)
     with naming(name):
-        config = inspect_transformer(path).config
-    expected = CHANNELS + extra_channels
+        file = inspect_transformer(path)
+        check_scales(file)
+    config, expected = file.config, CHANNELS + extra_channels
     if config.in_dim != expected:
         raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
-    return config
+    check_blocks(options, name, config)
+    check_fp8(options, name, config, fp8_weights(file, options.quantises))
+    return file
+
+
+def _check_cache(experts: Mapping[str, TransformerFile]) -> None:
+    """Refuse to keep fp8 weights where they cannot be kept, or when there are none to be made."""
+    gaining = {name: file for name, file in experts.items() if gains_by_cache(file)}
+    if not gaining:
+        raise InputError("--fp8_cache: the linears of both transformers are fp8 already")
+    for name, file in gaining.items():
+        checkpoint, folder = file.path, file.path.absolute().parent
+        if look_for_cache(checkpoint) == "good":
+            continue
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"--fp8_cache: --{name} {checkpoint} lies in a folder that cannot be written to")
+        free, needed = shutil.disk_usage(folder).free, layout_bytes(cache_layout(file))
+        if free < needed:
+            have = f"{folder} has {free / 1e9:.1f} GB free"
+            raise InputError(f"--fp8_cache: {have}; the fp8 weights of --{name} take {needed / 1e9:.1f} GB")
 
 
 def _check_kind(name: str, path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.loading.fingerprint import fingerprint
 from wan2.loading.header import checkpoint_files
 from wan2.options import Options
 from wan2.outputs import whole_file
@@ -31,19 +31,22 @@ except ImportError:  # not on Windows
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "av")
 # A record is a few pages.
 MAX_BYTES = 1 << 20
-SLICES = 16
-SLICE_BYTES = 1 << 16
-HEAD_BYTES = 1 << 20
 
 
 @dataclass
 class Recorder:
-    """Keeps the time of one run and writes its record. `scene` is what an extension adds."""
+    """Keeps the time of one run and writes its record.
+
+    scene: what an extension adds. attention: the kernel in use, once it is chosen.
+    """
 
     options: Options
     scene: Mapping[str, Any]
     created: datetime
     seconds: dict[str, float] = field(default_factory=dict)
+    passes: int = 0
+    """How often a transformer was run."""
+    attention: str | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -71,7 +74,9 @@ class Recorder:
             "checkpoints": self.checkpoints,
             "versions": versions(),
             "platform": platform.platform(),
+            "attention": self.attention,
             "seconds": dict(self.seconds),
+            "passes": self.passes,
         }
 
     def write(self, path: Path, machine: Mapping[str, Any]) -> None:
@@ -114,25 +119,6 @@ def fingerprints(options: Options, without: Collection[str] = ()) -> dict[str, A
     """The fingerprint of every model file of a run."""
     files = {name: path for name, path in model_files(options).items() if name not in without}
     return {name: fingerprint(_parts(name, path)) for name, path in files.items()}
-
-
-def fingerprint(files: Iterable[Path]) -> dict[str, Any]:
-    """Names, size and a hash of sizes, first MiB and 16 even slices of each file.
-
-    Cheap, and enough to tell weights apart; not a proof against forgery.
-    """
-    files = list(files)
-    digest, total = hashlib.sha256(), 0
-    for path in files:
-        size = path.stat().st_size
-        total += size
-        digest.update(str(size).encode())
-        with path.open("rb") as file:
-            digest.update(file.read(HEAD_BYTES))
-            for i in range(SLICES):
-                file.seek(size * i // SLICES)
-                digest.update(file.read(SLICE_BYTES))
-    return {"files": [path.name for path in files], "bytes": total, "fingerprint": digest.hexdigest()[:32]}
 
 
 def _parts(name: str, path: Path) -> list[Path]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TEXT_LENGTH = 512
 # Three times that of UMT5.
 MAX_BYTES = 1 << 26
+# Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
+# work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
+TOKENS_PER_POSITION = 16
 TOKENIZER_FILE = "tokenizer.json"
 
 

@@ -125,7 +125,7 @@ def test_memory_is_read_into_once_a_turn(files: dict[str, Path], reads: Reads) -
 def test_the_bytes_read_are_those_of_the_blocks(files: dict[str, Path]) -> None:
     file = inspect_transformer(files["high"])
     layout = BlockLayout(CONFIG, torch.float32)
-    source = BlockFile(files["high"], file, layout)
+    source = BlockFile(files["high"], file, [layout] * LAYERS)
     source.read(1, torch.empty(layout.nbytes, dtype=torch.uint8))
     stored = [entry for name, entry in file.header.entries.items() if name.startswith("blocks.1.")]
     assert source.bytes_read == sum(entry.end - entry.start for entry in stored)
@@ -156,10 +156,10 @@ def test_a_block_in_use_is_not_written_and_the_reader_runs_ahead(
     files: dict[str, Path], reads: Reads, places: int
 ) -> None:
     layout = BlockLayout(CONFIG, torch.float32)
-    source = BlockFile(files["high"], inspect_transformer(files["high"]), layout)
+    source = BlockFile(files["high"], inspect_transformer(files["high"]), [layout] * LAYERS)
     expected = load_file(files["high"])
     orders = [StoredBlock(source, index) for index in (0, 1, 2)]
-    with block_ring(layout, itertools.cycle(orders), CPU, places) as ring:
+    with block_ring([layout], itertools.cycle(orders), CPU, [layout.nbytes] * places) as ring:
         for turn, order in enumerate(orders * 3):
             with ring.borrow(order) as block:
                 if not places:

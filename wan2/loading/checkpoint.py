@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wan2.errors import InputError
 from wan2.loading.formats import FP8_MARKS, Source, describe, sources
+from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.models.config import TransformerConfig
 
@@ -39,6 +40,7 @@ SHOWN = 3
 class TransformerFile(NamedTuple):
     """A transformer checkpoint found sound: its header, its sizes, and where each native tensor comes from."""
 
+    path: Path
     header: CheckpointHeader
     config: TransformerConfig
     sources: dict[str, Source]
@@ -64,22 +66,29 @@ def inspect_transformer(path: Path | str) -> TransformerFile:
     if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
         raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
     _check_scales(path, header, found)
-    return TransformerFile(header, config, found)
+    return TransformerFile(Path(path), header, config, found)
 
 
-def load_transformer(path: Path | str, device: torch.device | str, dtype: torch.dtype) -> WanTransformer:
-    """Load a transformer onto `device` in `dtype`, whatever float type the file has; scaled fp8 is multiplied out.
+def load_transformer(
+    path: Path | str, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
+) -> WanTransformer:
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has.
+
+    Linears of blocks that are fp8 in the file stay so, and are multiplied out whenever they are used; `fp8` may add
+    others, and change how they are used.
 
     The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
     and one tensor. No gradients are asked for. Raises `InputError` as `inspect_transformer` does.
     """
     import torch
 
+    from wan2.models.fp8 import hold_in_fp8
     from wan2.models.transformer import WanTransformer
 
     file = inspect_transformer(path)
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
+    hold_in_fp8(model, fp8_weights(file, fp8.quantise), fp8.fast)
     load_weights(model, file, file.sources, torch.device(device), dtype)
     return model.eval()
 
@@ -91,12 +100,18 @@ def load_weights(
     import torch
 
     from wan2.loading.reader import TensorReader
+    from wan2.models.fp8 import Fp8Linear
 
     reader = TensorReader(file.header, device)
     for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
         owner, _, leaf = name.rpartition(".")
-        parameter = torch.nn.Parameter(reader.read(file.sources[name], dtype), requires_grad=False)
-        setattr(model.get_submodule(owner), leaf, parameter)
+        module, source = model.get_submodule(owner), file.sources[name]
+        if isinstance(module, Fp8Linear) and leaf == "weight":
+            parts = dict(zip(("stored", "scale"), reader.read_fp8(source), strict=True))
+        else:
+            parts = {leaf: reader.read(source, dtype)}
+        for part, tensor in parts.items():
+            setattr(module, part, torch.nn.Parameter(tensor, requires_grad=False))
 
 
 def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:

@@ -37,6 +37,7 @@ DIFFUSERS_NAMES = (
 SCALES = (".scale_weight", ".weight_scale")
 FP8_MARKS = ("scaled_fp8", ".comfy_quant")
 FP8_NOTES = (*SCALES, *FP8_MARKS, ".scale_input", ".input_scale")
+SCALE_RULE = "must be finite and above 0"
 LORA = re.compile(r"lora_|\.lora|\.alpha$|hada_|lokr_|\.diff(_b)?$")
 
 

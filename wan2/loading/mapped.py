@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wan2.errors import InputError
 from wan2.loading.checkpoint import PICKLES, load_tensors, read_header
-from wan2.loading.formats import FP8_NOTES, SCALES
+from wan2.loading.formats import FP8_NOTES, SCALE_RULE, SCALES
+from wan2.models.fp8 import FP8, quantise_rows
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ class MappedTensor:
         scale = self.scale.float().reshape(-1, *[1] * (values.dim() - 1))
         return (values.float() * scale.to(device)).to(dtype)
 
+    def copy_to(self, out: Tensor) -> None:
+        """The values that `on` gives, in the dtype of `out`, into it; without a second copy unless there is a scale."""
+        out.copy_(self.stored if self.scale is None else self.on(out.device, out.dtype))
+
+    def in_fp8(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """A matrix in fp8 on a device, as stored or quantised there: e4m3 [rows, columns], fp32 scales [rows, 1]."""
+        rows = self.stored.shape[0]
+        if self.stored.dtype == FP8:
+            scale = torch.ones(1) if self.scale is None else self.scale.float().flatten()
+            return self.stored.to(device), scale.expand(rows).clone().to(device)[:, None]
+        values = self.on(device, torch.float32 if self.stored.dtype != torch.bfloat16 else torch.bfloat16)
+        quantised = quantise_rows(values)
+        return quantised.values, quantised.scale
+
     def rows(self, index: Tensor) -> MappedTensor:
         """Some rows of a table; no other row is read."""
         if self.scale is None or self.scale.numel() == 1:
@@ -56,6 +72,9 @@ def map_tensors(path: Path) -> dict[str, MappedTensor]:
         for name, tensor in tensors.items()
         if name.endswith(ending)
     }
+    for name, scale in scales.items():
+        if not (scale.float().isfinite() & (scale.float() > 0)).all():
+            raise InputError(f"{path}: the scale of {name} {SCALE_RULE}")
     return {
         name: MappedTensor(tensor, scales.get(name)) for name, tensor in tensors.items() if not name.endswith(FP8_NOTES)
     }

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from wan2.errors import InputError
+from wan2.loading.formats import SCALE_RULE
+from wan2.models.fp8 import FP8, quantise_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,9 +58,32 @@ class TensorReader:
         stored = self._stored(source.name)
         if source.scale is None:
             return stored.to(dtype) if dtype else stored
-        scale = self._stored(source.scale).float()
+        scale = self._scale(source)
         scale = scale if scale.numel() == 1 else scale.reshape(-1, *[1] * (stored.dim() - 1))
         return (stored.float() * scale).reshape(stored.shape).to(dtype or torch.float32)
+
+    def read_fp8(self, source: Source) -> tuple[Tensor, Tensor]:
+        """A matrix in fp8 on the reader's device, e4m3 [rows, columns], and its scales, fp32 [rows, 1].
+
+        As the file has it, or quantised here if that is wider. Raises `InputError` also when it is not finite.
+        """
+        entry = self.header.entries[source.name]
+        if DTYPES[entry.dtype] == FP8:
+            return self._stored(source.name), self._scale(source).repeat(entry.shape[0])[: entry.shape[0], None]
+        values = self.read(source)
+        rows = quantise_rows(values if values.dtype == torch.bfloat16 else values.float())
+        if not rows.scale.isfinite().all():
+            raise InputError(f"{entry.path}: tensor {source.name} holds values that are not finite")
+        return rows.values, rows.scale
+
+    def read_fp8_into(self, source: Source, stored: Tensor, scale: Tensor) -> None:
+        """What `read_fp8` gives, into contiguous tensors of the CPU; without a copy when the file has fp8."""
+        if DTYPES[self.header.entries[source.name].dtype] == FP8:
+            self._fetch(source.name, stored.flatten().view(torch.uint8))
+            scale.copy_(self._scale(source).reshape(-1, 1))
+        else:
+            for out, values in zip((stored, scale), self.read_fp8(source), strict=True):
+                out.copy_(values)
 
     def read_into(self, source: Source, out: Tensor) -> None:
         """What `read` gives, into a contiguous tensor of the CPU; without a copy when the file has its dtype."""
@@ -67,6 +92,15 @@ class TensorReader:
             self._fetch(source.name, out.flatten().view(torch.uint8))
         else:
             out.copy_(self.read(source, out.dtype))
+
+    def _scale(self, source: Source) -> Tensor:
+        """The scale of a tensor in fp32, one number or one a row, flat; 1 if it has none."""
+        if source.scale is None:
+            return torch.ones(1, device=self.device)
+        scale = self._stored(source.scale).float().flatten()
+        if not (scale.isfinite() & (scale > 0)).all():
+            raise InputError(f"{self.header.entries[source.scale].path}: scale {source.scale} {SCALE_RULE}")
+        return scale
 
     def _stored(self, name: str) -> Tensor:
         entry = self.header.entries[name]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from wan2.models.config import TransformerConfig
 
 # One block computes while the next arrives.
 RING_BLOCKS = 2
-# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, queries, keys, values,
-# what an attention gathers and returns), and bytes for everything that does not grow with the video.
-LONG_TENSORS = 10
+# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, keys and values, and
+# for an attention that has no parts queries and results), and bytes for everything that does not grow with the video.
+LONG_TENSORS = 6
 SPARE_BYTES = 2_000_000_000
+# A value in fp8, and the scale of a row of them.
+FP8_BYTES, SCALE_BYTES = 1, 4
 
 
 def spread(count: int, layers: int) -> tuple[int, ...]:
@@ -19,20 +23,48 @@ def spread(count: int, layers: int) -> tuple[int, ...]:
     return tuple(i * layers // count for i in range(count))
 
 
-def blocks_held(streamed: int, layers: int) -> int:
-    """How many blocks are on the device at once: the resident ones and the ring."""
-    return layers - streamed + (RING_BLOCKS if streamed else 0)
+@dataclass(frozen=True)
+class WeightBytes:
+    """Bytes of a transformer's weights in memory: of each block, and of all that is no block."""
+
+    blocks: tuple[int, ...]
+    others: int
+
+    def on_device(self, streamed: int) -> int:
+        """Bytes on the device when so many blocks are streamed: all that stays, and the ring."""
+        waiting = self._streamed(streamed)
+        return self.others + sum(self.blocks) - sum(waiting) + RING_BLOCKS * max(waiting, default=0)
+
+    def on_host(self, streamed: int, from_ram: bool) -> int:
+        """Bytes that wait on the host: every streamed block, or what is on its way."""
+        waiting = self._streamed(streamed)
+        return sum(waiting) if from_ram else min(len(waiting), RING_BLOCKS) * max(waiting, default=0)
+
+    def _streamed(self, count: int) -> list[int]:
+        return [self.blocks[index] for index in spread(count, len(self.blocks))]
 
 
-def blocks_to_stream(free: int, config: TransformerConfig, tokens: int, item_bytes: int) -> int:
+def weight_bytes(config: TransformerConfig, item_bytes: int, fp8: Collection[str] = ()) -> WeightBytes:
+    """What a transformer weighs whose values take `item_bytes`, but for the weights in `fp8` and a scale a row."""
+    blocks, others = [0] * config.num_layers, 0
+    for name, shape in config.tensor_shapes().items():
+        values = math.prod(shape)
+        size = values * FP8_BYTES + shape[0] * SCALE_BYTES if name in fp8 else values * item_bytes
+        if name.startswith("blocks."):
+            blocks[int(name.split(".")[1])] += size
+        else:
+            others += size
+    return WeightBytes(tuple(blocks), others)
+
+
+def blocks_to_stream(
+    free: int, config: TransformerConfig, tokens: int, item_bytes: int, fp8: Collection[str] = ()
+) -> int:
     """How many blocks must be streamed for a transformer and its work to fit into `free` bytes of its device.
 
-    tokens: those of one sample; item_bytes: of a value in the compute dtype.
+    tokens: those of one sample; item_bytes: of a value in the compute dtype; fp8: the weights held in fp8.
     """
-    total = sum(map(math.prod, config.tensor_shapes().values())) * item_bytes
-    block = sum(map(math.prod, config.block_shapes().values())) * item_bytes
+    weights = weight_bytes(config, item_bytes, fp8)
     room = free - LONG_TENSORS * tokens * config.dim * item_bytes - SPARE_BYTES
-    if total <= room:
-        return 0
-    others = total - config.num_layers * block
-    return min(config.num_layers, max(0, config.num_layers - (room - others) // block + RING_BLOCKS))
+    counts = range(config.num_layers + 1)
+    return next((count for count in counts if weights.on_device(count) <= room), config.num_layers)

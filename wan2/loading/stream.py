@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
+from wan2.loading.blocks import BlockFile, LayeredFile, Layout, Lent, StoredBlock
 from wan2.loading.lanes import HostMemory, Lane, lane_to
 from wan2.loading.residency import RING_BLOCKS
 from wan2.models.transformer import TransformerConfig, WanTransformer
@@ -32,29 +33,29 @@ THREAD_NAME = "block-reader"
 
 @contextmanager
 def block_ring(
-    layout: BlockLayout,
+    layouts: Collection[Layout],
     orders: Iterator[StoredBlock],
     device: torch.device,
-    places: int,
+    places: Sequence[int],
     slots: int = RING_BLOCKS,
 ) -> Iterator[BlockRing]:
     """A ring that lends the blocks of `orders`, one after the other; reading begins at once.
 
     Args:
-        layout: of every block.
+        layouts: every layout that a block among them has.
         orders: every block in the order in which it will be borrowed; may be endless.
         device: where the blocks are wanted.
-        places: blocks of host memory to go through. As many as are ordered in turn, and each is read from its file
-            only once; two, and the host holds no more than what is on its way. None at all (only where the device is
-            the host), and they are read straight into their slots.
+        places: bytes of each place in host memory that blocks go through in turn. As many places as blocks in a turn,
+            and each is read from its file only once; two, and the host holds no more than what is on its way. None at
+            all (only where the device is the host), and they are read straight into their slots.
         slots: blocks of device memory.
 
     On leaving, however it is left, the thread has ended and all memory is given back.
     """
     with ExitStack() as stack:
-        lane = stack.enter_context(closing(lane_to(device, slots, places)))
-        host = stack.enter_context(closing(HostMemory(places * layout.nbytes, lane.pinned)))
-        ring = BlockRing(layout, orders, device, host, lane, slots)
+        lane = stack.enter_context(closing(lane_to(device, slots, len(places))))
+        host = stack.enter_context(closing(HostMemory(sum(places), lane.pinned)))
+        ring = BlockRing(layouts, orders, device, host.bytes.split(list(places)), lane, slots)
         stack.callback(ring.close)
         ring.start()
         yield ring
@@ -65,23 +66,24 @@ class BlockRing:
 
     def __init__(
         self,
-        layout: BlockLayout,
+        layouts: Collection[Layout],
         orders: Iterator[StoredBlock],
         device: torch.device,
-        host: HostMemory,
+        places: Sequence[Tensor],
         lane: Lane,
         slots: int,
     ) -> None:
         self.device = device
         self._orders, self._lane = orders, lane
         with torch.inference_mode(False):
-            memory = [torch.empty(layout.nbytes, dtype=torch.uint8, device=device) for _ in range(slots)]
-        self._slots = memory
-        self._blocks = [layout.block(slot) for slot in memory]
-        self._places = list(host.bytes.split(layout.nbytes)) if len(host.bytes) else []
+            size = max(layout.nbytes for layout in layouts)
+            self._slots = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(slots)]
+            self._blocks = [{layout: layout.block(slot) for layout in layouts} for slot in self._slots]
+        self._places = list(places)
         self._in_slot: list[StoredBlock | None] = [None] * slots
         self._in_place: list[StoredBlock | None] = [None] * len(self._places)
         self._ordered = 0
+        self._source: tuple[LayeredFile | None, int] = (None, 0)
         self._due: deque[tuple[StoredBlock, int, Future[None]]] = deque()
         self._reader = ThreadPoolExecutor(1, THREAD_NAME)
 
@@ -91,7 +93,7 @@ class BlockRing:
             self._order_next()
 
     @contextmanager
-    def borrow(self, wanted: StoredBlock) -> Iterator[Block]:
+    def borrow(self, wanted: StoredBlock) -> Iterator[Lent]:
         """The next block of the orders, which must be `wanted`, until the context is left.
 
         Raises:
@@ -103,15 +105,21 @@ class BlockRing:
         _, slot, filled = self._due.popleft()
         filled.result()
         self._lane.begin_use(slot)
-        yield self._blocks[slot]
+        yield self._blocks[slot][wanted.layout]
         self._lane.end_use(slot)
         self._order_next()
+
+    def give_up_all_but(self, file: LayeredFile) -> None:
+        """Pass over what is ordered from other files, so that a block of `file` is next."""
+        while self._due and self._due[0][0].file is not file:
+            self._due.popleft()[2].result()
+            self._order_next()
 
     def close(self) -> None:
         """End the thread and let go of the slots, whoever still holds one of their blocks."""
         self._reader.shutdown(wait=True, cancel_futures=True)
         self._lane.close()
-        for block in self._blocks:
+        for block in chain.from_iterable(blocks.values() for blocks in self._blocks):
             block.to("meta")
         self._due.clear()
         self._slots, self._places = [], []
@@ -120,12 +128,14 @@ class BlockRing:
         """Have the slot that was given back longest ago filled with the block that is wanted after all others."""
         order = next(self._orders, None)
         if order is not None:
-            turn, self._ordered = self._ordered, self._ordered + 1
-            self._due.append((order, turn % len(self._slots), self._reader.submit(self._fill, order, turn)))
+            slot, self._ordered = self._ordered % len(self._slots), self._ordered + 1
+            # The first block of every file comes to the first place, whatever became of those before it.
+            turn = self._source[1] if order.file is self._source[0] else 0
+            self._source = order.file, turn + 1
+            self._due.append((order, slot, self._reader.submit(self._fill, order, slot, turn)))
 
     @torch.inference_mode()
-    def _fill(self, order: StoredBlock, turn: int) -> None:
-        slot = turn % len(self._slots)
+    def _fill(self, order: StoredBlock, slot: int, turn: int) -> None:
         if self._in_slot[slot] == order:
             return
         self._in_slot[slot] = None
@@ -136,7 +146,8 @@ class BlockRing:
                 self._lane.await_place(place)
                 order.file.read(order.index, self._places[place])
                 self._in_place[place] = order
-            self._lane.copy(place, self._places[place], slot, self._slots[slot])
+            size = order.layout.nbytes
+            self._lane.copy(place, self._places[place][:size], slot, self._slots[slot][:size])
         else:
             order.file.read(order.index, self._slots[slot])
         self._in_slot[slot] = order
@@ -158,6 +169,6 @@ class StreamedTransformer(WanTransformer):
         for index, block in enumerate(super().take_blocks()):
             if index in self._streamed:
                 with self._ring.borrow(StoredBlock(self.file, index)) as borrowed:
-                    yield borrowed
+                    yield cast("Block", borrowed)
             else:
                 yield block

@@ -11,8 +11,10 @@ import torch
 from wan2.errors import InputError
 from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
 from wan2.loading.checkpoint import inspect_transformer, load_transformer, load_weights
+from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights, in_block
 from wan2.loading.residency import RING_BLOCKS, spread
 from wan2.loading.stream import BlockRing, StreamedTransformer, block_ring
+from wan2.models.fp8 import hold_in_fp8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Turn(NamedTuple):
-    """A transformer's turn: what it is called, its file, and how often its blocks will run through."""
+    """A transformer's turn: what it is called, its file, and how often its blocks will run through, at most."""
 
     name: str
     path: Path
@@ -31,7 +33,12 @@ class Turn(NamedTuple):
 
 @contextmanager
 def transformers(
-    turns: Sequence[Turn], streamed: int, weights_from: str, device: torch.device, dtype: torch.dtype
+    turns: Sequence[Turn],
+    streamed: int,
+    weights_from: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    fp8: Fp8 = AS_STORED,
 ) -> Iterator[Callable[[str], WanTransformer]]:
     """What loads the transformer of each turn; the loaded ones are the caller's to let go of.
 
@@ -43,23 +50,52 @@ def transformers(
         weights_from: "disk" reads a block whenever it is wanted, "ram" only once a turn.
         device: where to compute.
         dtype: compute dtype.
+        fp8: what becomes of the linears of the blocks.
 
     Raises:
         InputError: a file is no transformer, or they are too different to share a ring.
     """
     if not streamed:
         paths = {turn.name: turn.path for turn in turns}
-        yield lambda name: load_transformer(paths[name], device, dtype)
+        yield lambda name: load_transformer(paths[name], device, dtype, fp8)
         return
     files = {turn.name: inspect_transformer(turn.path) for turn in turns}
     config, *others = [file.config for file in files.values()]
     if any(other != config for other in others):
         raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
-    layout, indices = BlockLayout(config, dtype), spread(streamed, config.num_layers)
-    sources = {turn.name: BlockFile(turn.path, files[turn.name], layout) for turn in turns}
-    orders = (StoredBlock(sources[turn.name], index) for turn in turns for _ in range(turn.passes) for index in indices)
-    with block_ring(layout, orders, device, _places(streamed, weights_from, device)) as ring:
-        yield lambda name: _load(files[name], sources[name], ring, indices)
+    indices = spread(streamed, config.num_layers)
+    sources = {turn.name: _block_file(turn.path, files[turn.name], dtype, fp8) for turn in turns}
+    layouts = {source.layouts[index] for source in sources.values() for index in indices}
+    places = _place_sizes(list(sources.values()), indices, _places(streamed, weights_from, device))
+    begun: list[str] = []
+
+    def orders() -> Iterator[StoredBlock]:
+        for turn in turns:
+            for index in list(indices) * turn.passes:
+                if turn.name not in begun[:-1]:  # its turn may be over sooner than was thought
+                    yield StoredBlock(sources[turn.name], index)
+
+    def load(name: str) -> WanTransformer:
+        begun.append(name)
+        ring.give_up_all_but(sources[name])
+        return _load(files[name], sources[name], ring, indices, dtype)
+
+    with block_ring(layouts, orders(), device, places) as ring:
+        yield load
+
+
+def _block_file(path: Path, file: TransformerFile, dtype: torch.dtype, fp8: Fp8) -> BlockFile:
+    weights = fp8_weights(file, fp8.quantise)
+    blocks = range(file.config.num_layers)
+    return BlockFile(
+        path, file, [BlockLayout(file.config, dtype, in_block(index, weights), fp8.fast) for index in blocks]
+    )
+
+
+def _place_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
+    """Bytes of each place of the host: of the block that always comes there, or of the largest."""
+    sizes = [max(source.layouts[index].nbytes for source in sources) for index in indices]
+    return sizes if count == len(sizes) else [max(sizes)] * count
 
 
 def _places(streamed: int, weights_from: str, device: torch.device) -> int:
@@ -68,11 +104,15 @@ def _places(streamed: int, weights_from: str, device: torch.device) -> int:
     return 0 if device.type == "cpu" else RING_BLOCKS
 
 
-def _load(file: TransformerFile, source: BlockFile, ring: BlockRing, indices: Sequence[int]) -> StreamedTransformer:
+def _load(
+    file: TransformerFile, source: BlockFile, ring: BlockRing, indices: Sequence[int], dtype: torch.dtype
+) -> StreamedTransformer:
     """A transformer with everything but the blocks that it borrows."""
     with torch.device("meta"):
         model = StreamedTransformer(file.config, ring, source, indices).requires_grad_(False)
+    for index in set(range(file.config.num_layers)) - set(indices):
+        hold_in_fp8(model.blocks[index], source.layouts[index].fp8, source.layouts[index].fast)
     borrowed = tuple(f"blocks.{index}." for index in indices)
     names = [name for name in file.sources if not name.startswith(borrowed)]
-    load_weights(model, file, names, ring.device, source.layout.dtype)
+    load_weights(model, file, names, ring.device, dtype)
     return model.eval()

@@ -1,0 +1,128 @@
+"""Linears whose weight is held in fp8 (e4m3), with a scale for every row. Knows nothing of files.
+
+A scale made here is a power of two: division by it is exact, so only the mantissa is rounded (by 1/16 at the most, of a
+value above 2^-13 of the largest in its row), every device gets the same bits, and what was rounded comes back in
+bfloat16 without being rounded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wan2.errors import InputError
+
+FP8 = torch.float8_e4m3fn
+LARGEST = 448.0
+SMALLEST_SCALE = 2.0**-126
+# A side of the smallest matrix to try.
+SIDE = 16
+
+
+class Rows(NamedTuple):
+    """Rows in fp8 [..., columns], the scale each must be multiplied by, fp32 [..., 1], and the dtype they stand for."""
+
+    values: Tensor
+    scale: Tensor
+    dtype: torch.dtype
+
+
+def quantise_rows(x: Tensor) -> Rows:
+    """Rows of x [..., columns], float32 or bfloat16, in fp8: each by the smallest power of two that makes it fit.
+
+    A row with a value that is not finite gets a scale that is not.
+    """
+    largest = x.abs().amax(-1, keepdim=True).float()
+    # Adding all ones below the exponent carries into it, unless the number is a power of two already.
+    bits = (largest / LARGEST).view(torch.int32) + 0x007FFFFF
+    power = (bits & 0x7F800000).view(torch.float32).clamp(min=SMALLEST_SCALE)
+    scale = torch.where(largest.isfinite(), power, largest)
+    return Rows((x / scale.to(x.dtype)).to(FP8), scale, x.dtype)
+
+
+def multiply_out(stored: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """What fp8 values stand for, in `dtype`: the product in fp32, rounded once."""
+    return stored.to(dtype).mul_(scale)
+
+
+class Fp8Linear(nn.Module):
+    """A linear that multiplies its weight out whenever it is used: fp8 in memory, the arithmetic of the input's dtype.
+
+    stored: e4m3 [out, in]; scale: fp32 [out, 1].
+    """
+
+    # transformers asks a linear for the dtype of its weight, and would bring the input to it.
+    weight = None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
+        super().__init__()
+        self.stored = _frozen(torch.empty(out_features, in_features, dtype=FP8))
+        self.scale = _frozen(torch.empty(out_features, 1))
+        self.bias = _frozen(torch.empty(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return F.linear(x, multiply_out(self.stored, self.scale, x.dtype), self.bias)
+
+
+class FastFp8Linear(Fp8Linear):
+    """A linear that multiplies fp8 by fp8: every row of its input is quantised, too."""
+
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        """[..., in], quantised already or not -> [..., out]."""
+        rows = x if isinstance(x, Rows) else quantise_rows(x)
+        out = torch._scaled_mm(
+            rows.values.flatten(0, -2),
+            self.stored.t(),
+            scale_a=rows.scale.flatten(0, -2),
+            scale_b=self.scale.t(),
+            bias=self.bias,
+            out_dtype=rows.dtype,
+            use_fast_accum=True,
+        )
+        return out.unflatten(0, rows.values.shape[:-1])
+
+
+def quantised_once(x: Tensor, *readers: nn.Module) -> Tensor | Rows:
+    """x as several linears take it: in fp8 if all of them multiply in fp8, so that it is not quantised for each."""
+    return quantise_rows(x) if all(isinstance(reader, FastFp8Linear) for reader in readers) else x
+
+
+def hold_in_fp8(root: nn.Module, weights: Iterable[str], fast: bool = False) -> None:
+    """Put linears without memory that hold fp8 in the place of those whose weights are named."""
+    for name in weights:
+        path, _, leaf = name.removesuffix(".weight").rpartition(".")
+        parent = root.get_submodule(path)
+        linear = getattr(parent, leaf)
+        with torch.device("meta"):
+            made = (FastFp8Linear if fast else Fp8Linear)(
+                linear.in_features, linear.out_features, linear.bias is not None
+            )
+        setattr(parent, leaf, made)
+
+
+def check_fast(device: torch.device) -> None:
+    """Find out by trying whether a device multiplies fp8 by fp8 with a scale a row.
+
+    Raises:
+        InputError: it does not; with what it takes.
+    """
+    dtype = torch.bfloat16
+    try:
+        linear = FastFp8Linear(SIDE, SIDE, bias=True).to(device)
+        linear.stored, linear.scale = (_frozen(part) for part in quantise_rows(torch.eye(SIDE, device=device))[:2])
+        linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
+        linear(torch.ones(SIDE, SIDE, dtype=dtype, device=device))
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"--fp8_fast: PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
+            "compute capability 8.9 (Ada) or 9.0 (Hopper) or later; --fp8_scaled alone works everywhere"
+        ) from error
+
+
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor, requires_grad=False)
