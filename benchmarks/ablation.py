@@ -25,12 +25,13 @@ from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttentio
 from holocine_ext.cli import build_parser
 from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
-from holocine_ext.job import plan_jobs
+from holocine_ext.job import plan_job
 from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.preflight import check_job
 from tools.nano.ablated import ShotsApart
 from tools.nano.world import Scene, random_cuts, random_scene
 from wan2.conditioning import AttentionProcessor, Attentions
+from wan2.jobs import given_values
 from wan2.pipeline import generate
 
 SEED = 40_000_000
@@ -83,7 +84,7 @@ def film(name: str, row: Row, boards: Sequence[Path], folder: Path, options: Seq
         if video.exists() and video.with_suffix(".json").exists():
             continue
         command = ["--model", "nano", "--variant", row.variant, "--storyboard", str(board), "--save_path", str(video)]
-        (job,) = plan_jobs(build_parser().parse_args([*command, *options]))
+        job = plan_job(given_values(build_parser().parse_args([*command, *options])))
         windows = check_job(job)
         assert job.layout is not None
         generate(job.options, partial(row.attentions, job.layout, windows), scene=job.as_record())
