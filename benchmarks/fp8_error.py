@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.true_shape import write_checkpoint
+from benchmarks.noise import write_noise
 from wan2.conditioning import Conditioning
 from wan2.device import resolve_machine
 from wan2.errors import InputError
@@ -152,7 +152,7 @@ def main() -> int:
     try:
         if args.noise:
             args.folder.mkdir(parents=True, exist_ok=True)
-            write_checkpoint(path, replace(A14B, num_layers=args.noise))
+            write_noise(path, replace(A14B, num_layers=args.noise).tensor_shapes())
         lines = report(args, path)
     except InputError as error:
         sys.stderr.write(f"benchmarks.fp8_error: {error}\n")

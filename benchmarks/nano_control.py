@@ -34,7 +34,7 @@ NUM_FRAMES = 33
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of one row of the table; `hat` is how often two neighbouring shots of a character agree on it."""
+    """Shares of one row of the table; `hat` is how often neighbouring shots agree on it."""
 
     row: str
     cuts: float
@@ -97,10 +97,8 @@ def score(row: str, scenes: Sequence[Scene], films: Sequence[NDArray[np.uint8]])
             shots += 1
             for fact, asked in facts_of(scene, shot).items():
                 right[fact] += getattr(reading, fact) == asked
-        for (one, a), (other, b) in pairwise(zip(scene.shots, readings, strict=True)):
-            if one.who == other.who:
-                pairs += 1
-                agreeing += a.hat == b.hat
+        pairs += len(readings) - 1
+        agreeing += sum(a.hat == b.hat for a, b in pairwise(readings))
     return Score(row, cuts_met / cuts_asked, {fact: n / shots for fact, n in right.items()}, agreeing / pairs)
 
 

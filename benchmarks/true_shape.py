@@ -1,8 +1,7 @@
 """Does the true 14B shape run in a few GB of memory? `python -m benchmarks.true_shape` makes a checkpoint and sees.
 
-The checkpoint has the published names, shapes and dtype, all 28.6 GB of them on the disk; its weights are noise of a
-plausible size: one tile of normal numbers, repeated from another offset for every tensor. So the figures of memory and
-reading are real, the video would not be. Two processes then predict one velocity, prompt and negative prompt together:
+The checkpoint has the published names, shapes and dtype, all 28.6 GB of them on the disk; its weights are noise
+(`benchmarks.noise`). Two processes then predict one velocity, prompt and negative prompt together:
 one streams every block from the disk, one loads block after block as if it were to stay. Both must give the same bits.
 """
 
@@ -14,7 +13,6 @@ import json
 import math
 import platform
 import shutil
-import struct
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.noise import write_noise
 from wan2.conditioning import Conditioning
 from wan2.device import resolve_machine
 from wan2.loading.checkpoint import TransformerFile, inspect_transformer, load_weights
@@ -30,38 +29,15 @@ from wan2.loading.residency import RING_BLOCKS
 from wan2.loading.stream import StreamedTransformer
 from wan2.loading.turns import Turn, transformers
 from wan2.models.layers import Block
-from wan2.models.transformer import TransformerConfig, WanTransformer
+from wan2.models.transformer import WanTransformer
 from wan2.options import make_options
 from wan2.presets import A14B, WAN22_T2V
 from wan2.record import host_peak_bytes
 
-TILE = 1 << 24
-DEVIATION = 0.014
 ALLOWED_BYTES = 6e9
 SPARE_DISK = 4e9
 CPU, DTYPE = torch.device("cpu"), torch.bfloat16
 Result = dict[str, float | str]
-
-
-def write_checkpoint(path: Path, config: TransformerConfig = A14B) -> None:
-    """A safetensors file of the published shape in bfloat16, tensor after tensor, never holding more than a tile."""
-    shapes = config.tensor_shapes()
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        start, end = end, end + math.prod(shape) * DTYPE.itemsize
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    noise = torch.randn(2 * TILE, generator=torch.Generator().manual_seed(1)) * DEVIATION
-    tile = noise.to(DTYPE).view(torch.uint8).numpy()
-    ones = torch.ones(config.dim, dtype=DTYPE).view(torch.uint8).numpy()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for number, (name, shape) in enumerate(shapes.items()):
-            left = math.prod(shape) * DTYPE.itemsize
-            source = ones if "norm" in name and name.endswith("weight") else tile[number * 4096 :][: len(tile) // 2]
-            while left:
-                left -= file.write(source[: min(left, len(source))])
 
 
 class BlockByBlock(WanTransformer):
@@ -169,7 +145,7 @@ def main() -> int:
         return 2
     try:
         if not path.exists():
-            write_checkpoint(path)
+            write_noise(path, A14B.tensor_shapes())
         streamed, resident = (in_a_process(role, args, path) for role in ("streamed", "resident"))
     finally:
         if not args.keep:

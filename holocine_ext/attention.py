@@ -6,7 +6,7 @@ dense kernel serves and autograd passes through. Knows nothing of text or of fra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from holocine_ext.layout import Range, ShotLayout
 from wan2.conditioning import AttentionProcessor, dense_attention
+from wan2.models.attention import Projections, attend_in_runs
+from wan2.models.runs import runs
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,28 @@ class SparseInterShotAttention:
                 for a, b in self.layout.shots
             ),
         )
+
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        """The same shot by shot, in one buffer: the first frames of all shots, and behind them the keys of one shot.
+
+        Raises:
+            ValueError: there are not as many queries as tokens in the layout.
+        """
+        _expect(tokens.num_queries, self.layout.tokens)
+        summary = _join_keys([tokens.keys(a, b) for a, b in self.layout.first_frames])
+        shared, longest = summary[0].shape[1], max(b - a for a, b in self.layout.shots)
+        k, v = (x.new_empty(x.shape[0], shared + longest, *x.shape[2:]) for x in summary)
+        k[:, :shared], v[:, :shared] = summary
+        del summary
+        frame = self.layout.tokens_per_frame
+        for number, (a, b) in enumerate(self.layout.shots):
+            first, own = slice(number * frame, (number + 1) * frame), slice(shared, shared + frame)
+            k[:, own], v[:, own] = k[:, first], v[:, first]
+            for start, stop in runs(a + frame, b):
+                own = slice(shared + start - a, shared + stop - a)
+                k[:, own], v[:, own] = tokens.keys(start, stop)
+            end = shared + b - a
+            yield from attend_in_runs(self.dense, tokens, a, b, k[:, :end], v[:, :end])
 
 
 @dataclass(frozen=True)
@@ -81,6 +105,17 @@ class WindowCrossAttention:
             ),
         )
 
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        """The same shot by shot, a run of queries at a time.
+
+        Raises:
+            ValueError: there are not as many queries as tokens in the layout.
+        """
+        _expect(tokens.num_queries, self.layout.tokens)
+        for (a, b), ranges in zip(self.layout.shots, self.key_ranges, strict=True):
+            k, v = _join_keys([tokens.keys(*span) for span in ranges])
+            yield from attend_in_runs(self.dense, tokens, a, b, k, v)
+
 
 def _join(q: Tensor, results: Iterable[Tensor]) -> Tensor:
     """The results of consecutive shots as one tensor like q, never holding them twice unless gradients need it."""
@@ -92,6 +127,14 @@ def _join(q: Tensor, results: Iterable[Tensor]) -> Tensor:
         out[:, start : start + result.shape[1]] = result
         start += result.shape[1]
     return out
+
+
+def _join_keys(pieces: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Keys and values of several spans as one; views when there is only one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    keys, values = zip(*pieces, strict=True)
+    return torch.cat(keys, dim=1), torch.cat(values, dim=1)
 
 
 def _gather(x: Tensor, ranges: Sequence[Range]) -> Tensor:

@@ -1,29 +1,19 @@
-"""What a run costs: operations exactly, memory by formula. Integers only; runs nothing.
+"""What a run costs beyond the base's share: operations, exactly, and the keys of attention. Integers; runs nothing.
 
 Operations are those of matrix products, a multiplication and an addition counted as two, as
-`torch.utils.flop_counter` counts them. Memory is what tensors take; the driver's own share is not in it.
+`torch.utils.flop_counter` counts them. Memory is predicted by `wan2.cost`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from holocine_ext.layout import Range, ShotLayout
-from wan2.loading.residency import FP8_BYTES, weight_bytes
+from wan2.cost import Attended
 from wan2.models.config import TransformerConfig
 from wan2.sampling.experts import first_low_noise_step
-from wan2.sampling.schedule import timesteps
-
-# Between two attentions the transformer works through this many tokens at a time (`wan2.models.layers`), and there
-# holds about this many fp32 copies of them: the modulated norm, queries and keys and what turns them.
-RUN_TOKENS = 8192
-RUN_COPIES = 5.2
-# Wan2.1 VAE: values alive per pixel while a chunk of four frames is decoded.
-VAE_VALUES_PER_PIXEL = 5080
-# UMT5 feeds forward through 2.5 times its width, gated: 4 + 3 * 2.5 squares of the width a layer.
-ENCODER_SQUARES, FEED_FORWARD_SQUARES = 11.5, 2.5
+from wan2.sampling.schedule import first_unguided_step, timesteps
 
 
 def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
@@ -57,80 +47,24 @@ def forward_flops(config: TransformerConfig, self_pairs: int, cross_pairs: int, 
     return config.num_layers * block + ends + text + time
 
 
-def count_passes(steps: int, shift: float, boundary: float, scale_high: float, scale_low: float) -> tuple[int, int]:
-    """Passes of the transformer in a whole run: (with the prompt, with the negative prompt).
+def count_passes(
+    steps: int, shift: float, boundary: float, scale_high: float, scale_low: float, cfg_skip: float
+) -> tuple[int, int]:
+    """Passes of the transformer in a whole run: (with the prompt, with the negative prompt); fewer with a step cache.
 
-    The negative pass is run only where the guidance scale of the step's expert is not 1.
+    The negative pass is run only where the guidance scale of the step's expert is not 1, and not in the share
+    `cfg_skip` of the steps, at the end.
     """
-    high = first_low_noise_step(timesteps(steps, shift), boundary)
-    return steps, high * (scale_high != 1) + (steps - high) * (scale_low != 1)
+    guided = first_unguided_step(steps, cfg_skip)
+    high = min(guided, first_low_noise_step(timesteps(steps, shift), boundary))
+    return steps, high * (scale_high != 1) + (guided - high) * (scale_low != 1)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Predicted bytes on the computing device, stage by stage; one stage's models leave before the next begins."""
+def attended(layout: ShotLayout, sparse: bool) -> Attended:
+    """How many tokens' keys and values a self-attention holds at once, the kernel working shot by shot.
 
-    text_encoder: int
-    transformer_weights: int
-    transformer_work: int
-    vae: int
-    host: int
-    """Beside the device: streamed blocks, the largest tensor while loading, and the latents in fp32."""
-
-    @property
-    def transformer(self) -> int:
-        """Weights of one expert that are on the device and everything alive while it runs."""
-        return self.transformer_weights + self.transformer_work
-
-    @property
-    def peak(self) -> int:
-        """The largest stage."""
-        return max(self.text_encoder, self.transformer, self.vae)
-
-
-def predict_memory(
-    config: TransformerConfig,
-    layout: ShotLayout,
-    sparse: bool,
-    pixels: int,
-    size: int,
-    streamed: int = 0,
-    from_ram: bool = False,
-    fp8: Collection[str] = (),
-    fast: bool = False,
-    fp8_t5: bool = False,
-) -> Memory:
-    """Predicted memory of a run whose values take `size` bytes, with frames of `pixels` pixels.
-
-    Text encoder: one layer. Transformer: one expert whole. Its work is the larger of two moments of a block: before
-    the self-attention, the stream, queries, keys and values (four tensors as long as the video) and one run of tokens
-    in fp32; during it, those four and the result, and for the shot at hand its keys, values and result. VAE: one chunk
-    of four frames, whatever the length of the video. Of `streamed` blocks only those in the ring are on the device,
-    but the stream of the other pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in `fp8`,
-    by the name of its weight, the weight is multiplied out where it is used, unless the products are in fp8 (`fast`);
-    so it is in the text encoder with `fp8_t5`.
+    Of all tokens; when sparse, of the longest shot and of all first frames, which are there once more while their place
+    is made.
     """
-    weights = weight_bytes(config, size, fp8)
-    token = config.dim * size
-    multiplied_out = config.dim * config.ffn_dim * size if fp8 and not fast else 0
-    run = RUN_COPIES * min(layout.tokens, RUN_TOKENS) * config.dim * 4
-    before = 4 * layout.tokens * token + run + multiplied_out
-    longest = max(b - a for a, b in layout.shots)
     shared = layout.num_shots * layout.tokens_per_frame
-    during = 5 * layout.tokens + (3 * longest + 4 * shared if sparse else 0)
-    latents = layout.tokens * math.prod(config.patch_size) * config.out_dim * 4
-    largest = max(map(math.prod, config.tensor_shapes().values()))
-    other_stream = layout.tokens * token if streamed else 0
-    return Memory(
-        text_encoder=_encoder_bytes(config.text_dim, size, fp8_t5),
-        transformer_weights=weights.on_device(streamed),
-        transformer_work=int(max(before, during * token)) + other_stream,
-        vae=pixels * VAE_VALUES_PER_PIXEL * size,
-        host=weights.on_host(streamed, from_ram) + largest * size + latents,
-    )
-
-
-def _encoder_bytes(width: int, size: int, fp8: bool) -> int:
-    """One layer of the text encoder; in fp8 with its largest linear multiplied out."""
-    layer = ENCODER_SQUARES * (FP8_BYTES if fp8 else size)
-    return int(width**2 * (layer + (FEED_FORWARD_SQUARES * size if fp8 else 0)))
+    return Attended(max(b - a for a, b in layout.shots) + shared, shared) if sparse else Attended(layout.tokens)

@@ -5,15 +5,17 @@ Frames are shown as people count them, first to last; the record holds half-open
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from holocine_ext.cost import Memory, attention_pairs, count_passes, forward_flops, predict_memory, text_pairs
+from holocine_ext.cost import attention_pairs, count_passes, forward_flops, text_pairs
 from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.scene import Scene
 from holocine_ext.spans import allowed_key_ranges, text_spans
+from wan2.cost import Memory
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
+from wan2.planner import Work, predict
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
 KeyRanges = tuple[tuple[Range, ...], ...]
@@ -50,7 +52,12 @@ class Plan:
     full_flops: int
     streamed: int | None
     """Blocks of each expert that are streamed; None where that depends on the memory of the device."""
+    spares: bool
+    """Whether a step cache may spare some of the passes."""
     memory: Memory
+    budget: float
+    chosen: str
+    tflops: float | None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -64,11 +71,11 @@ def make_plan(
     layout: ShotLayout,
     tokenized: TokenizedPrompt,
     options: Options,
-    config: TransformerConfig,
+    work: Work,
     sparse: bool,
-    value_bytes: int,
     warnings: Sequence[str] = (),
-    fp8: Collection[str] = (),
+    chosen: str = "",
+    tflops: float | None = None,
 ) -> Plan:
     """Plan a run.
 
@@ -77,15 +84,16 @@ def make_plan(
         layout: its shots, planned for the size in `options`.
         tokenized: the tokens of `scene.storyboard.prompt`.
         options: the options of the run.
-        config: sizes of the transformer.
+        work: what decides its memory beside the options.
         sparse: whether self-attention is sparse between shots.
-        value_bytes: bytes of one value in the compute dtype.
         warnings: lines to show with the plan.
-        fp8: the weights of the transformer that are held in fp8.
+        chosen: the options that were chosen to fit `--vram_budget`.
+        tflops: what the machine does in a second, in 10^12 operations, if that is known.
     """
     streamed = options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else None
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
-    guidance = options.guidance_scale_high_noise, options.guidance_scale
+    guidance = options.guidance_scale_high_noise, options.guidance_scale, options.cfg_skip
+    config = work.config
     return Plan(
         height=options.height,
         width=options.width,
@@ -100,7 +108,11 @@ def make_plan(
         negative_flops=_flops(config, layout, sparse, None),
         full_flops=_flops(config, layout, False, None),
         streamed=streamed,
-        memory=_memory(options, config, layout, sparse, value_bytes, fp8),
+        spares=bool(options.step_cache),
+        memory=predict(options, work),
+        budget=options.vram_budget,
+        chosen=chosen,
+        tflops=tflops,
         warnings=tuple(warnings),
     )
 
@@ -108,23 +120,6 @@ def make_plan(
 def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:
     pairs = attention_pairs(layout, sparse), text_pairs(layout, ranges, TEXT_LENGTH)
     return forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
-
-
-def _memory(
-    options: Options, config: TransformerConfig, layout: ShotLayout, sparse: bool, size: int, fp8: Collection[str]
-) -> Memory:
-    return predict_memory(
-        config,
-        layout,
-        sparse,
-        options.height * options.width,
-        size,
-        streamed=options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else 0,
-        from_ram=options.weights_from == "ram",
-        fp8=fp8,
-        fast=options.fp8_fast,
-        fp8_t5=options.fp8_t5,
-    )
 
 
 def _plan_shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotPlan, ...]:
@@ -154,15 +149,32 @@ def render_plan(plan: Plan) -> str:
         f"compute    {_big(plan.positive_flops)}FLOP a pass, {'sparse' if plan.sparse else 'full'} self-attention"
         + (f" (full would take {ratio:.2f} times as much)" if plan.sparse else ""),
         f"           {plan.steps} steps, {plan.passes[0]} + {plan.passes[1]} passes (prompt + negative): "
-        f"{_big(plan.total_flops)}FLOP",
+        f"{_big(plan.total_flops)}FLOP{', less what the step cache spares' if plan.spares else ''}",
+        *_time(plan),
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)}; "
         f"transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
         f"VAE {_bytes(memory.vae)})",
         f"           {_streaming(plan.streamed)}",
+        *_budget(plan),
         f"           host, predicted: {_bytes(memory.host)} beside the libraries and the files' page cache",
         *(f"warning    {warning}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
+
+
+def _time(plan: Plan) -> list[str]:
+    """Seconds, where it is known how many operations the machine does in one."""
+    if plan.tflops is None:
+        return []
+    step = plan.total_flops / plan.tflops / 1e12 / plan.steps
+    whole = f"{step * plan.steps:.3g} s{', at the most' if plan.spares else ''}"
+    return [f"time       denoising, at {plan.tflops:g} TFLOP/s: {step:.3g} s a step, {whole} in all"]
+
+
+def _budget(plan: Plan) -> list[str]:
+    if not plan.budget:
+        return []
+    return [f"           fits --vram_budget {plan.budget:g}{f' by {plan.chosen}' if plan.chosen else ' as it is'}"]
 
 
 def _streaming(streamed: int | None) -> str:

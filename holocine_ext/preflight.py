@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from holocine_ext.job import Job, Making
+from holocine_ext.cost import attended
+from holocine_ext.job import DECIDING, Job, Making
 from holocine_ext.layout import Range
 from holocine_ext.plan import Plan, make_plan
 from holocine_ext.spans import allowed_key_ranges, check_text_fits, text_spans
@@ -16,12 +17,12 @@ from wan2.loading.checkpoint import TransformerFile, inspect_transformer
 from wan2.loading.fp8 import fp8_weights, quantised
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
+from wan2.planner import Work, chosen, vae_size, within_budget, work_of
 from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_run, naming
-from wan2.resume import check_resume, refuse_difference
+from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 
 
@@ -51,17 +52,22 @@ def check_same_scene(job: Job) -> None:
     Raises:
         InputError: the first difference, by its flag.
     """
-    scene = job.as_record()
-    state = check_resume(job.options, scene)
+    state = check_resume(job.options, job.as_record())
     if state is None:
         return
-    for name, flag in (("cuts", "cuts at frames"), ("variant", "--variant"), ("shot_mask_type", "--shot_mask_type")):
-        if state.scene[name] != scene[name]:
-            refuse_difference(state, flag, state.scene[name], scene[name])
+    for name, now in job.deciding.items():
+        if state.scene[name] != now:
+            refuse_difference(saved_place(state), DECIDING[name], state.scene[name], now)
 
 
-def dry_plan(job: Job) -> Plan:
-    """What the job would do.
+def work_of_job(job: Job) -> Work:
+    """What decides the memory of a job whose files are there."""
+    sparse = job.making is not None and job.making.sparse
+    return work_of(job.options, attended(job.layout, sparse) if job.layout else None)
+
+
+def dry_plan(job: Job, tflops: float | None = None) -> Plan:
+    """What the job would do, and how long it would take on a machine of so many 10^12 operations a second.
 
     A model whose sizes are published needs no file for that: what only the files tell is then a warning.
 
@@ -86,16 +92,18 @@ def dry_plan(job: Job) -> Plan:
     config, weights = found[EXPERTS[0]]
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
+    work = Work(config, weights, attended(job.layout, making.sparse), vae_size(options.files.vae))
+    fitted = within_budget(options, work)
     return make_plan(
         scene=making.scene,
         layout=job.layout,
         tokenized=tokenized,
-        options=options,
-        config=config,
+        options=fitted,
+        work=work,
         sparse=making.sparse,
-        value_bytes=_value_bytes(options),
-        fp8=weights,
         warnings=notes,
+        chosen=chosen(options, fitted),
+        tflops=tflops,
     )
 
 
@@ -145,9 +153,3 @@ def _inspect(name: str, path: Path, making: Making) -> TransformerFile:
             f"channels; --{name} {path} takes {file.config.in_dim}"
         )
     return file
-
-
-def _value_bytes(options: Options) -> int:
-    """Bytes of a value in the compute dtype; `auto` is float32 on a processor, bfloat16 elsewhere."""
-    automatic = BYTES["float32" if options.device == "cpu" else "bfloat16"]
-    return BYTES.get(options.dtype, automatic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wan2.presets import WAN22_T2V, ModelFiles, Preset
+from wan2.presets import FEWER_PASSES, WAN22_T2V, ModelFiles, Preset
 
 VARIANTS = ("full", "sparse")
 DEFAULT_VARIANT = "full"
@@ -68,6 +68,7 @@ def _nano(variant: str) -> Preset:
         infer_steps=20,
         guidance_scale=3.0,
         guidance_scale_high_noise=3.0,
+        recipes={**WAN22_T2V.recipes, "draft": {"infer_steps": 12, **FEWER_PASSES}},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,7 @@ from holocine_ext.conditioning import mask_channel, plan_attentions
 from holocine_ext.job import Job
 from holocine_ext.layout import Range
 from holocine_ext.sheet import ContactSheet, ShotExport
-from wan2.conditioning import Attentions
-from wan2.device import resolve_machine
-from wan2.models.attention import attention_kernel
+from wan2.conditioning import PlanAttentions, attend_densely
 from wan2.outputs import OutputPaths
 from wan2.pipeline import generate
 from wan2.progress import Progress
@@ -40,7 +39,7 @@ def run_job(job: Job, key_ranges: Sequence[Sequence[Range]] | None, progress: Pr
     shown = _Showing(job)
     outputs = generate(
         job.options,
-        *_attentions(job, key_ranges),
+        _attentions(job, key_ranges),
         extra_channels=_mask(job),
         scene=job.as_record(),
         open_sinks=shown.open,
@@ -49,15 +48,11 @@ def run_job(job: Job, key_ranges: Sequence[Sequence[Range]] | None, progress: Pr
     return [*outputs.written, *shown.written]
 
 
-def _attentions(
-    job: Job, key_ranges: Sequence[Sequence[Range]] | None
-) -> tuple[Attentions, Attentions] | tuple[None, None]:
-    """The attentions of both passes; none when nothing is denoised."""
+def _attentions(job: Job, key_ranges: Sequence[Sequence[Range]] | None) -> PlanAttentions:
+    """What makes the attentions of both passes from a kernel; the base's own when nothing is denoised."""
     if job.making is None or job.layout is None:
-        return None, None
-    machine = resolve_machine(job.options)
-    dense = attention_kernel(job.options.attn_mode, machine.device)
-    return plan_attentions(job.layout, key_ranges, job.making.sparse, dense)
+        return attend_densely
+    return partial(plan_attentions, job.layout, key_ranges, job.making.sparse)
 
 
 def _mask(job: Job) -> Tensor | None:

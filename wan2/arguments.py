@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wan2.errors import InputError
-from wan2.options import AUTO, BESIDE, CHOICES
+from wan2.options import AUTO, BESIDE, CHOICES, RECIPES
 from wan2.presets import WAN22_T2V, ModelFiles, Preset
 
 FILES = {
@@ -68,9 +68,14 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     size.add_argument("--video_size", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
     what = f"frames, snapped to the nearest 4t+1 {defaults(presets, 'num_frames')}"
     size.add_argument("--video_length", help=what, type=whole_number, metavar="N")
-    add(size, "fps", "frames per second", type=_number, metavar="N")
+    add(size, "fps", "frames per second", type=number, metavar="N")
 
     sampling = parser.add_argument_group("sampling")
+    what = (
+        "fill in what is not given: quality, as the weights were published; draft, a third of the passes, to see what "
+        "a scene will be; lightning, for experts distilled to 8 steps (default: quality)"
+    )
+    sampling.add_argument("--preset", help=what, choices=RECIPES)
     add(sampling, "infer_steps", "denoising steps", type=whole_number, metavar="N")
     add(sampling, "sample_solver", "how a step is taken", choices=CHOICES["sample_solver"])
     for name, what in (
@@ -78,8 +83,10 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
         ("guidance_scale", "guidance of the low-noise expert, of both when given alone; 1 is off"),
         ("guidance_scale_high_noise", "guidance of the high-noise expert"),
         ("dual_dit_boundary", "noise level (0 to 1) below which the low-noise expert takes over"),
+        ("cfg_skip", "share of the steps (0 to 1), at the end, that go without the negative pass"),
+        ("step_cache", "spare a step when its velocity would change by less than this share (0 to 1); 0 is off"),
     ):
-        add(sampling, name, what, type=_number, metavar="N")
+        add(sampling, name, what, type=number, metavar="N")
     sampling.add_argument(
         "--seed", type=whole_number, metavar="N", help="same seed, same video (default: random, recorded)"
     )
@@ -88,11 +95,21 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     add(machine, "device", "auto, cpu, cuda, cuda:1 or mps", metavar="NAME")
     what = "compute type; auto is bfloat16 on an accelerator, float32 on a processor"
     add(machine, "dtype", what, choices=CHOICES["dtype"])
-    add(machine, "attn_mode", "attention kernel", choices=CHOICES["attn_mode"])
+    what = "attention kernel; auto is the fastest that is there and computes the same"
+    add(machine, "attn_mode", what, choices=CHOICES["attn_mode"])
+    what = "compile the work between the attentions: slower to begin, faster after"
+    machine.add_argument("--compile", action="store_const", const=True, help=what)
     what = "transformer blocks to keep off the device until they run, 0 to 40; auto is as many as do not fit"
     add(machine, "blocks_to_swap", what, type=whole_number_or_auto, metavar="N")
+    what = "device memory in GB that the run may take: chooses what is not given so that it fits, 0 is no limit"
+    add(machine, "vram_budget", what, type=number, metavar="GB")
     what = "where those blocks wait: disk needs no memory, ram reads the file only once"
     add(machine, "weights_from", what, choices=CHOICES["weights_from"])
+    what = "decode in tiles of so many pixels, which share half with their neighbours; 0 is the whole side"
+    what = f"{what} {defaults(presets, 'tile_height', 'tile_width')}"
+    machine.add_argument("--vae_tiling", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
+    what = "what the VAE remembers of the frames before waits in host memory: half its memory, some of its speed"
+    machine.add_argument("--vae_cache_cpu", action="store_const", const=True, help=what)
     for name, what in FP8_FLAGS.items():
         machine.add_argument(f"--{name}", action="store_const", const=True, help=what)
 
@@ -145,7 +162,8 @@ def whole_number_or_auto(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """A number, for argparse."""
     try:
         return float(text)
     except ValueError as error:

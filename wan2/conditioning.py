@@ -6,20 +6,18 @@ installed on a model, so two passes of one model may attend differently.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wan2.models.attention import AttentionProcessor, dense_attention
+from wan2.text import TOKENS_PER_POSITION
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AttentionProcessor", "Attentions", "Conditioning", "dense_attention"]
+__all__ = ["AttentionProcessor", "Attentions", "Conditioning", "PlanAttentions", "attend_densely", "dense_attention"]
 
-
-# Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
-# work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
-TOKENS_PER_POSITION = 16
 
 TextKeys = dict[int, tuple["Tensor", "Tensor"]]
 """Keys and values of a text, each [B, 512, H, D], by block."""
@@ -31,6 +29,15 @@ class Attentions:
 
     self_attn: AttentionProcessor = dense_attention
     cross_attn: AttentionProcessor = dense_attention
+
+
+PlanAttentions = Callable[[AttentionProcessor], tuple[Attentions, Attentions]]
+"""Given the dense kernel of the run: the attentions of its passes with the prompt, and with the negative prompt."""
+
+
+def attend_densely(dense: AttentionProcessor) -> tuple[Attentions, Attentions]:
+    """Every token attends to every token and to the whole text, in both passes."""
+    return Attentions(dense, dense), Attentions(dense, dense)
 
 
 @dataclass(frozen=True)

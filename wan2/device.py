@@ -72,8 +72,8 @@ def resolve_machine(options: Options) -> Machine:
         InputError: an explicit device that this machine does not have, or one that cannot do what was asked.
     """
     device = torch.device(_best() if options.device == "auto" else _present(options.device))
-    options.check_streaming(device.type)
-    options.check_fp8(device.type)
+    for check in (options.check_device, options.check_fp8, options.check_vae):
+        check(device.type)
     if options.fp8_fast:
         check_fast(device)
     fallback = torch.float32 if device.type == "cpu" else torch.bfloat16

@@ -35,7 +35,7 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
     streamed = _num_streamed(options, machine, turns)
     fp8 = Fp8(options.quantises, options.fp8_fast)
     with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype, fp8) as load:
-        yield partial(_opened, load, machine)
+        yield partial(_opened, load, machine, options.compile)
 
 
 def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: Progress) -> Options:
@@ -63,8 +63,14 @@ def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: 
 
 
 @contextmanager
-def _opened(load: Callable[[str], WanTransformer], machine: Machine, expert: Expert) -> Iterator[WanTransformer]:
+def _opened(
+    load: Callable[[str], WanTransformer], machine: Machine, compiled: bool, expert: Expert
+) -> Iterator[WanTransformer]:
     model = load(expert)
+    if compiled:
+        from wan2.models.compiled import compiled_regions
+
+        model.regions = compiled_regions()
     try:
         yield model
     finally:

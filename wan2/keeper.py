@@ -81,8 +81,9 @@ def keep_state(run: Run, text: str) -> Keeper:
             "checkpoints": recorder.checkpoints,
             "versions": versions(),
             "text": text,
-            "machine": machine_notes(run.machine),
+            "machine": machine_notes(run.machine) | {"attention": recorder.attention},
             "seconds": dict(recorder.seconds),
+            "passes": recorder.passes,
         }
 
     def plan() -> dict[str, Any]:

@@ -30,15 +30,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATOR)
 
 
-def explain_out_of_memory(error: BaseException, stage: str) -> str:
-    """One line: where it happened, the peak until then, and the options that would help."""
+def explain_out_of_memory(error: BaseException, stage: str, leanest: str = "") -> str:
+    """One line: where it happened, the peak until then, the options that would help, and which help the most."""
     known = {field.name for field in fields(Options)}
     helps = [words for name, words in HELPS.get(stage, []) if name in known]
     device = type(error).__name__ == "OutOfMemoryError"
     peak = _device_peak() if device else host_peak_bytes()
     where = f" while {stage[0].lower()}{stage[1:]}" if stage else ""
     told = f" (peak {peak / 1e9:.2f} GB)" if peak else ""
-    return f"out of {'device ' if device else ''}memory{where}{told}; what would help: {', '.join([*helps, SMALLER])}"
+    line = f"out of {'device ' if device else ''}memory{where}{told}; what would help: {', '.join([*helps, SMALLER])}"
+    return f"{line}; the least as it is: {leanest}" if leanest else line
 
 
 def _device_peak() -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.models.kernel_table import AUTO, KERNELS, check_kernel
 from wan2.presets import A14B, ModelFiles, Preset
 from wan2.sampling.solvers import SOLVERS
 from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
@@ -18,11 +19,11 @@ from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
 CHOICES: dict[str, tuple[str, ...]] = {
     "sample_solver": SOLVERS,
     "dtype": ("auto", "bfloat16", "float16", "float32"),
-    "attn_mode": ("auto", "sdpa", "flash2", "flash3", "sage"),
+    "attn_mode": (AUTO, *KERNELS),
     "output_type": ("video", "images", "latent", "both"),
     "weights_from": ("disk", "ram"),
 }
-AUTO = "auto"
+RECIPES = ("quality", "draft", "lightning")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 VIDEO_SUFFIX = ".mp4"
 LATENT_SUFFIX = ".safetensors"
@@ -38,13 +39,25 @@ RANGES: dict[str, tuple[float, float]] = {
     "guidance_scale": (0, 100),
     "guidance_scale_high_noise": (0, 100),
     "dual_dit_boundary": (0, 1),
+    "cfg_skip": (0, 1),
+    "step_cache": (0, 1),
     "seed": (0, 2**63 - 1),
     "preview": (0, 1000),
     "save_every": (0, 1000),
     "crf": (0, 51),
+    "vram_budget": (0, 10_000),
+    "tile_height": (0, 8192),
+    "tile_width": (0, 8192),
 }
-FLAGS = {"height": "--video_size", "width": "--video_size", "num_frames": "--video_length"}
-WHOLE = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
+FLAGS = {
+    "tile_height": "--vae_tiling",
+    "tile_width": "--vae_tiling",
+    "height": "--video_size",
+    "width": "--video_size",
+    "num_frames": "--video_length",
+}
+WHOLE: tuple[str, ...] = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
+WHOLE += ("tile_height", "tile_width")
 RANDOM_SEED_BYTES = 4
 # `--resume` without a path: the state beside the output.
 BESIDE = Path()
@@ -71,17 +84,24 @@ class Options:
     guidance_scale: float
     guidance_scale_high_noise: float
     dual_dit_boundary: float
+    cfg_skip: float
+    step_cache: float
     seed: int
     device: str
     dtype: str
     attn_mode: str
+    compile: bool
     blocks_to_swap: int | str
     weights_from: str
+    vram_budget: float
+    tile_height: int
+    tile_width: int
     preview: int
     save_every: int
     output_type: str
     save_path: Path
     crf: int
+    vae_cache_cpu: bool = False
     fp8_scaled: bool = False
     fp8_fast: bool = False
     fp8_cache: bool = False
@@ -93,15 +113,17 @@ class Options:
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
             _check_number(flag_of(name), getattr(self, name), low, high, whole=name in WHOLE)
-        for name in ("height", "width"):
-            _check_multiple(name, getattr(self, name))
+        for name in ("height", "width", "tile_height", "tile_width"):
+            _check_multiple(flag_of(name), name.removeprefix("tile_"), getattr(self, name))
         for name, choices in CHOICES.items():
             _check_choice(flag_of(name), getattr(self, name), choices)
         if not DEVICE.fullmatch(self.device):
             raise InputError(f"--device {self.device}: must be auto, cpu, mps, cuda or one card such as cuda:1")
         if self.blocks_to_swap != AUTO:
             _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
-        for check in (self.check_streaming, self.check_fp8):
+        if self.cfg_skip and not self.guided:
+            raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
+        for check in (self.check_device, self.check_fp8, self.check_vae):
             check(self.device.partition(":")[0])
         _check_text("--prompt", self.prompt)
         _check_text("--negative_prompt", self.negative_prompt)
@@ -109,12 +131,15 @@ class Options:
             raise InputError("--prompt '': must not be empty")
         self._check_outputs()
 
-    def check_streaming(self, device: str) -> None:
-        """Refuse to stream blocks where that cannot be, or helps nobody. device: cpu, cuda or mps, or auto.
+    def check_device(self, device: str) -> None:
+        """Refuse what cannot be on a device, or helps nobody there. device: cpu, cuda or mps, or auto.
 
         Raises:
             InputError: with the combination that is refused.
         """
+        check_kernel(self.attn_mode, device)
+        if self.compile and device == "mps":
+            raise InputError("--compile: compiles for --device cuda or cpu, not mps")
         blocks, ram = self.blocks_to_swap, self.weights_from == "ram"
         if ram and blocks == 0:
             raise InputError("--weights_from ram: with --blocks_to_swap 0 no block waits anywhere")
@@ -137,6 +162,18 @@ class Options:
         wide = ("float32", "float16") if device == "cuda" else ("float16",)
         if self.fp8_fast and self.dtype in wide:
             raise InputError(f"--fp8_fast: multiplies fp8 into bfloat16, not into --dtype {self.dtype}")
+
+    def check_vae(self, device: str) -> None:
+        """Refuse to keep the VAE's cache where it is anyway. device: cpu, cuda or mps, or auto.
+
+        Raises:
+            InputError: with the combination that is refused.
+        """
+        if self.vae_cache_cpu and device == "cpu":
+            raise InputError("--vae_cache_cpu: on --device cpu the cache is in host memory without it")
+        for name in ("vae_cache_cpu", "tile_height", "tile_width"):
+            if getattr(self, name) and not self.decodes:
+                raise InputError(f"{flag_of(name)}: with --output_type {self.output_type} nothing is decoded")
 
     def _check_outputs(self) -> None:
         suffix = self.save_path.suffix
@@ -187,8 +224,9 @@ class Options:
 def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     """The preset's values, overridden by those given (None means not given), as checked options.
 
-    `given` may hold any field of `Options` and any of `ModelFiles`. A guidance scale given alone serves both experts.
-    Without a seed one is drawn, and recorded like any other.
+    `given` may hold any field of `Options` and any of `ModelFiles`, and `preset`, the name of a recipe that fills in
+    what is not given. A guidance scale given alone serves both experts. Without a seed one is drawn, and recorded like
+    any other.
 
     Raises:
         InputError: a value breaks its rule.
@@ -196,6 +234,8 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     known = {name: value for name, value in given.items() if value is not None}
     if "guidance_scale" in known:
         known.setdefault("guidance_scale_high_noise", known["guidance_scale"])
+    if (recipe := known.pop("preset", None)) is not None:
+        known = {**_recipe(preset, recipe, known), **known}
     if "seed" not in known:
         known["seed"] = int.from_bytes(os.urandom(RANDOM_SEED_BYTES))
     file_names = {field.name for field in fields(ModelFiles)}
@@ -203,6 +243,19 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     names = {field.name for field in fields(Options)}
     defaults = {field.name: getattr(preset, field.name) for field in fields(Preset) if field.name in names}
     return Options(**{"prompt": "", **defaults, "files": files, **known})
+
+
+def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_choice("--preset", name, RECIPES)
+    if name == "lightning" and not {"dit_high_noise", "dit_low_noise"} <= known.keys():
+        raise InputError(
+            "--preset lightning: needs two experts that are distilled to few steps (a LoRA of that kind merged in); "
+            "name them by --dit_high_noise and --dit_low_noise"
+        )
+    filled = dict(preset.recipes[name])
+    if (known.get("guidance_scale"), known.get("guidance_scale_high_noise")) == (1, 1):
+        filled.pop("cfg_skip", None)
+    return filled
 
 
 def flag_of(name: str) -> str:
@@ -213,16 +266,16 @@ def flag_of(name: str) -> str:
 def _check_number(flag: str, value: float | str, low: float, high: float, *, whole: bool) -> None:
     if isinstance(value, str) or (whole and not isinstance(value, int)):
         raise InputError(f"{flag} {value}: must be a whole number")
-    if not whole and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{flag} {value}: must be a finite number")
     if not low <= value <= high:
         raise InputError(f"{flag} {value}: must lie between {low} and {high}")
 
 
-def _check_multiple(name: str, value: int) -> None:
+def _check_multiple(flag: str, name: str, value: int) -> None:
     if value % SIZE_MULTIPLE:
         near = max(SIZE_MULTIPLE, SIZE_MULTIPLE * round(value / SIZE_MULTIPLE))
-        raise InputError(f"--video_size {value}: the {name} must be a multiple of {SIZE_MULTIPLE}, for example {near}")
+        raise InputError(f"{flag} {value}: the {name} must be a multiple of {SIZE_MULTIPLE}, for example {near}")
 
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:

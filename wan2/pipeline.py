@@ -16,23 +16,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wan2.conditioning import Attentions, Conditioning
+from wan2.attention_choice import choose_attention
+from wan2.conditioning import Conditioning, PlanAttentions, attend_densely
 from wan2.device import Machine, resolve_machine
 from wan2.errors import RunError
 from wan2.experts import experts, keep_fp8
 from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
-from wan2.models.attention import attention_kernel
 from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.vae import WanVAE, load_vae, to_uint8
+from wan2.models.vae import Tiles, WanVAE, load_vae, to_uint8
 from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
+from wan2.planner import within_budget, work_of
 from wan2.preflight import check_run, naming, tokenize_prompts
 from wan2.preview import fit_colours, preview_sheet
 from wan2.progress import Progress, Silent
 from wan2.record import Recorder
-from wan2.resume import check_resume, refuse_difference
+from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
+from wan2.shapes import SPACE_STRIDE
 from wan2.state import SavedState, hash_text, load_step
 from wan2.video_io import VideoWriter
 
@@ -79,8 +81,7 @@ class Run:
 
 def generate(
     options: Options,
-    positive: Attentions | None = None,
-    negative: Attentions | None = None,
+    attentions: PlanAttentions = attend_densely,
     *,
     extra_channels: Tensor | None = None,
     scene: Mapping[str, Any] | None = None,
@@ -91,8 +92,7 @@ def generate(
 
     Args:
         options: the whole run.
-        positive: the attentions of the passes with the prompt; None is dense attention by `--attn_mode`.
-        negative: the attentions of the passes with the negative prompt, likewise.
+        attentions: given the kernel of `--attn_mode`, the attentions of the passes with and without the prompt.
         extra_channels: latent channels [1, n, F, h, w] for transformers that take 16 + n.
         scene: what an extension adds to the record, as JSON values.
         open_sinks: opens what is told every decoded frame, beside the files of `--output_type`.
@@ -103,6 +103,8 @@ def generate(
         RunError: values that are not finite.
     """
     check_run(options, 0 if extra_channels is None else extra_channels.shape[1])
+    if options.vram_budget:
+        options = within_budget(options, work_of(options))
     saved = check_resume(options, scene or {})
     machine = resolve_machine(options)
     machine.start_measuring()
@@ -113,9 +115,7 @@ def generate(
         if options.latent_path is not None:
             latents = load_latents(options.latent_path)
         else:
-            kernel = attention_kernel(options.attn_mode, machine.device)
-            dense = Attentions(kernel, kernel)
-            latents = _made(run, positive or dense, negative or dense, extra_channels)
+            latents = _made(run, attentions, extra_channels)
         written = tuple(_written(run, latents, open_sinks))
     if options.latent_path is None:
         # Only now is everything in its place.
@@ -124,25 +124,32 @@ def generate(
     return Outputs(written, latents)
 
 
-def _made(run: Run, positive: Attentions, negative: Attentions, extra_channels: Tensor | None) -> Tensor:
+def _made(run: Run, attentions: PlanAttentions, extra_channels: Tensor | None) -> Tensor:
     """Latents [1, 16, F, h, w] of the finished video, fp32 on the CPU: from noise, or from a saved state on."""
     saved = run.saved
     if saved is not None:
         run.recorder.seconds.update(saved.seconds)
+        run.recorder.passes = saved.passes
         run.progress.kept(saved.path)
         for name, now in machine_notes(run.machine).items():
             if saved.machine.get(name) != now:
-                refuse_difference(saved, name, saved.machine.get(name), now)
+                refuse_difference(saved_place(saved), name, saved.machine.get(name), now)
         if saved.finished:
             return load_step(saved, "cpu").latents
+    if run.options.compile:
+        from wan2.models.compiled import check_compiler
+
+        check_compiler(run.machine.device)
+    kernel = choose_attention(run.options, run.machine, attentions, saved, run.progress)
+    run.recorder.attention = kernel.name
     colours = _colours(run)
     contexts = _read(run)
     text = hash_text(contexts)
     if saved is not None and saved.text != text:
-        refuse_difference(saved, "prompts encoded as", saved.text, text)
+        refuse_difference(saved_place(saved), "prompts encoded as", saved.text, text)
     passes = [
-        Conditioning(context, attentions.self_attn, attentions.cross_attn, extra_channels)
-        for context, attentions in zip(contexts[:, None], (positive, negative), strict=False)
+        Conditioning(context, own.self_attn, own.cross_attn, extra_channels)
+        for context, own in zip(contexts[:, None], attentions(kernel), strict=False)
     ]
     return _denoised(run, colours, text, *passes)
 
@@ -159,7 +166,7 @@ def _colours(run: Run) -> Tensor | None:
 
 def _vae(run: Run, device: torch.device | str) -> WanVAE:
     with naming("vae"):
-        return load_vae(run.options.files.vae, device, run.machine.wide_dtype)
+        return load_vae(run.options.files.vae, device, run.machine.wide_dtype, run.options.vae_cache_cpu)
 
 
 def _read(run: Run) -> Tensor:
@@ -185,6 +192,8 @@ def _denoised(
         boundary=options.dual_dit_boundary,
         guidance_scale_high_noise=options.guidance_scale_high_noise,
         guidance_scale=options.guidance_scale,
+        cfg_skip=options.cfg_skip,
+        step_cache=options.step_cache,
     )
     run.paths.folder.mkdir(parents=True, exist_ok=True)
     latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
@@ -203,6 +212,7 @@ def _denoised(
             run.progress.advance(start)
         for step in steps:
             latents = step.latents
+            run.recorder.passes += step.passes
             keeper.took(step)
             if colours is not None and (step.index + 1) % options.preview == 0:
                 with whole_file(run.paths.preview) as part:
@@ -252,10 +262,19 @@ def _decoded(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Path:
 
 def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
     """The frames, uint8 [H, W, 3], a latent frame at a time: memory does not grow with the length of the video."""
-    for chunk in _vae(run, run.machine.device).decode_chunks(latents):
+    for chunk in _vae(run, run.machine.device).decode_chunks(latents, _tiles(run.options)):
         if not torch.isfinite(chunk).all():
             raise RunError("decoding gave values that are not finite; try --dtype float32")
         yield from to_uint8(chunk).numpy()
+
+
+def _tiles(options: Options) -> Tiles | None:
+    """The tiles of `--vae_tiling`; neighbours share half. A side of 0 is that of the video."""
+    if not (options.tile_height or options.tile_width):
+        return None
+    rows = (options.tile_height or options.height) // SPACE_STRIDE
+    columns = (options.tile_width or options.width) // SPACE_STRIDE
+    return Tiles((rows, columns), (rows // 2, columns // 2))
 
 
 def _video_sink(writer: VideoWriter) -> FrameSink:

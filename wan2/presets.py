@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from wan2.models.config import TransformerConfig
 
@@ -16,6 +18,9 @@ NEGATIVE_PROMPT = (
 
 # How often a run saves its state when it is not told: by the clock, not by steps.
 SAVE_SECONDS = 60.0
+
+# Where compiled code is kept from run to run.
+COMPILED = Path(".compiled")
 
 WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
 
@@ -44,11 +49,24 @@ class ModelFiles:
     tokenizer: Path
 
 
+# What `--preset` fills in, for each model its own. Quality is how the weights were published; a draft shows what a
+# scene will be in a third of the passes; lightning is for experts that were distilled to 8 steps without guidance.
+LIGHTNING = {
+    "infer_steps": 8,
+    "sample_solver": "euler",
+    "flow_shift": 5.0,
+    "guidance_scale": 1.0,
+    "guidance_scale_high_noise": 1.0,
+}
+FEWER_PASSES = {"cfg_skip": 0.3, "step_cache": 0.1}
+
+
 @dataclass(frozen=True)
 class Preset:
     """Every default of a command line; sizes in pixels, lengths in frames, `fps` in frames per second.
 
-    `published` are the sizes of the transformers, where they can be known without the files.
+    `published` are the sizes of the transformers, where they can be known without the files. `recipes` are what
+    `--preset` fills in, by its name.
     """
 
     name: str
@@ -63,18 +81,31 @@ class Preset:
     guidance_scale: float
     guidance_scale_high_noise: float
     dual_dit_boundary: float
+    cfg_skip: float = 0.0
+    step_cache: float = 0.0
     negative_prompt: str = NEGATIVE_PROMPT
     device: str = "auto"
     dtype: str = "auto"
     attn_mode: str = "auto"
+    compile: bool = False
     blocks_to_swap: int | str = "auto"
     weights_from: str = "disk"
+    vram_budget: float = 0.0
+    tile_height: int = 0
+    tile_width: int = 0
     preview: int = 0
     save_every: int = 0
     output_type: str = "video"
     save_path: Path = Path("outputs")
     crf: int = 16
     published: TransformerConfig | None = None
+    recipes: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {
+            "quality": {},
+            "draft": {"infer_steps": 25, **FEWER_PASSES},
+            "lightning": LIGHTNING,
+        }
+    )
 
 
 WAN22_T2V = Preset(

@@ -22,6 +22,10 @@ class Progress(Protocol):
         """So many more steps of the stage are done."""
         ...
 
+    def say(self, text: str) -> None:
+        """Something was settled that is worth a line."""
+        ...
+
     def note(self, text: str) -> None:
         """Something went wrong that does not end the run."""
         ...
@@ -42,6 +46,9 @@ class Silent:
         """Nothing to do."""
 
     def advance(self, steps: int = 1) -> None:
+        """Nothing to do."""
+
+    def say(self, text: str) -> None:
         """Nothing to do."""
 
     def note(self, text: str) -> None:

@@ -19,6 +19,7 @@ from wan2.loading.header import CheckpointHeader, read_header
 from wan2.options import Options
 from wan2.outputs import STATE_ENDING, whole_file
 from wan2.sampling.solvers import state_names
+from wan2.sampling.step_cache import is_state
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from wan2.sampling.denoise import DenoiseStep
 
-FORMAT = 1
-SOLVER = "solver."
+FORMAT = 2
+SOLVER, CACHE = "solver.", "cache."
 # What the metadata holds, as JSON, and of which type it must be.
 NOTES: dict[str, type] = {
     "format": int,
@@ -39,6 +40,7 @@ NOTES: dict[str, type] = {
     "text": str,
     "machine": dict,
     "seconds": dict,
+    "passes": int,
 }
 
 
@@ -48,6 +50,7 @@ class SavedState:
 
     step: index of the last step that was taken. options: those of the run, as JSON values. scene: what an extension
     told the run. text: a hash of the encoded prompts. machine: the device and the dtype that the latents come from.
+    passes: how often a transformer was run.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class SavedState:
     text: str
     machine: dict[str, Any]
     seconds: dict[str, float]
+    passes: int
 
     @property
     def output(self) -> Path:
@@ -107,13 +111,17 @@ def _check_tensors(state: SavedState, header: CheckpointHeader) -> None:
     if type(steps) is not int or not 0 <= state.step < steps:
         raise InputError(f"--resume {state.path}: its step {state.step + 1} is none of {steps!r}")
     expected = {TENSOR} | {SOLVER + name for name in state_names(str(solver), state.step + 1)}
-    if header.entries.keys() != expected:
+    cached = {name.removeprefix(CACHE): shape for name, shape in header.shapes.items() if name.startswith(CACHE)}
+    if header.entries.keys() - {CACHE + name for name in cached} != expected:
         raise InputError(f"--resume {state.path}: does not hold the tensors of the solver {solver!r:.40}")
     shape = header.shapes[TENSOR]
     if len(shape) != 5 or shape[:2] != (1, CHANNELS):
         raise InputError(f"--resume {state.path}: holds latents of the shape {list(shape)[:8]}")
-    if any(entry.dtype != "F32" or entry.shape != shape for entry in header.entries.values()):
+    whole = [entry for name, entry in header.entries.items() if cached.get(name.removeprefix(CACHE)) != ()]
+    if any(entry.dtype != "F32" for entry in header.entries.values()) or any(entry.shape != shape for entry in whole):
         raise InputError(f"--resume {state.path}: its tensors are not all F32 {list(shape)}")
+    if bool(cached) != bool(state.options.get("step_cache")) or not is_state({n: s != () for n, s in cached.items()}):
+        raise InputError(f"--resume {state.path}: does not hold what its step cache remembers")
 
 
 def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
@@ -121,13 +129,14 @@ def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Ma
 
     Args:
         path: the file.
-        step: the latents and what the solver remembers.
+        step: the latents and what solver and step cache remember.
         notes: every field of `SavedState` but the path and the step, as JSON values.
         plan: what makes finished latents readable to `--latent_path`, by its names.
     """
     from safetensors.torch import save
 
     tensors = {TENSOR: step.latents} | {SOLVER + name: tensor for name, tensor in step.solver_state.items()}
+    tensors |= {CACHE + name: tensor for name, tensor in step.cache_state.items()}
     # Copies: the format has no place for two names of the same memory.
     copies = {name: tensor.detach().float().cpu().clone().contiguous() for name, tensor in tensors.items()}
     state = json.dumps({"format": FORMAT, "step": step.index, **notes}, ensure_ascii=False)
@@ -144,7 +153,11 @@ def load_step(state: SavedState, device: torch.device | str) -> DenoiseStep:
 
     tensors = {name: tensor.to(device) for name, tensor in load_file(state.path).items()}
     latents = tensors.pop(TENSOR)
-    return DenoiseStep(state.step, latents, {name.removeprefix(SOLVER): value for name, value in tensors.items()})
+    solver, cache = (
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        for prefix in (SOLVER, CACHE)
+    )
+    return DenoiseStep(state.step, latents, solver, cache)
 
 
 def hash_text(contexts: Tensor) -> str:

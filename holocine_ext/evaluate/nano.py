@@ -17,7 +17,7 @@ from holocine_ext.evaluate.clip import Frames
 from holocine_ext.layout import Range
 from tools.nano import captions as words
 from tools.nano.read import ShotReading, read_shot
-from tools.nano.world import COLOURS, HATS, SHAPES, SIZE, Character, draw, random_scene
+from tools.nano.world import COLOURS, SHAPES, SIZE, Character, draw, random_scene
 from wan2.errors import InputError
 
 _TAG = re.compile(r"(\[character\d+\])")
@@ -114,10 +114,8 @@ def drawing(told: Sequence[Facts], cuts: Sequence[int], num_frames: int, seed: i
     rng = Random(seed)
     scene = random_scene(rng, num_frames, list(cuts))
     cast = list(dict.fromkeys(_identity(facts) for facts in told))
-    hats = rng.sample(list(HATS), len(HATS))
     characters = tuple(
-        Character(colour or rng.choice(list(COLOURS)), shape or rng.choice(SHAPES), hats[i % len(hats)])
-        for i, (colour, shape) in enumerate(cast)
+        Character(colour or rng.choice(list(COLOURS)), shape or rng.choice(SHAPES)) for colour, shape in cast
     )
     shots = tuple(
         replace(shot, **_of(SHOT_FACTS, facts), who=cast.index(_identity(facts)))
@@ -138,13 +136,14 @@ def _of(kinds: Mapping[str, Wordings], facts: Facts) -> dict[str, Any]:
 def measure(shots: Sequence[ShotFacts]) -> dict[str, float | None]:
     """Shares of agreement, 0 to 1; None where there is nothing to agree.
 
-    Across shots, only those are held against each other that should show the same character.
+    Characters are held against each other in those shots that should show the same one; a hat in all.
     """
-    pairs = [(a.seen, b.seen) for a, b in combinations(shots, 2) if _identity(a.told) == _identity(b.told)]
+    pairs = list(combinations(shots, 2))
+    same = [(a.seen, b.seen) for a, b in pairs if _identity(a.told) == _identity(b.told)]
     return {
         "caption": _mean([_agreement(shot.told, shot.seen, tuple(shot.told)) for shot in shots if shot.told]),
-        "inter_shot": _mean([_agreement(a, b, WHO) for a, b in pairs]),
-        "unnamed": _mean([_agreement(a, b, ("hat",)) for a, b in pairs]),
+        "inter_shot": _mean([_agreement(a, b, WHO) for a, b in same]),
+        "unnamed": _mean([_agreement(a.seen, b.seen, ("hat",)) for a, b in pairs]),
         "intra_first": _mean([_agreement(s.first, other, SEEN) for s in shots for other in (s.seen, s.last)]),
         "intra_frames": _mean(
             [_agreement(a, b, SEEN) for s in shots for a, b in ((s.first, s.seen), (s.seen, s.last))]

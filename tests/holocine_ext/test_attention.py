@@ -117,12 +117,53 @@ def test_the_given_kernel_is_called_once_a_shot() -> None:
     assert calls == [(6, 15), (6, 15), (3, 12), (6, 7), (6, 12), (3, 7)]
 
 
+class Spent:
+    """Projections that forget a token as soon as its result was handed out, as the transformer overwrites it."""
+
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, own_keys: bool) -> None:
+        self.q, self.k, self.v, self.own_keys = q, k.clone(), v.clone(), own_keys
+        self.num_queries, self.num_keys = q.shape[1], k.shape[1]
+        self.projected: list[int] = []
+
+    def queries(self, start: int, stop: int) -> Tensor:
+        return self.q[:, start:stop]
+
+    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        self.projected += range(start, stop)
+        return self.k[:, start:stop].clone(), self.v[:, start:stop].clone()
+
+    def spend(self, start: int, stop: int) -> None:
+        if self.own_keys:
+            self.k[:, start:stop] = self.v[:, start:stop] = torch.nan
+
+
+@pytest.mark.parametrize("attention", [SparseInterShotAttention(LAYOUT), WindowCrossAttention(LAYOUT, RANGES)])
+@pytest.mark.parametrize("at_once", [2, 100])
+def test_shot_by_shot_is_the_same(
+    attention: SparseInterShotAttention | WindowCrossAttention, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wan2.models.runs.TOKENS_AT_ONCE", at_once)
+    sparse = isinstance(attention, SparseInterShotAttention)
+    q, k, v = tensors(LAYOUT.tokens, LAYOUT.tokens if sparse else 12)
+    tokens, found = Spent(q, k, v, own_keys=sparse), []
+    for part in attention.parts(tokens):
+        assert part.shape[1] <= at_once
+        tokens.spend(sum(p.shape[1] for p in found), sum(p.shape[1] for p in found) + part.shape[1])
+        found.append(part)
+    torch.testing.assert_close(torch.cat(found, 1), attention(q, k, v))
+    if sparse:
+        assert sorted(tokens.projected) == list(range(LAYOUT.tokens))  # no key is made twice
+
+
 def test_tensors_of_another_video_are_refused() -> None:
     q, k, v = tensors(9, 12)
     with pytest.raises(ValueError, match="9 queries for a layout of 15 tokens"):
         SparseInterShotAttention(LAYOUT)(q, k, v)
     with pytest.raises(ValueError, match="9 queries for a layout of 15 tokens"):
         WindowCrossAttention(LAYOUT, RANGES)(q, k, v)
+    for attention in (SparseInterShotAttention(LAYOUT), WindowCrossAttention(LAYOUT, RANGES)):
+        with pytest.raises(ValueError, match="9 queries for a layout of 15 tokens"):
+            next(attention.parts(Spent(q, k, v, own_keys=False)))
     with pytest.raises(ValueError, match="2 windows for 3 shots"):
         WindowCrossAttention(LAYOUT, RANGES[:2])
 

@@ -13,6 +13,7 @@ from holocine_ext.scene import plan_scene
 from holocine_ext.storyboard import from_arguments
 from wan2.models.config import TransformerConfig
 from wan2.options import make_options
+from wan2.planner import Work
 from wan2.text import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def plan_of(*captions: str, cuts: list[int] | None = None, sparse: bool = True, 
     options = make_options(PRESET, {"prompt": board.prompt, "num_frames": scene.num_frames, **given})
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, options.shape.tokens_per_frame, scene.names)
     tokenized = TOKENIZER.tokenize(board.prompt)
-    return make_plan(scene, layout, tokenized, options, CONFIG, sparse, 2, ["look here"])
+    return make_plan(scene, layout, tokenized, options, Work(CONFIG), sparse, ["look here"])
 
 
 def test_what_a_plan_knows() -> None:
@@ -57,7 +58,7 @@ def test_an_ordinary_prompt_sees_its_whole_text() -> None:
     scene = plan_scene(board, PRESET)
     options = make_options(PRESET, {"prompt": board.prompt, "num_frames": scene.num_frames})
     layout = plan_layout(scene.num_frames, 1, None, options.shape.tokens_per_frame)
-    plan = make_plan(scene, layout, TOKENIZER.tokenize(board.prompt), options, CONFIG, True, 2)
+    plan = make_plan(scene, layout, TOKENIZER.tokenize(board.prompt), options, Work(CONFIG), True)
     assert [shot.keys for shot in plan.shots] == [((0, 512),)]
     assert plan.positive_flops == plan.negative_flops
 

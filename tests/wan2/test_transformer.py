@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.wan2.reference import CASES, CONFIG, DATA, TENSORS, windows
 from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.errors import InputError
-from wan2.models import layers
+from wan2.models import runs
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 TOLERANCE = 5e-5
@@ -41,7 +41,7 @@ def test_agrees_with_the_reference(model: WanTransformer, case: dict, recording:
 
 
 def test_runs_of_tokens_change_nothing(model: WanTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "TOKENS_AT_ONCE", 100)
+    monkeypatch.setattr(runs, "TOKENS_AT_ONCE", 100)
     case = CASES["cases"][0]
     latents, before = TENSORS["0.latents"], TENSORS["0.latents"].clone()
     with torch.inference_mode():

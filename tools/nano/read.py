@@ -71,7 +71,9 @@ def read_shot(frames: Frames) -> ShotReading:
     speed = (_locate(frames[last], scene, x) - _locate(frames[0], scene, x)) / last
     motion = "still" if abs(speed) < STILL else "right" if speed > 0 else "left"
     (who,) = scene.characters
-    return ShotReading(scene.place, shot.light, shot.side, shot.framing, who.shape, who.colour, who.hat, motion, error)
+    return ShotReading(
+        scene.place, shot.light, shot.side, shot.framing, who.shape, who.colour, scene.hat, motion, error
+    )
 
 
 def _fit(frame: Frames) -> tuple[Scene, float, float]:
@@ -79,21 +81,20 @@ def _fit(frame: Frames) -> tuple[Scene, float, float]:
     best, x, error = None, 0.0, np.inf
     backgrounds = sorted(_backgrounds(), key=lambda scene: _misfits(frame, scene, OUTSIDE).item())
     for background, shape, colour in product(backgrounds[:3], SHAPES, COLOURS):
-        scene = replace(background, characters=(Character(colour, shape, "black"),))
+        scene = replace(background, characters=(Character(colour, shape),))
         misfits = _misfits(frame, scene, COARSE)
         if misfits.min() < error:
             best, x, error = scene, float(COARSE[misfits.argmin()]), float(misfits.min())
     assert best is not None
     at = np.array([_locate(frame, best, x)], np.float32)
-    (who,) = best.characters
-    hatted = [replace(best, characters=(replace(who, hat=hat),)) for hat in HATS]
+    hatted = [replace(best, hat=hat) for hat in HATS]
     misfits = [_misfits(frame, scene, at).item() for scene in hatted]
     return hatted[int(np.argmin(misfits))], float(at[0]), min(misfits)
 
 
 def _backgrounds() -> Iterable[Scene]:
     for place, light, side, framing in product(PLACES, LIGHTS, SIDES, FRAMINGS):
-        yield Scene(place, (Character("red", "circle", "black"),), (Shot(0, 1, framing, "still", light, side),))
+        yield Scene(place, "black", (Character("red", "circle"),), (Shot(0, 1, framing, "still", light, side),))
 
 
 def _locate(frame: Frames, scene: Scene, near: float) -> float:

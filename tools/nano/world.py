@@ -1,8 +1,8 @@
 """The world that models/nano was trained on: small drawn films whose every fact is known. Knows nothing of models.
 
-A scene holds one or two characters (colour, shape, hat) in one place; a shot of it shows one of them and has framing,
-motion, light and the side the landmark stands on. Captions name everything but the hat and the side: a character's
-hat is the same in every shot, so only attention across shots can keep it.
+A scene holds one or two characters (colour, shape) in one place, who wear the same hat; a shot of it shows one of them
+and has framing, motion, light and the side the landmark stands on. Captions name everything but the hat and the side:
+the hat is the same in every shot, so only attention across shots can keep it.
 """
 
 from __future__ import annotations
@@ -76,11 +76,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Character:
-    """Who is seen: what captions name, and the hat, which they never do."""
+    """Who is seen, as captions name it."""
 
     colour: str
     shape: str
-    hat: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class Scene:
     """What stays the same across the cuts, and the shots in order."""
 
     place: str
+    hat: str
     characters: tuple[Character, ...]
     shots: tuple[Shot, ...]
 
@@ -106,12 +106,13 @@ def random_scene(rng: Random, num_frames: int, cuts: list[int]) -> Scene:
     """Draw a scene whose shots begin at frame 0 and at `cuts`.
 
     Neighbouring shots differ in framing or light, and are never both at night, where a change of framing hardly shows.
-    The two characters of a scene differ in colour and in hat; each of them is seen in a scene of two shots or more.
+    The two characters of a scene differ in colour; each of them is seen.
     """
     bounds = [0, *cuts, num_frames]
     count = rng.choice((1, 2)) if cuts else 1
-    colours, hats = rng.sample(list(COLOURS), count), rng.sample(list(HATS), count)
-    characters = tuple(Character(colour, rng.choice(SHAPES), hat) for colour, hat in zip(colours, hats, strict=True))
+    # A hat is drawn for everyone, and the first is worn: what a seed draws must stay what the shipped text encoder saw.
+    colours, (hat, *_) = rng.sample(list(COLOURS), count), rng.sample(list(HATS), count)
+    characters = tuple(Character(colour, rng.choice(SHAPES)) for colour in colours)
     order = rng.sample(range(count), count)
     shots: list[Shot] = []
     for start, end in zip(bounds, bounds[1:], strict=False):
@@ -119,7 +120,7 @@ def random_scene(rng: Random, num_frames: int, cuts: list[int]) -> Scene:
         framing, light = rng.choice(views)
         who = order[len(shots)] if len(shots) < count else rng.randrange(count)
         shots.append(Shot(start, end, framing, rng.choice(MOTIONS), light, rng.choice(SIDES), who))
-    return Scene(rng.choice(list(PLACES)), characters, tuple(shots))
+    return Scene(rng.choice(list(PLACES)), hat, characters, tuple(shots))
 
 
 def may_follow(shot: Shot, framing: str, light: str) -> bool:
@@ -194,7 +195,7 @@ def draw_at(scene: Scene, shot: Shot, centres: FloatArray) -> NDArray[np.uint8]:
     image = np.repeat(image, len(centres), axis=0)
     glow = 0.8 if night else 1.0
     image = _paint(image, _body(character.shape, x, y, radius), np.array(COLOURS[character.colour]) * glow)
-    image = _paint(image, _hat(x, y + radius, radius), np.array(HATS[character.hat]) * glow)
+    image = _paint(image, _hat(x, y + radius, radius), np.array(HATS[scene.hat]) * glow)
     for side in (-1.0, 1.0):
         eye = np.hypot(x - side * 0.35 * radius, y - 0.15 * radius) - 0.16 * radius
         image = _paint(image, eye, np.array([10.0, 10.0, 10.0]))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -27,6 +27,42 @@ if TYPE_CHECKING:
 
 # Every tensor of a block starts at a multiple of this many bytes, as the allocators of the devices would have it.
 ALIGNMENT = 256
+
+
+class Lent(Protocol):
+    """What a ring lends: a block, or the parameters of one, on the device."""
+
+    def to(self, device: str) -> object:
+        """Let go of the memory, with the device "meta"."""
+        ...
+
+
+class Layout(Protocol):
+    """How a block lies in a run of bytes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Length of a block."""
+        ...
+
+    def block(self, memory: Tensor) -> Lent:
+        """A block whose weights are whatever `memory` holds at the time."""
+        ...
+
+
+class LayeredFile(Protocol):
+    """A file whose blocks are read one at a time; `layouts` has one layout for each."""
+
+    path: Path
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """How each block lies in memory."""
+        ...
+
+    def read(self, index: int, memory: Tensor) -> None:
+        """Block `index` into `memory`, on the CPU."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -132,11 +168,11 @@ class BlockFile:
 class StoredBlock:
     """A block in its file."""
 
-    file: BlockFile
+    file: LayeredFile
     index: int
 
     @property
-    def layout(self) -> BlockLayout:
+    def layout(self) -> Layout:
         """How it lies in memory."""
         return self.file.layouts[self.index]
 

@@ -38,6 +38,10 @@ class MappedTensor:
         scale = self.scale.float().reshape(-1, *[1] * (values.dim() - 1))
         return (values.float() * scale.to(device)).to(dtype)
 
+    def copy_to(self, out: Tensor) -> None:
+        """The values that `on` gives, in the dtype of `out`, into it; without a second copy unless there is a scale."""
+        out.copy_(self.stored if self.scale is None else self.on(out.device, out.dtype))
+
     def in_fp8(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """A matrix in fp8 on a device, as stored or quantised there: e4m3 [rows, columns], fp32 scales [rows, 1]."""
         rows = self.stored.shape[0]

@@ -10,9 +10,9 @@ from wan2.models.config import TransformerConfig
 
 # One block computes while the next arrives.
 RING_BLOCKS = 2
-# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, queries, keys, values,
-# what an attention gathers and returns), and bytes for everything that does not grow with the video.
-LONG_TENSORS = 10
+# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, keys and values, and
+# for an attention that has no parts queries and results), and bytes for everything that does not grow with the video.
+LONG_TENSORS = 6
 SPARE_BYTES = 2_000_000_000
 # A value in fp8, and the scale of a row of them.
 FP8_BYTES, SCALE_BYTES = 1, 4

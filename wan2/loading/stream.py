@@ -10,11 +10,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from wan2.loading.blocks import BlockFile, BlockLayout, StoredBlock
+from wan2.loading.blocks import BlockFile, LayeredFile, Layout, Lent, StoredBlock
 from wan2.loading.lanes import HostMemory, Lane, lane_to
 from wan2.loading.residency import RING_BLOCKS
 from wan2.models.transformer import TransformerConfig, WanTransformer
@@ -33,7 +33,7 @@ THREAD_NAME = "block-reader"
 
 @contextmanager
 def block_ring(
-    layouts: Collection[BlockLayout],
+    layouts: Collection[Layout],
     orders: Iterator[StoredBlock],
     device: torch.device,
     places: Sequence[int],
@@ -66,7 +66,7 @@ class BlockRing:
 
     def __init__(
         self,
-        layouts: Collection[BlockLayout],
+        layouts: Collection[Layout],
         orders: Iterator[StoredBlock],
         device: torch.device,
         places: Sequence[Tensor],
@@ -83,6 +83,7 @@ class BlockRing:
         self._in_slot: list[StoredBlock | None] = [None] * slots
         self._in_place: list[StoredBlock | None] = [None] * len(self._places)
         self._ordered = 0
+        self._source: tuple[LayeredFile | None, int] = (None, 0)
         self._due: deque[tuple[StoredBlock, int, Future[None]]] = deque()
         self._reader = ThreadPoolExecutor(1, THREAD_NAME)
 
@@ -92,7 +93,7 @@ class BlockRing:
             self._order_next()
 
     @contextmanager
-    def borrow(self, wanted: StoredBlock) -> Iterator[Block]:
+    def borrow(self, wanted: StoredBlock) -> Iterator[Lent]:
         """The next block of the orders, which must be `wanted`, until the context is left.
 
         Raises:
@@ -108,6 +109,12 @@ class BlockRing:
         self._lane.end_use(slot)
         self._order_next()
 
+    def give_up_all_but(self, file: LayeredFile) -> None:
+        """Pass over what is ordered from other files, so that a block of `file` is next."""
+        while self._due and self._due[0][0].file is not file:
+            self._due.popleft()[2].result()
+            self._order_next()
+
     def close(self) -> None:
         """End the thread and let go of the slots, whoever still holds one of their blocks."""
         self._reader.shutdown(wait=True, cancel_futures=True)
@@ -121,12 +128,14 @@ class BlockRing:
         """Have the slot that was given back longest ago filled with the block that is wanted after all others."""
         order = next(self._orders, None)
         if order is not None:
-            turn, self._ordered = self._ordered, self._ordered + 1
-            self._due.append((order, turn % len(self._slots), self._reader.submit(self._fill, order, turn)))
+            slot, self._ordered = self._ordered % len(self._slots), self._ordered + 1
+            # The first block of every file comes to the first place, whatever became of those before it.
+            turn = self._source[1] if order.file is self._source[0] else 0
+            self._source = order.file, turn + 1
+            self._due.append((order, slot, self._reader.submit(self._fill, order, slot, turn)))
 
     @torch.inference_mode()
-    def _fill(self, order: StoredBlock, turn: int) -> None:
-        slot = turn % len(self._slots)
+    def _fill(self, order: StoredBlock, slot: int, turn: int) -> None:
         if self._in_slot[slot] == order:
             return
         self._in_slot[slot] = None
@@ -160,6 +169,6 @@ class StreamedTransformer(WanTransformer):
         for index, block in enumerate(super().take_blocks()):
             if index in self._streamed:
                 with self._ring.borrow(StoredBlock(self.file, index)) as borrowed:
-                    yield borrowed
+                    yield cast("Block", borrowed)
             else:
                 yield block

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Turn(NamedTuple):
-    """A transformer's turn: what it is called, its file, and how often its blocks will run through."""
+    """A transformer's turn: what it is called, its file, and how often its blocks will run through, at most."""
 
     name: str
     path: Path
@@ -67,9 +67,21 @@ def transformers(
     sources = {turn.name: _block_file(turn.path, files[turn.name], dtype, fp8) for turn in turns}
     layouts = {source.layouts[index] for source in sources.values() for index in indices}
     places = _place_sizes(list(sources.values()), indices, _places(streamed, weights_from, device))
-    orders = (StoredBlock(sources[turn.name], index) for turn in turns for _ in range(turn.passes) for index in indices)
-    with block_ring(layouts, orders, device, places) as ring:
-        yield lambda name: _load(files[name], sources[name], ring, indices, dtype)
+    begun: list[str] = []
+
+    def orders() -> Iterator[StoredBlock]:
+        for turn in turns:
+            for index in list(indices) * turn.passes:
+                if turn.name not in begun[:-1]:  # its turn may be over sooner than was thought
+                    yield StoredBlock(sources[turn.name], index)
+
+    def load(name: str) -> WanTransformer:
+        begun.append(name)
+        ring.give_up_all_but(sources[name])
+        return _load(files[name], sources[name], ring, indices, dtype)
+
+    with block_ring(layouts, orders(), device, places) as ring:
+        yield load
 
 
 def _block_file(path: Path, file: TransformerFile, dtype: torch.dtype, fp8: Fp8) -> BlockFile:

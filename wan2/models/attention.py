@@ -1,30 +1,18 @@
-"""Dense attention behind one three-argument signature. Knows nothing of layers, tokens or what the keys mean."""
+"""Dense attention behind one three-argument signature, whole or run by run. Knows nothing of layers or of kernels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from wan2.errors import InputError
+from wan2.models.runs import runs
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable, Iterator
 
-HOPPER = (9, 0)
-CUDNN_FIRST = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
-INSTALL = {
-    "flash2": "pip install flash-attn --no-build-isolation",
-    "flash3": "pip install flash-attn-3 --no-build-isolation",
-    "sage": "pip install sageattention",
-}
+    from torch import Tensor
 
 
 class AttentionProcessor(Protocol):
@@ -35,64 +23,71 @@ class AttentionProcessor(Protocol):
         ...
 
 
-def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend from every query to every key, with the kernel PyTorch picks."""
+class Projections(Protocol):
+    """The queries, keys and values of one attention, made when they are asked for."""
+
+    num_queries: int
+    num_keys: int
+
+    def queries(self, start: int, stop: int) -> Tensor:
+        """Queries start..stop: [B, stop - start, H, D]."""
+        ...
+
+    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Keys and values start..stop, each [B, stop - start, H, D]; perhaps views that are not to be written to."""
+        ...
+
+
+@runtime_checkable
+class PartwiseAttention(Protocol):
+    """An attention processor that need not see all queries, keys and values at once."""
+
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        """What calling it would return, in consecutive pieces [B, n, H, D] from the first query to the last.
+
+        As soon as a piece is handed out, the tokens it belongs to may change: whoever needs their keys later asks for
+        them before.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DenseAttention:
+    """Every query attends to every key, by one kernel."""
+
+    name: str
+    kernel: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [B, Lq, H, D], k and v [B, Lk, H, D] -> [B, Lq, H, D]."""
+        return self.kernel(q, k, v)
+
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        """The same for a run of queries at a time: queries and results are never whole."""
+        k, v = tokens.keys(0, tokens.num_keys)
+        yield from attend_in_runs(self, tokens, 0, tokens.num_queries, k, v)
+
+
+def attend_in_runs(
+    dense: AttentionProcessor, tokens: Projections, start: int, stop: int, k: Tensor, v: Tensor
+) -> Iterator[Tensor]:
+    """What queries start..stop find among the keys k and values v, a run at a time."""
+    for a, b in runs(start, stop):
+        yield dense(tokens.queries(a, b), k, v)
+
+
+def attend_in_parts(processor: AttentionProcessor, tokens: Projections) -> Iterator[Tensor]:
+    """What any processor makes of the tokens: in its own parts, or whole if it has none."""
+    if isinstance(processor, PartwiseAttention):
+        yield from processor.parts(tokens)
+    else:
+        k, v = tokens.keys(0, tokens.num_keys)
+        yield processor(tokens.queries(0, tokens.num_queries), k, v)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
 
 
-def cudnn_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`dense_attention`, cuDNN asked before FlashAttention-2: on Hopper and later it is the faster of the two."""
-    with sdpa_kernel(CUDNN_FIRST, set_priority=True):
-        return dense_attention(q, k, v)
-
-
-def attention_kernel(mode: str, device: torch.device | str) -> AttentionProcessor:
-    """Dense attention for `mode`: auto, sdpa, flash2, flash3 or sage.
-
-    `auto` is SDPA, on Hopper and later with cuDNN first. An explicit choice works or raises `InputError`.
-    """
-    device = torch.device(device)
-    if mode == "sdpa":
-        return dense_attention
-    if mode == "auto":
-        hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) >= HOPPER
-        return cudnn_attention if hopper else dense_attention
-    if mode not in INSTALL:
-        raise InputError(f"--attn_mode {mode}: must be one of auto, sdpa, {', '.join(INSTALL)}")
-    if device.type != "cuda":
-        raise InputError(f"--attn_mode {mode}: needs a CUDA device, not --device {device}")
-    try:
-        return _LOADERS[mode]()
-    except ImportError as error:
-        raise InputError(f"--attn_mode {mode}: {error}; install it with: {INSTALL[mode]}") from error
-
-
-def _flash2() -> AttentionProcessor:
-    from flash_attn import flash_attn_func
-
-    def flash2_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return flash_attn_func(q, k, v)
-
-    return flash2_attention
-
-
-def _flash3() -> AttentionProcessor:
-    from flash_attn_interface import flash_attn_func
-
-    def flash3_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out: Any = flash_attn_func(q, k, v)
-        return out[0] if isinstance(out, tuple) else out
-
-    return flash3_attention
-
-
-def _sage() -> AttentionProcessor:
-    from sageattention import sageattn
-
-    def sage_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return sageattn(q, k, v, tensor_layout="NHD")
-
-    return sage_attention
-
-
-_LOADERS = {"flash2": _flash2, "flash3": _flash3, "sage": _sage}
+dense_attention = DenseAttention("sdpa", _sdpa)
+"""Dense attention with the kernel that PyTorch picks."""

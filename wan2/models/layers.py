@@ -1,20 +1,22 @@
 """The block of the transformer and its parts. Knows nothing of latents, grids or guidance.
 
 Tensors are [B, tokens, dim] in the compute dtype; modulation is fp32 [B, 1, dim]. When no gradient is recorded, the
-residual stream is updated in place and everything between two attentions runs over runs of tokens, so the only tensors
-as long as the video are the stream, the queries, keys and values, and what an attention returns.
+residual stream is updated in place, everything between two attentions runs over runs of tokens, and queries are made
+when an attention asks for them: beside the stream, only the keys and values that it asks for at once are long.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wan2.models.attention import attend_in_parts
 from wan2.models.fp8 import Rows, quantised_once
 from wan2.models.rope import Rope, apply_rope
+from wan2.models.runs import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,26 +25,17 @@ if TYPE_CHECKING:
 
     from wan2.conditioning import Conditioning
 
-TOKENS_AT_ONCE = 8192
 
-
-def token_runs(length: int) -> Iterator[slice]:
-    """Split `length` tokens into runs to work on one after another; a single run when gradients are recorded."""
-    step = max(length, 1) if torch.is_grad_enabled() else TOKENS_AT_ONCE
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
-
-
-def run_by_run(length: int, part: Callable[[slice], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The results of `part` for every run of tokens, joined along axis 1 without ever holding them twice."""
+def join_runs(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The results of `part` for every run of tokens start..stop, joined along axis 1, never held twice."""
     joined: tuple[Tensor, ...] = ()
-    for run in token_runs(length):
-        pieces = part(run)
-        if pieces[0].shape[1] == length:
+    for a, b in runs(start, stop):
+        pieces = part(a, b)
+        if (a, b) == (start, stop):
             return pieces
-        joined = joined or tuple(piece.new_empty(piece.shape[0], length, *piece.shape[2:]) for piece in pieces)
+        joined = joined or tuple(piece.new_empty(piece.shape[0], stop - start, *piece.shape[2:]) for piece in pieces)
         for whole, piece in zip(joined, pieces, strict=True):
-            whole[:, run] = piece
+            whole[:, a - start : b - start] = piece
         del pieces, piece
     return joined
 
@@ -109,12 +102,22 @@ class AttentionLayer(nn.Module):
         return self.heads(self.v(x))
 
 
-class Block(nn.Module):
-    """Self-attention, cross-attention to the text, feed-forward; modulated by the timestep.
+class Regions(NamedTuple):
+    """What a block does between its attentions, each on a run of tokens: all that is worth compiling.
 
-    The three methods between the attentions see a run of tokens and never the processors: a graph compiled from one
-    stays valid whatever the attentions are.
+    They see tensors and the block's weights, never an attention processor: a graph compiled from one serves every
+    block of its sizes, whatever the attentions are.
     """
+
+    self_queries: Callable[[Block, Tensor, Tensor, Tensor, Rope], Tensor]
+    self_keys: Callable[[Block, Tensor, Tensor, Tensor, Rope], tuple[Tensor, Tensor]]
+    after_self: Callable[[Block, Tensor, Tensor, Tensor], Tensor]
+    cross_queries: Callable[[Block, Tensor], Tensor]
+    after_cross: Callable[[Block, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention to the text, feed-forward; modulated by the timestep."""
 
     def __init__(self, dim: int, ffn_dim: int, num_heads: int, eps: float) -> None:
         super().__init__()
@@ -126,25 +129,29 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(ffn_dim, dim))
 
     def forward(
-        self, x: Tensor, time: Tensor, text: tuple[Tensor, Tensor], rope: Rope, conditioning: Conditioning
+        self,
+        x: Tensor,
+        time: Tensor,
+        text: tuple[Tensor, Tensor],
+        rope: Rope,
+        conditioning: Conditioning,
+        regions: Regions,
     ) -> Tensor:
-        """One block. x [B, L, dim]; time fp32 [B, 6, dim]; text: what `text_keys` makes of it."""
-        length = x.shape[1]
+        """One block. x [B, L, dim]; time fp32 [B, 6, dim]; text: what `text_keys` makes of it.
+
+        When no gradient is recorded, x itself is updated and returned, and `regions` do the work.
+        """
         shift, scale, gate, *ffn_modulation = (self.modulation.float() + time).chunk(6, dim=1)
-        y = conditioning.self_attn(
-            *run_by_run(length, lambda run: self.before_self(x[:, run], shift, scale, rope.slice(run)))
-        )
         if torch.is_grad_enabled():
-            x, q = self.before_cross(x, y, gate)
-        else:
-            (q,) = run_by_run(length, lambda run: self.before_cross(x[:, run], y[:, run], gate)[1:])
-        del y
-        y = conditioning.cross_attn(q, *text)
-        del q
-        if torch.is_grad_enabled():
-            return self.after_cross(x, y, *ffn_modulation)
-        for run in token_runs(length):
-            self.after_cross(x[:, run], y[:, run], *ffn_modulation)
+            y = norm(x, self.eps, scale, shift)
+            q, k, v = self.self_attn.queries(y, rope), self.self_attn.keys(y, rope), self.self_attn.values(y)
+            x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
+            return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn_modulation)
+        own = _OwnKeys(self, x, shift, scale, rope, regions)
+        for run, y in _by_runs(attend_in_parts(conditioning.self_attn, own)):
+            regions.after_self(self, x[:, run], y, gate)
+        for run, y in _by_runs(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
+            regions.after_cross(self, x[:, run], y, *ffn_modulation)
         return x
 
     def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,21 +159,85 @@ class Block(nn.Module):
         shared = quantised_once(text, self.cross_attn.k, self.cross_attn.v)
         return self.cross_attn.keys(shared), self.cross_attn.values(shared)
 
-    def before_self(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> tuple[Tensor, ...]:
-        """Queries, keys and values of the self-attention, each [B, L, H, D]."""
-        attn = self.self_attn
-        shared = quantised_once(norm(x, self.eps, scale, shift), attn.q, attn.k, attn.v)
-        return attn.queries(shared, rope), attn.keys(shared, rope), attn.values(shared)
+    def self_queries(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> Tensor:
+        """Queries of the self-attention, [B, L, H, D]."""
+        return self.self_attn.queries(norm(x, self.eps, scale, shift), rope)
 
-    def before_cross(self, x: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what the self-attention returned; the new x, and the queries of the cross-attention."""
-        x = add_gated(x, self.self_attn.o(y.flatten(2)), gate)
-        return x, self.cross_attn.queries(self.norm3(x))
+    def self_keys(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        """Keys and values of the self-attention, each [B, L, H, D]."""
+        shared = quantised_once(norm(x, self.eps, scale, shift), self.self_attn.k, self.self_attn.v)
+        return self.self_attn.keys(shared, rope), self.self_attn.values(shared)
+
+    def after_self(self, x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+        """Add what the self-attention returned."""
+        return add_gated(x, self.self_attn.o(y.flatten(2)), gate)
+
+    def cross_queries(self, x: Tensor) -> Tensor:
+        """Queries of the cross-attention, [B, L, H, D]."""
+        return self.cross_attn.queries(self.norm3(x))
 
     def after_cross(self, x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
         """Add what the cross-attention returned, then the feed-forward."""
         x = add_gated(x, self.cross_attn.o(y.flatten(2)))
         return add_gated(x, self.ffn(norm(x, self.eps, scale, shift)), gate)
+
+
+REGIONS = Regions(Block.self_queries, Block.self_keys, Block.after_self, Block.cross_queries, Block.after_cross)
+
+
+class _OwnKeys:
+    """Queries, keys and values of a self-attention, projected from the stream when they are asked for."""
+
+    def __init__(self, block: Block, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope, regions: Regions) -> None:
+        self.num_queries = self.num_keys = x.shape[1]
+        self._block, self._x, self._modulation = block, x, (shift, scale)
+        self._rope, self._regions = rope, regions
+
+    def queries(self, start: int, stop: int) -> Tensor:
+        """See `Projections`."""
+
+        def part(a: int, b: int) -> tuple[Tensor]:
+            run = slice(a, b)
+            x, rope = self._x[:, run], self._rope.slice(run)
+            return (self._regions.self_queries(self._block, x, *self._modulation, rope),)
+
+        return join_runs(start, stop, part)[0]
+
+    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """See `Projections`."""
+
+        def part(a: int, b: int) -> tuple[Tensor, Tensor]:
+            run = slice(a, b)
+            return self._regions.self_keys(self._block, self._x[:, run], *self._modulation, self._rope.slice(run))
+
+        k, v = join_runs(start, stop, part)
+        return k, v
+
+
+class _TextKeys:
+    """Queries of a cross-attention, projected when they are asked for; its keys and values are there."""
+
+    def __init__(self, block: Block, x: Tensor, text: tuple[Tensor, Tensor], regions: Regions) -> None:
+        self.num_queries, self.num_keys = x.shape[1], text[0].shape[1]
+        self._block, self._x, self._text, self._regions = block, x, text, regions
+
+    def queries(self, start: int, stop: int) -> Tensor:
+        """See `Projections`."""
+        return join_runs(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
+
+    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """See `Projections`."""
+        k, v = self._text
+        return k[:, start:stop], v[:, start:stop]
+
+
+def _by_runs(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    """Consecutive parts of a result, none longer than a run, and where each belongs."""
+    end = 0
+    for part in parts:
+        start, end = end, end + part.shape[1]
+        for a, b in runs(start, end):
+            yield slice(a, b), part[:, a - start : b - start]
 
 
 class Head(nn.Module):
@@ -181,5 +252,7 @@ class Head(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [B, L, dim], time fp32 [B, 1, dim] -> [B, L, out]."""
         shift, scale = (self.modulation.float() + time).chunk(2, dim=1)
-        (y,) = run_by_run(x.shape[1], lambda run: (self.head(norm(x[:, run], self.eps, scale, shift)),))
+        if torch.is_grad_enabled():
+            return self.head(norm(x, self.eps, scale, shift))
+        (y,) = join_runs(0, x.shape[1], lambda a, b: (self.head(norm(x[:, a:b], self.eps, scale, shift)),))
         return y

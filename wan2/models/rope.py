@@ -46,7 +46,8 @@ def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device) 
             shape[axis] = length
             axes.append(angles.reshape(shape).expand(*grid, -1))
         angles = torch.cat(axes, dim=-1).reshape(-1, 1, head_dim // 2)
-        return Rope(angles.cos().float().to(device), angles.sin().float().to(device))
+        angles = torch.cat([angles[:1], angles])  # no run of tokens begins where the memory does: see `patchify`
+        return Rope(angles.cos().float().to(device)[1:], angles.sin().float().to(device)[1:])
 
 
 def apply_rope(x: Tensor, rope: Rope) -> Tensor:

@@ -1,9 +1,9 @@
-"""The UMT5 encoder, one layer on the device at a time. Knows nothing of prompts beyond their token ids.
+"""The UMT5 encoder, a layer or two on the device at a time. Knows nothing of prompts beyond their token ids.
 
-The modules are transformers' `UMT5EncoderModel`. Its weights stay where the file was mapped; a layer is copied to the
-device, in the compute dtype or its linears in fp8, when its turn comes, so 11 GB of weights need half a gigabyte there
-or less. Prompts are encoded
-without padding: relative positions do not see it, and the transformer wants zeros after the last token anyway.
+The modules are transformers' `UMT5EncoderModel`. Its weights stay where the file was mapped; the ring that streams the
+transformers' blocks brings each layer to the device, in the compute dtype or with its linears in fp8, while the one
+before runs, so 11 GB of weights need under a gigabyte there. Prompts are encoded without padding: relative positions do
+not see it, and the transformer wants zeros after the last token anyway.
 
 Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every layer.
 """
@@ -13,17 +13,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import UMT5Config, UMT5EncoderModel
 
+from wan2.cost import ENCODER_RING_BYTES
 from wan2.errors import InputError
+from wan2.loading.blocks import StoredBlock
 from wan2.loading.fit import disagreement
 from wan2.loading.formats import describe
 from wan2.loading.mapped import MappedTensor, map_tensors
+from wan2.loading.residency import RING_BLOCKS
+from wan2.loading.stream import block_ring
 from wan2.models.fp8 import FP8, hold_in_fp8
+from wan2.models.text_layers import LayerFile, LentLayer
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
 # Applied in order to every name; a name transformers already knows passes unchanged.
@@ -40,7 +46,9 @@ RENAMES = (
     (r"\.ffn\.fc2\.", ".layer.1.DenseReluDense.wo."),
 )
 ATTENTION = "encoder.block.0.layer.0.SelfAttention"
-EMBEDDING = "shared.weight"
+EMBEDDING, FINAL_NORM = "shared.weight", "encoder.final_layer_norm.weight"
+# What the layers on the device may take together: two in bfloat16, one at a time in fp32.
+RING_BYTES = ENCODER_RING_BYTES
 SIZED_BY = {
     "embedding": EMBEDDING,
     "query": f"{ATTENTION}.q.weight",
@@ -52,7 +60,7 @@ IGNORED = ("encoder.embed_tokens.weight", "spiece_model")
 
 
 class TextEncoder:
-    """An encoder without weights of its own: each layer borrows them from the mapped file. See `load_text_encoder`."""
+    """An encoder without weights of its own: each layer is lent them by a ring. See `load_text_encoder`."""
 
     def __init__(
         self,
@@ -60,8 +68,9 @@ class TextEncoder:
         weights: Mapping[str, MappedTensor],
         device: torch.device | str,
         dtype: torch.dtype,
+        path: Path = Path(),
     ) -> None:
-        self.model, self.weights = model, weights
+        self.model, self.weights, self.path = model, weights, path
         self.device, self.dtype = torch.device(device), dtype
 
     @torch.inference_mode()
@@ -71,22 +80,18 @@ class TextEncoder:
         hidden = [table.rows(torch.tensor(ids)).on(self.device, self.dtype)[None] for ids in prompts]
         stack = self.model.encoder
         layers = {f"encoder.block.{index}.": block for index, block in enumerate(stack.block)}
-        for prefix, layer in {**layers, "encoder.final_layer_norm.": stack.final_layer_norm}.items():
-            borrowed = self._borrowed(prefix, layer)
-            hidden = [_states(functional_call(layer, borrowed, (states,))) for states in hidden]
-        return hidden
-
-    def _borrowed(self, prefix: str, layer: nn.Module) -> dict[str, Tensor]:
-        """Everything a layer needs, on the device: the parts of what it holds in fp8, else values in the dtype."""
-        needed = [name for name, _ in layer.named_parameters()]
-        borrowed: dict[str, Tensor] = {}
-        for linear in (name.removesuffix(".stored") for name in needed if name.endswith(".stored")):
-            rows = self.weights[f"{prefix}{linear}.weight"].in_fp8(self.device)
-            borrowed |= {f"{linear}.stored": rows[0], f"{linear}.scale": rows[1]}
-        for name in needed:
-            if name not in borrowed:
-                borrowed[name] = self.weights[prefix + name].on(self.device, self.dtype)
-        return borrowed
+        file = LayerFile(self.path, self.weights, layers, self.dtype)
+        orders = [StoredBlock(file, index) for index in range(len(layers))]
+        largest = max(layout.nbytes for layout in file.layouts)
+        slots = RING_BLOCKS if RING_BLOCKS * largest <= RING_BYTES else 1
+        places = [] if self.device.type == "cpu" else [largest] * RING_BLOCKS
+        with block_ring(set(file.layouts), iter(orders), self.device, places, slots) as ring:
+            for order, layer in zip(orders, layers.values(), strict=True):
+                with ring.borrow(order) as borrowed:
+                    lent = cast("LentLayer", borrowed)
+                    hidden = [_states(functional_call(layer, lent, (states,))) for states in hidden]
+        norm = {"weight": self.weights[FINAL_NORM].on(self.device, self.dtype)}
+        return [functional_call(stack.final_layer_norm, norm, (states,)) for states in hidden]
 
 
 def _states(output: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -133,7 +138,7 @@ def load_text_encoder(
     if problem := disagreement(expected, shapes):
         raise InputError(f"--t5 {path}: {problem}; {looks}")
     hold_in_fp8(model, _fp8_weights(model, weights, quantise))
-    return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype)
+    return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype, path)
 
 
 def _fp8_weights(model: nn.Module, weights: Mapping[str, MappedTensor], quantise: bool) -> list[str]:
@@ -151,7 +156,7 @@ def to_transformers(name: str) -> str:
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> UMT5Config | None:
     """Sizes read off tensor shapes (transformers' names), or None when they tell no UMT5 encoder."""
-    if any(name not in shapes for name in SIZED_BY.values()):
+    if any(len(shapes.get(name, ())) != 2 or 0 in shapes[name] for name in SIZED_BY.values()):
         return None
     size = {what: shapes[name] for what, name in SIZED_BY.items()}
     buckets, heads = size["bias"]

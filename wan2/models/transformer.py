@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.config import TransformerConfig
-from wan2.models.layers import Block, Head
+from wan2.models.layers import REGIONS, Block, Head
 from wan2.models.rope import rope_table
+from wan2.models.runs import runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -32,7 +33,7 @@ class WanTransformer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.regions = config, REGIONS
         dim = config.dim
         self.patch_embedding = nn.Conv3d(config.in_dim, dim, config.patch_size, stride=config.patch_size)
         self.text_embedding = nn.Sequential(
@@ -81,7 +82,7 @@ class WanTransformer(nn.Module):
             for index, block in enumerate(blocks):
                 for i, conditioning in enumerate(conditionings):
                     text = texts[i].keys(index, block)
-                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning)
+                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning, self.regions)
         return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,13 +99,23 @@ class WanTransformer(nn.Module):
         return time.unsqueeze(1), projected.unflatten(1, (6, -1))
 
     def patchify(self, latents: Tensor) -> Tensor:
-        """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear."""
+        """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear.
+
+        When no gradient is recorded, the tokens lie one token into their memory: a compiled graph takes a run of them
+        at byte 0 for another case than all others, so that there shall be none.
+        """
         batch, channels, *sizes = latents.shape
         pt, ph, pw = self.config.patch_size
         frames, rows, columns = (size // patch for size, patch in zip(sizes, (pt, ph, pw), strict=True))
         patches = latents.reshape(batch, channels, frames, pt, rows, ph, columns, pw).permute(0, 2, 4, 6, 1, 3, 5, 7)
         tokens = patches.reshape(batch, frames * rows * columns, channels * pt * ph * pw)
-        return F.linear(tokens, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+        weight, bias = self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
+        if torch.is_grad_enabled():
+            return F.linear(tokens, weight, bias)
+        stream = tokens.new_empty(batch, tokens.shape[1] + 1, len(weight))[:, 1:]
+        for a, b in runs(0, tokens.shape[1]):
+            stream[:, a:b] = F.linear(tokens[:, a:b], weight, bias)
+        return stream
 
     def unpatchify(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """[B, L, prod(patch) * out_dim] -> [B, out_dim, F, h, w]; within a token, channels run fastest."""

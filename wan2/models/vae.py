@@ -2,16 +2,17 @@
 
 The modules are diffusers' `AutoencoderKLWan`. Its own decode keeps every chunk on the device and concatenates after
 each; here the chunks are handed out as they come, and only the decoder's feature cache (two frames a convolution)
-lives on, so memory does not depend on the length of the video. The first latent frame makes one frame, each later one
-four.
+lives on, so memory does not depend on the length of the video; it may wait on the host. The first latent frame makes
+one frame, each later one four.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -48,11 +49,21 @@ class Tiles:
         return [slice(i * stride, min(i * stride + size, extent)) for i in range(count)]
 
 
+class HostCache(list[Any]):
+    """A feature cache that waits on the host: what is put in is copied there; the layer that uses it copies it back.
+
+    Of the decoder only: the encoder's layers do not all copy back.
+    """
+
+    def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - as of a list
+        super().__setitem__(index, value.cpu() if isinstance(value, Tensor) else value)
+
+
 class WanVAE:
     """Latents to pixels and back. Latents are normalised (mean 0, deviation 1 a channel); pixels lie in [-1, 1]."""
 
-    def __init__(self, model: AutoencoderKLWan) -> None:
-        self.model = model
+    def __init__(self, model: AutoencoderKLWan, cache_on_host: bool = False) -> None:
+        self.model, self.cache_on_host = model, cache_on_host
         weight = model.post_quant_conv.weight
         self.device, self.dtype = weight.device, weight.dtype
         size = (1, -1, 1, 1, 1)
@@ -60,13 +71,19 @@ class WanVAE:
         self.std = torch.tensor(model.config.latents_std, device=self.device).view(size)
 
     @torch.inference_mode()
-    def decode_chunks(self, latents: Tensor) -> Iterator[Tensor]:
+    def decode_chunks(self, latents: Tensor, tiles: Tiles | None = None) -> Iterator[Tensor]:
         """Pixels [3, n, H, W] of latents [1, 16, F, h, w], in order: one frame, then four at a time.
 
-        Device memory is constant in F as long as the caller lets go of each chunk.
+        Device memory is constant in F as long as the caller lets go of each chunk. With `tiles`, see `decode`, it is
+        that of one tile; the whole video is on the host, in fp32, before the first chunk is handed out.
         """
-        for chunk in self._decoded(latents):
-            yield chunk[0].clamp_(-1, 1)
+        if tiles is None:
+            for chunk in self._decoded(latents):
+                yield chunk[0].clamp_(-1, 1)
+            return
+        pixels = self._blended(latents, tiles)[0]
+        for start, stop in pairwise(_chunk_edges(pixels.shape[1])):
+            yield pixels[:, start:stop]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tiles: Tiles | None = None) -> Tensor:
@@ -75,17 +92,24 @@ class WanVAE:
         With `tiles` each tile is decoded over all its frames and blended on the CPU in fp32: the device holds one
         tile's caches. Neighbours blend by a linear ramp over the overlap, the lower of both axes' weights.
         """
-        if tiles is None:
-            return torch.cat(list(self.decode_chunks(latents)), dim=1)[None]
+        return (
+            torch.cat(list(self.decode_chunks(latents)), dim=1)[None]
+            if tiles is None
+            else self._blended(latents, tiles)
+        )
+
+    def _blended(self, latents: Tensor, tiles: Tiles) -> Tensor:
+        """`decode` with tiles."""
         frames, rows, columns = latents.shape[2:]
         size = (TIME_STRIDE * (frames - 1) + 1, rows * SPACE_STRIDE, columns * SPACE_STRIDE)
         total, weights = torch.zeros(1, self.model.config.out_channels, *size), torch.zeros(size[1:])
         for row in tiles.along(0, rows):
             for column in tiles.along(1, columns):
                 weight = _tile_weight(tiles, row, column, rows, columns)
-                area = (..., _in_pixels(row), _in_pixels(column))
-                pixels = [chunk.float().cpu() for chunk in self._decoded(latents[..., row, column])]
-                total[area] += torch.cat(pixels, dim=2) * weight
+                area = _in_pixels(row), _in_pixels(column)
+                edges = pairwise(_chunk_edges(size[0]))
+                for (start, stop), chunk in zip(edges, self._decoded(latents[..., row, column]), strict=True):
+                    total[(..., slice(start, stop), *area)] += chunk.float().cpu() * weight
                 weights[area] += weight
         return total.div_(weights).clamp_(-1, 1)
 
@@ -93,25 +117,33 @@ class WanVAE:
     def encode(self, video: Tensor) -> Tensor:
         """Normalised fp32 latents [B, 16, F, h, w] (the mean of the posterior) of pixels [B, 3, T, H, W], T = 4F - 3.
 
+        The video may lie on the host: four frames at a time are on the device.
+
         Raises:
             InputError: a number of frames that is not 4t+1, or a size that is not a multiple of 8.
         """
         frames, height, width = video.shape[2:]
         if frames % TIME_STRIDE != 1 or height % SPACE_STRIDE or width % SPACE_STRIDE:
             raise InputError(f"video of {frames} frames of {height}x{width}: must be 4t+1 frames of a multiple of 8")
+        chunks = (video[:, :, start:stop] for start, stop in pairwise(_chunk_edges(frames)))
+        return torch.cat(list(self.encode_chunks(chunks)), dim=2)
+
+    @torch.inference_mode()
+    def encode_chunks(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """A latent frame, fp32 [B, 16, 1, h, w] on the device, for each chunk of pixels [B, 3, n, H, W] in order.
+
+        The first chunk is one frame, every later one four; what is alive does not depend on how many there are.
+        """
         cache = _empty_cache(self.model.encoder)
-        edges = [0, *range(1, frames + 1, TIME_STRIDE)]
-        encoded = []
-        for start, stop in pairwise(edges):
-            chunk = video[:, :, start:stop].to(self.device, self.dtype)
-            features = self.model.encoder(chunk, feat_cache=cache, feat_idx=[0])
-            encoded.append(self.model.quant_conv(features).float())
-        mean, _ = torch.cat(encoded, dim=2).chunk(2, dim=1)
-        return (mean - self.mean) / self.std
+        for chunk in chunks:
+            features = self.model.encoder(chunk.to(self.device, self.dtype), feat_cache=cache, feat_idx=[0])
+            mean, _ = self.model.quant_conv(features).float().chunk(2, dim=1)
+            yield (mean - self.mean) / self.std
 
     def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Unclamped pixels [1, 3, n, H, W], a latent frame at a time."""
         cache = _empty_cache(self.model.decoder)
+        cache = HostCache(cache) if self.cache_on_host else cache
         for frame in latents.split(1, dim=2):
             denormalised = frame.to(self.device, torch.float32) * self.std + self.mean
             features = self.model.post_quant_conv(denormalised.to(self.dtype))
@@ -124,10 +156,11 @@ def to_uint8(pixels: Tensor) -> Tensor:
     return scaled.to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu()
 
 
-def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype) -> WanVAE:
+def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype, cache_on_host: bool = False) -> WanVAE:
     """A VAE from `Wan2.1_VAE.pth`, or the same tensors as safetensors, under published or diffusers names.
 
-    Built empty and filled from the mapped file: there is never a second copy.
+    Built empty and filled from the mapped file: there is never a second copy. `cache_on_host`: what a decoder remembers
+    of the frames before, half of its memory, waits beside the device.
 
     Raises:
         InputError: the file is no Wan2.1 VAE, or its tensors are not exactly the expected ones.
@@ -148,7 +181,17 @@ def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype) -> WanV
         raise InputError(f"--vae {path}: {problem}; {looks}")
     model.load_state_dict({name: tensor.on(device, dtype) for name, tensor in tensors.items()}, assign=True)
     _upsample_in_place_of_fp32(model)
-    return WanVAE(model.eval().requires_grad_(False))
+    if torch.device(device).type == "cpu" and dtype == torch.bfloat16:
+        channels_last(model)
+    return WanVAE(model.eval().requires_grad_(False), cache_on_host)
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay the convolutions' weights out as processors are faster with in bfloat16, and slower in fp32."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in model.parameters():
+        if weight.dim() in formats:
+            weight.data = weight.data.to(memory_format=formats[weight.dim()])
 
 
 def _upsample_in_place_of_fp32(model: nn.Module) -> None:
@@ -160,6 +203,11 @@ def _upsample_in_place_of_fp32(model: nn.Module) -> None:
 
 def _empty_cache(network: nn.Module) -> list[Tensor | None]:
     return [None] * sum(isinstance(module, WanCausalConv3d) for module in network.modules())
+
+
+def _chunk_edges(frames: int) -> list[int]:
+    """Where the chunks of a video begin and end: one frame, then four at a time."""
+    return [0, *range(1, frames + 1, TIME_STRIDE)]
 
 
 def _in_pixels(span: slice) -> slice:

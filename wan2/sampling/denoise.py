@@ -11,8 +11,9 @@ import torch
 from wan2.errors import RunError
 from wan2.sampling.experts import Expert, expert_steps, first_low_noise_step
 from wan2.sampling.guidance import predict_velocity
-from wan2.sampling.schedule import sigmas, timesteps
+from wan2.sampling.schedule import first_unguided_step, sigmas, timesteps
 from wan2.sampling.solvers import make_solver
+from wan2.sampling.step_cache import StepCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,7 +30,8 @@ class DenoisePlan:
     """Everything that decides the path of the latents, given the noise, the experts and the conditioning.
 
     boundary: timestep, as a share of 1000, below which the low-noise expert works. The two guidance scales are those
-    of the two experts; 1.0 means no negative pass.
+    of the two experts; 1.0 means no negative pass. cfg_skip: share of the steps, at the end, that go without it.
+    step_cache: see `StepCache`; 0 computes every step.
     """
 
     infer_steps: int
@@ -38,6 +40,8 @@ class DenoisePlan:
     boundary: float
     guidance_scale_high_noise: float
     guidance_scale: float
+    cfg_skip: float = 0.0
+    step_cache: float = 0.0
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -58,21 +62,26 @@ class DenoisePlan:
         """The steps that each expert takes from `start` on, in order."""
         return expert_steps(self.timesteps, self.boundary, start)
 
-    def scale(self, expert: Expert) -> float:
-        """Guidance scale of an expert."""
+    def scale(self, expert: Expert, index: int) -> float:
+        """Guidance scale of a step, which its expert takes."""
+        if index >= first_unguided_step(self.infer_steps, self.cfg_skip):
+            return 1.0
         return self.guidance_scale_high_noise if expert == "high" else self.guidance_scale
 
 
 @dataclass(frozen=True)
 class DenoiseStep:
-    """What a step left: its index from 0, fp32 latents [B, 16, F, h, w], and what the solver remembers.
+    """What a step left: its index from 0, fp32 latents [B, 16, F, h, w], what solver and step cache remember.
 
-    The latents and the state together are all a later run needs to go on to the same result, bit for bit.
+    The latents and the states together are all a later run needs to go on to the same result, bit for bit. `passes` is
+    how often the transformer was run for this step.
     """
 
     index: int
     latents: Tensor
     solver_state: dict[str, Tensor] = field(default_factory=dict)
+    cache_state: dict[str, Tensor] = field(default_factory=dict)
+    passes: int = 0
 
 
 def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -99,16 +108,20 @@ def denoise(
         start, latents = after.index + 1, after.latents
         solver.restore(start, after.solver_state)
     for expert, steps in plan.expert_steps(start):
+        cache = StepCache(plan.step_cache)
+        if after is not None and steps.start == start and start != plan.first_low_noise_step:
+            cache.restore(after.cache_state)
         with open_expert(expert) as model:
             tokens = math.prod(latents.shape[2:]) // math.prod(model.config.patch_size)
             towards, away = positive.keeping_text(tokens), negative and negative.keeping_text(tokens)
             for index in steps:
                 with torch.inference_mode():
                     timestep = torch.tensor(plan.timesteps[index], device=latents.device)
-                    velocity = predict_velocity(model, latents, timestep, towards, away, plan.scale(expert))
+                    scale, sigma = plan.scale(expert, index), plan.sigmas[index]
+                    velocity, run = predict_velocity(model, latents, timestep, towards, away, scale, sigma, cache)
                     latents = solver.step(velocity, index, latents)
                     _check_finite(latents, index, plan.infer_steps, expert)
-                yield DenoiseStep(index, latents, solver.state())
+                yield DenoiseStep(index, latents, solver.state(), cache.state(), run)
 
 
 def _check_finite(latents: Tensor, index: int, steps: int, expert: Expert) -> None:

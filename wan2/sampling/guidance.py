@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from wan2.conditioning import Conditioning
     from wan2.models.transformer import WanTransformer
+    from wan2.sampling.step_cache import StepCache
 
 
 def guide(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
@@ -23,14 +24,20 @@ def predict_velocity(
     positive: Conditioning,
     negative: Conditioning | None,
     scale: float,
-) -> Tensor:
-    """Guided velocity of the latents, in their dtype. At scale 1.0 the negative pass changes nothing and is not run.
+    sigma: float,
+    cache: StepCache,
+) -> tuple[Tensor, int]:
+    """Guided velocity of the latents, in their dtype, and how many passes of the model it took.
 
+    At scale 1.0 the negative pass changes nothing and is not run. `cache` may spare the passes of this noise level.
     Raises `ValueError` when a scale other than 1.0 has no negative conditioning to guide away from.
     """
-    if scale == 1.0:
-        return model(latents, timestep, positive)
-    if negative is None:
+    if scale != 1.0 and negative is None:
         raise ValueError(f"guidance scale {scale} needs a negative conditioning")
-    towards, away = model.passes(latents, timestep, [positive, negative])
-    return guide(towards, away, scale)
+    passes = [positive] if scale == 1.0 or negative is None else [positive, negative]
+    velocities = cache.foresee(latents, sigma, len(passes))
+    run = 0 if velocities else len(passes)
+    if velocities is None:
+        velocities = model.passes(latents, timestep, passes)
+        cache.keep(latents, sigma, velocities)
+    return (velocities[0] if len(passes) == 1 else guide(velocities[0], velocities[1], scale)), run

@@ -23,6 +23,11 @@ def timesteps(steps: int, shift: float) -> tuple[float, ...]:
     return tuple(_fp32(TRAIN_TIMESTEPS * sigma) for sigma in sigmas(steps, shift))
 
 
+def first_unguided_step(steps: int, cfg_skip: float) -> int:
+    """Index of the first step that goes without the negative pass, when the last `cfg_skip` (a share) of them do."""
+    return steps - round(cfg_skip * steps)
+
+
 def _linspace_to_zero(steps: int) -> list[float]:
     step = _fp32(-1 / steps)
     half = (steps + 1) // 2

@@ -70,12 +70,12 @@ def test_two_characters_are_not_held_against_each_other():
 
 
 def test_another_hat_and_another_light_are_seen():
-    scene = replace(scene_of(4, 2), characters=(Character("red", "square", "green"),))
+    scene = replace(scene_of(4, 2), characters=(Character("red", "square"),), hat="green")
     scene = replace(scene, shots=tuple(replace(shot, who=0) for shot in scene.shots))
     told = told_facts("", ["In the dark." if scene.shots[0].light == "day" else "At noon.", ""])
     changed = draw(scene)
     start = scene.cuts[0]
-    changed[start:] = draw(replace(scene, characters=(Character("red", "square", "pink"),)))[start:]
+    changed[start:] = draw(replace(scene, hat="pink"))[start:]
     agreement = measure(read_facts(changed, ranges(scene), told))
     assert (agreement["caption"], agreement["unnamed"]) == (0.0, 0.0)
     assert agreement["inter_shot"] == pytest.approx(2 / 3)

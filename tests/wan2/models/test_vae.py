@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan2.errors import InputError
-from wan2.models.vae import Tiles, WanVAE, load_vae, to_uint8
+from wan2.models.vae import Tiles, WanVAE, channels_last, load_vae, to_uint8
 from wan2.models.vae_names import config_from_shapes, to_diffusers
 
 DATA = Path(__file__).parents[2] / "data"
@@ -140,6 +140,7 @@ def test_upsampling_in_its_own_dtype_gives_the_bits_of_diffusers(figures: dict[s
     ours = load_vae(DATA / "vae.safetensors", "cpu", torch.bfloat16)
     theirs = AutoencoderKLWan(base_dim=8).to(torch.bfloat16)
     theirs.load_state_dict(ours.model.state_dict())
+    channels_last(theirs)
     latents = figures["latents"][:, :, :2]
     with torch.inference_mode():
         expected = theirs.decode((latents * ours.std + ours.mean).to(torch.bfloat16)).sample

@@ -1,0 +1,149 @@
+"""Are the predictions of memory true? `python -m benchmarks.memory`: predicted, measured, ratio, a line a stage.
+
+Measured are the bytes of tensors that are alive at once, counted while the stage runs: on the miniature with numbers,
+on the published shapes without (tensors that have a shape and no memory). Weights that stay are added to both.
+What a whole process takes, libraries included, `benchmarks.true_run` measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from diffusers import AutoencoderKLWan
+
+from benchmarks.counting import LiveBytes
+from benchmarks.table import columns, heading
+from holocine_ext.conditioning import plan_attentions
+from holocine_ext.cost import attended
+from holocine_ext.layout import ShotLayout, plan_layout
+from holocine_ext.presets import MODELS
+from wan2.conditioning import Conditioning
+from wan2.cost import Decoding
+from wan2.loading.checkpoint import inspect_transformer, load_transformer
+from wan2.models.attention import DenseAttention
+from wan2.models.config import TransformerConfig
+from wan2.models.text_encoder import encode, load_text_encoder
+from wan2.models.transformer import WanTransformer
+from wan2.models.vae import WanVAE, load_vae
+from wan2.options import Options, make_options
+from wan2.planner import Work, predict, vae_size
+from wan2.presets import A14B
+from wan2.text import TEXT_LENGTH, load_tokenizer
+
+MB = 1e6
+
+
+def alive(run: Callable[[], object]) -> int:
+    """The most bytes alive at once among tensors made by `run`."""
+    with LiveBytes() as live, torch.inference_mode():
+        run()
+    return live.peak
+
+
+def like_q(q: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+    """A kernel that needs no memory but its result."""
+    return torch.empty_like(q)
+
+
+def forward(config: TransformerConfig, layout: ShotLayout, sparse: bool, size: tuple[int, int]) -> int:
+    """Bytes alive in one pass in bfloat16, without numbers; one block stands for all."""
+    dense, _ = plan_attentions(layout, None, sparse, DenseAttention("fused", like_q))
+    with torch.device("meta"):
+        model = WanTransformer(replace(config, num_layers=1)).bfloat16().requires_grad_(False)
+        latents, timestep = torch.empty(1, config.in_dim, layout.latent_frames, *size), torch.empty(1)
+        context = torch.empty(1, TEXT_LENGTH, config.text_dim, dtype=torch.bfloat16)
+    return alive(lambda: model(latents, timestep, Conditioning(context, dense.self_attn, dense.cross_attn)))
+
+
+def published(frames: int, shots: int, sparse: bool) -> list[list[str]]:
+    """Rows of the real model: the work of a pass, and the decoder whole and in tiles."""
+    layout = plan_layout(frames, shots, None, 1560)
+    options = make_options(MODELS["holocine"]["full"], {"prompt": "-", "num_frames": frames, "device": "cuda"})
+    options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
+    memory = predict(options, Work(A14B, attended=attended(layout, sparse)))
+    name = f"14B, {frames} frames, 480x832, {shots} shots, {'sparse' if sparse else 'full'}: work of a pass"
+    return [row(name, memory.transformer_work, forward(A14B, layout, sparse, (60, 104)))]
+
+
+def decoder(height: int, width: int) -> list[str]:
+    """The row of the published VAE, without numbers, in bfloat16."""
+    with torch.device("meta"):
+        model = AutoencoderKLWan().bfloat16().eval().requires_grad_(False)
+    latents = torch.empty(1, 16, 3, height // 8, width // 8, device="meta", dtype=torch.bfloat16)
+
+    def decode() -> None:
+        for chunk in WanVAE(model)._decoded(latents):
+            del chunk
+
+    predicted = Decoding(241, height * width, height * width, weights=0).device(2)
+    return row(f"Wan2.1 VAE, {height}x{width}: four frames decoded", predicted, alive(decode))
+
+
+def miniature(frames: int, height: int, width: int) -> list[list[str]]:
+    """Rows of nano, in fp32, with numbers: every stage."""
+    preset = MODELS["nano"]["sparse"]
+    values = {"prompt": "a red ball", "num_frames": frames, "height": height, "width": width, "device": "cpu"}
+    options = make_options(preset, {**values, "blocks_to_swap": 0, "negative_prompt": "dark"})
+    shape, name = options.shape, f"nano, {frames} frames, {height}x{width}"
+    layout = plan_layout(frames, 3, None, shape.tokens_per_frame)
+    options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
+    config = inspect_transformer(options.files.dit_high_noise).config
+    work = Work(config, attended=attended(layout, True), vae=vae_size(options.files.vae))
+    memory = predict(options, work)
+    model = load_transformer(options.files.dit_high_noise, "cpu", torch.float32)
+    dense, _ = plan_attentions(layout, None, True, DenseAttention("fused", like_q))
+    context = torch.zeros(1, TEXT_LENGTH, config.text_dim)
+    latents = torch.zeros(1, *shape.latent)
+    given = Conditioning(context, dense.self_attn, dense.cross_attn).keeping_text(shape.tokens)
+    weights = sum(map(math.prod, config.tensor_shapes().values())) * 4
+    pass_ = alive(lambda: model(latents, torch.tensor(900.0), given))
+    return [
+        row(f"{name}: text encoder", memory.text_encoder, read_text(options)),
+        row(f"{name}: transformer, with its weights", memory.transformer, weights + pass_),
+        row(f"{name}: VAE, with its weights", memory.vae, decoded(options, latents, work)),
+    ]
+
+
+def read_text(options: Options) -> int:
+    """Bytes alive while one short prompt is read."""
+    prompt = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
+    return alive(lambda: encode(load_text_encoder(options.files.t5, "cpu", torch.float32), prompt))
+
+
+def decoded(options: Options, latents: torch.Tensor, work: Work) -> int:
+    """Bytes alive while the first frames of the latents are decoded, and the weights."""
+    vae = load_vae(options.files.vae, "cpu", torch.float32)
+
+    def decode() -> None:
+        for chunk in vae.decode_chunks(latents[:, :, :3]):
+            del chunk
+
+    return alive(decode) + work.vae[1] * 4
+
+
+def row(name: str, predicted: float, measured: float) -> list[str]:
+    """One line."""
+    return [name, f"{predicted / MB:.2f}", f"{measured / MB:.2f}", f"{predicted / measured:.2f}"]
+
+
+def main() -> None:
+    """Count, and print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.memory", description=(__doc__ or "").splitlines()[0])
+    parser.parse_args()
+    rows = [["bytes alive, MB", "predicted", "measured", "predicted / measured"]]
+    for size in ((33, 64, 64), (97, 64, 64), (33, 192, 192)):
+        rows += miniature(*size)
+    for case in ((81, 3, False), (241, 6, False), (241, 6, True), (241, 13, True), (961, 13, True)):
+        rows += published(*case)
+    rows += [decoder(480, 832), decoder(240, 416)]
+    rows.append(["any GPU: peak of a whole run, 241 frames", "", "not measured", ""])
+    sys.stdout.write(heading("benchmarks.memory", sys.argv[1:]) + columns(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""How long does a step take? `python -m benchmarks.step`: one step with guidance, for each variant, against the floor.
+
+The floor is the operations of the step, counted, at the rate of one large matrix product on the same machine. The rate
+of the last column is what `--dry_run --tflops` takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+
+import torch
+
+from benchmarks.table import columns, heading, interleaved
+from holocine_ext.conditioning import plan_attentions
+from holocine_ext.cost import attention_pairs, forward_flops, text_pairs
+from holocine_ext.layout import ShotLayout, plan_layout
+from holocine_ext.presets import MODELS
+from wan2.conditioning import Conditioning, dense_attention
+from wan2.loading.checkpoint import inspect_transformer
+from wan2.models.config import TransformerConfig
+from wan2.models.transformer import WanTransformer
+from wan2.presets import A14B
+from wan2.text import TEXT_LENGTH
+
+SIDE = 2048
+# Name -> sizes of the transformer, frames, shots, latent rows and columns.
+NANO = inspect_transformer(MODELS["nano"]["full"].files.dit_high_noise).config
+CASES: dict[str, tuple[TransformerConfig, int, int, int, int]] = {
+    "nano, 33 frames, 64x64, 3 shots": (NANO, 33, 3, 8, 8),
+    "nano, 97 frames, 64x64, 6 shots": (NANO, 97, 6, 8, 8),
+    "one block of 14B, 17 frames, 128x128, 3 shots": (replace(A14B, num_layers=1), 17, 3, 16, 16),
+}
+
+
+def matrix_rate(rounds: int) -> float:
+    """Operations a second of one large product."""
+    a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    return 2 * SIDE**3 / interleaved({"product": lambda: a @ b}, rounds)["product"]
+
+
+def make_ways(config: TransformerConfig, layout: ShotLayout, rows: int, columns: int) -> dict[str, object]:
+    """A step of each variant, on random weights."""
+    torch.manual_seed(0)
+    model = WanTransformer(config).eval().requires_grad_(False)
+    latents = torch.randn(1, config.in_dim, layout.latent_frames, rows, columns)
+    contexts = torch.randn(2, 1, TEXT_LENGTH, config.text_dim)
+
+    def way(sparse: bool) -> object:
+        attentions = plan_attentions(layout, None, sparse, dense_attention)
+        passes = [Conditioning(c, a.self_attn, a.cross_attn) for c, a in zip(contexts, attentions, strict=True)]
+        passes = [one.keeping_text(layout.tokens) for one in passes]
+        return lambda: model.passes(latents, torch.tensor(900.0), passes)
+
+    return {"full": way(False), "sparse": way(True)}
+
+
+def main() -> None:
+    """Measure, and print a row a case and variant."""
+    parser = argparse.ArgumentParser(prog="benchmarks.step", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    table = [["a step with guidance, seconds", "floor", "measured", "ratio", "sparse saves", "TFLOP/s"]]
+    with torch.inference_mode():
+        rate = matrix_rate(args.rounds)
+        for name, (config, frames, shots, rows, width) in CASES.items():
+            layout = plan_layout(frames, shots, None, rows * width // 4)
+            seconds = interleaved(make_ways(config, layout, rows, width), args.rounds)  # type: ignore[arg-type]
+            for variant, measured in seconds.items():
+                pairs = attention_pairs(layout, variant == "sparse"), text_pairs(layout, None, TEXT_LENGTH)
+                flops = 2 * forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
+                saves = f"{seconds['full'] / measured:.2f}x" if variant == "sparse" else ""
+                cells = [f"{flops / rate:.3f}", f"{measured:.3f}", f"{measured * rate / flops:.2f}"]
+                table.append([f"{name}, {variant}", *cells, saves, f"{flops / measured / 1e12:.4f}"])
+    for variant in ("full", "sparse"):
+        table.append([f"HoloCine, 241 frames, 480x832, 6 shots, {variant}, H200", "", "not measured", "", "", ""])
+    sys.stdout.write(
+        heading("benchmarks.step", sys.argv[1:])
+        + f"floor: {rate / 1e12:.4f} TFLOP/s, a product of two {SIDE}x{SIDE} matrices in fp32; medians of "
+        f"{args.rounds}, interleaved\n\n" + columns(table)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The planner: what fits is chosen, what does not is refused with the least that is needed; predictions are counted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+import holocine_ext.cli
+import wan2.cli
+from benchmarks.counting import LiveBytes
+from tests.tiny import DATA, QUICK, TinyModel
+from wan2 import planner
+from wan2.cost import VAE_CACHE_PER_PIXEL, Decoding
+from wan2.errors import InputError
+from wan2.latents import load_latents
+from wan2.memory import explain_out_of_memory
+from wan2.models.vae import WanVAE
+from wan2.options import Options, make_options
+from wan2.planner import GB, MARGIN, Work, chosen, leanest, predict, within_budget
+from wan2.presets import A14B, WAN22_T2V
+
+WORK = Work(A14B)
+CARD = {"height": 480, "width": 832, "num_frames": 241, "device": "cuda"}
+
+
+def asked(**given: Any) -> Options:  # noqa: ANN401
+    return make_options(WAN22_T2V, {"prompt": "a gull", "seed": 1, **CARD, **given})
+
+
+def peak(options: Options) -> float:
+    return predict(options, WORK).peak * MARGIN / GB
+
+
+@pytest.mark.parametrize("budget", [90, 48, 40, 24, 16, 12, 10])
+def test_what_is_chosen_fits_and_one_block_fewer_does_not(budget: int) -> None:
+    options = asked(vram_budget=budget)
+    made = within_budget(options, WORK)
+    assert peak(made) <= budget
+    assert isinstance(made.blocks_to_swap, int)
+    fewer = asked(vram_budget=budget, blocks_to_swap=max(made.blocks_to_swap - 1, 0))
+    assert made.blocks_to_swap == 0 or predict(fewer, WORK).transformer * MARGIN > budget * GB
+    assert within_budget(made, WORK) == made
+
+
+def test_the_less_there_is_the_more_is_given_up() -> None:
+    made = [within_budget(asked(vram_budget=budget), WORK) for budget in (90, 30, 20, 12)]
+    assert made[0].blocks_to_swap == 0
+    counts = [options.blocks_to_swap for options in made]
+    assert counts == sorted(counts) and len(set(counts)) == 4
+
+
+def test_the_cache_goes_to_the_host_before_the_picture_is_cut() -> None:
+    only = {"latent_path": DATA / "denoise.safetensors"}
+    words = [
+        chosen(options, within_budget(options, WORK))
+        for options in (asked(vram_budget=b, **only) for b in (9, 4, 1.7, 1.2))
+    ]
+    assert words[0] == ""
+    assert words[1] == "--vae_cache_cpu"
+    assert words[2].startswith("--vae_tiling 240 416")
+    assert words[3] == "--vae_tiling 240 416 --vae_cache_cpu"
+
+
+def test_what_is_given_stays() -> None:
+    with pytest.raises(InputError, match=r"--vram_budget 20: the transformer needs at least \d+\.?\d* GB$"):
+        within_budget(asked(vram_budget=20, blocks_to_swap=0), WORK)
+    assert within_budget(asked(vram_budget=40, blocks_to_swap=7), WORK).blocks_to_swap == 7
+    made = within_budget(asked(vram_budget=12, tile_height=96, tile_width=96), WORK)
+    assert (made.tile_height, made.vae_cache_cpu) == (96, False)
+
+
+def test_a_budget_that_nothing_fits_is_refused_with_the_least() -> None:
+    with pytest.raises(InputError) as caught:
+        within_budget(asked(vram_budget=1), WORK)
+    line = str(caught.value)
+    assert line.startswith("--vram_budget 1: the transformer needs at least ")
+    assert line.endswith("GB, with --blocks_to_swap 40")
+    least = float(line.split("at least ")[1].split()[0])
+    assert within_budget(asked(vram_budget=least * 1.01), WORK).blocks_to_swap == 40
+    with pytest.raises(InputError):
+        within_budget(asked(vram_budget=least * 0.98), WORK)
+
+
+def test_no_budget_changes_nothing() -> None:
+    options = asked()
+    assert within_budget(options, WORK) is options
+
+
+def test_where_nothing_is_streamed_no_block_is_planned_to_be() -> None:
+    with pytest.raises(InputError, match="the transformer needs at least"):
+        within_budget(asked(device="mps", vram_budget=16), WORK)
+
+
+@pytest.mark.parametrize("tile", [(480, 832), (240, 416)])
+@pytest.mark.parametrize("on_host", [False, True])
+def test_the_prediction_of_the_decoder_is_what_is_alive(tile: tuple[int, int], on_host: bool) -> None:
+    """Counted without numbers; on the host, the cache is taken off what is alive, the entry in use left on."""
+    if on_host:
+        plain, hosted = (Decoding(241, 480 * 832, math.prod(tile), at, weights=0).device(2) for at in (False, True))
+        cache = math.prod(tile) * VAE_CACHE_PER_PIXEL * 2
+        assert plain - cache < hosted < plain - 0.9 * cache
+        return
+    with torch.device("meta"):
+        model = AutoencoderKLWan().bfloat16().eval().requires_grad_(False)
+    vae = WanVAE(model)
+    latents = torch.empty(1, 16, 3, tile[0] // 8, tile[1] // 8, device="meta", dtype=torch.bfloat16)
+    with LiveBytes() as live:
+        for chunk in vae._decoded(latents):
+            del chunk
+    assert Decoding(241, 480 * 832, math.prod(tile), weights=0).device(2) == pytest.approx(live.peak, rel=0.02)
+
+
+def test_the_weights_of_the_whole_model_are_those_of_its_file() -> None:
+    shapes = json.loads((DATA / "checkpoint_keys.json").read_text())["dit_t2v_A14B"]
+    whole = sum(map(math.prod, shapes.values())) * 2
+    assert predict(asked(blocks_to_swap=0), WORK).transformer_weights == whole
+
+
+BUDGET = ["--prompt", "a gull", "--output_type", "latent"]
+
+
+def test_a_budget_is_told_kept_and_changes_no_bit(
+    tiny: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny.flags(), *QUICK, *BUDGET, "--dtype", "float32"]
+    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.safetensors")]) == 0
+    options = make_options(
+        WAN22_T2V, {"prompt": "a", "height": 32, "width": 32, "num_frames": 9, "device": "cpu", **files(tiny)}
+    )
+    work = planner.work_of(options)
+    swapped = make_options(WAN22_T2V, {**vars(options), **files(tiny), "files": None, "blocks_to_swap": 3})
+    budget = predict(swapped, work).transformer * MARGIN / GB * 1.001
+    capsys.readouterr()
+    words += ["--vram_budget", f"{budget:.9f}", "--save_path", str(tmp_path / "b.safetensors")]
+    assert wan2.cli.main(words) == 0
+    assert "to fit --vram_budget" in (told := capsys.readouterr().err)
+    assert told.splitlines()[0].endswith("--blocks_to_swap 3")
+    record = json.loads((tmp_path / "b.json").read_text())
+    assert record["options"]["blocks_to_swap"] == 3
+    assert torch.equal(*(load_latents(tmp_path / f"{name}.safetensors") for name in "ab"))
+
+
+def files(tiny: TinyModel) -> dict[str, Path]:
+    words = tiny.flags()
+    return {flag.removeprefix("--"): Path(path) for flag, path in zip(words[::2], words[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("program", [wan2.cli.main, holocine_ext.cli.main])
+def test_a_budget_too_small_is_bad_input(
+    program: Callable[..., int],
+    tiny: TinyModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],  # noqa: ANN401
+) -> None:
+    assert program([*tiny.flags(), *QUICK, *BUDGET, "--vram_budget", "0.00001", "--save_path", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--vram_budget 1e-05: the text encoder needs at least" in line
+    assert not list(tmp_path.iterdir())
+
+
+SCENE = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "--dry_run"]
+
+
+def test_a_dry_run_plans_for_the_budget_and_tells_seconds_at_a_given_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert holocine_ext.cli.main([*SCENE, "--vram_budget", "12", "--tflops", "400"]) == 0
+    text = capsys.readouterr().out
+    assert "fits --vram_budget 12 by --blocks_to_swap" in text
+    assert "blocks of each transformer streamed" in text
+    assert "denoising, at 400 TFLOP/s:" in text
+    assert holocine_ext.cli.main([*SCENE, "--step_cache", "0.1"]) == 0
+    text = capsys.readouterr().out
+    assert "less what the step cache spares" in text and "time " not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--tflops", "0", "--dry_run"], "--tflops 0: must be a finite number above 0"),
+        (["--tflops", "nan", "--dry_run"], "--tflops nan: must be a finite number above 0"),
+        (["--tflops", "400"], "--tflops 400: only --dry_run tells seconds; give both"),
+        (["--vram_budget", "-1"], "--vram_budget -1.0: must lie between 0 and 10000"),
+        (["--vram_budget", "nan"], "--vram_budget nan: must be a finite number"),
+        (["--vram_budget", "8GB"], "--vram_budget: '8GB' is not a number"),
+    ],
+)
+def test_refusals(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert holocine_ext.cli.main(["--model", "nano", "--prompt", "a ball", *words]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"holocine_generate_video: {line}"]
+
+
+def test_out_of_memory_names_the_leanest_options() -> None:
+    assert leanest(asked(), WORK, "Denoising").startswith("--blocks_to_swap 40 (predicted ")
+    assert "--vae_tiling" in leanest(asked(), WORK, "Decoding")
+    assert leanest(asked(), WORK, "Reading the text") == leanest(asked(), WORK, "") == ""
+    assert leanest(asked(blocks_to_swap=40), WORK, "Denoising") == ""
+    line = explain_out_of_memory(MemoryError(), "Denoising", "--blocks_to_swap 40 (predicted 7 GB)")
+    assert line.endswith("; the least as it is: --blocks_to_swap 40 (predicted 7 GB)")

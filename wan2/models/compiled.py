@@ -1,0 +1,69 @@
+"""The work between the attentions, compiled: one graph a region, for every block, both experts and any length.
+
+The attentions stay outside, so what they attend to recompiles nothing. Knows nothing of what the attentions are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from wan2.errors import InputError
+from wan2.models.layers import REGIONS, Regions
+from wan2.models.rope import Rope
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wan2.models.layers import Block
+
+TRITON = "pip install triton"
+# Rounds to half precision wherever the uncompiled code does, though everything between is one loop.
+INDUCTOR: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
+
+
+@lru_cache(maxsize=2)
+def compiled_regions(backend: str = "inductor") -> Regions:
+    """The regions of a block, each compiled when it is first called."""
+    return Regions(*(_compiled(region, backend) for region in REGIONS))
+
+
+def _compiled(region: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    """A region that is told which axes are as long as a run of tokens: these may be any length in one graph."""
+    if backend == "inductor":
+        compiled = torch.compile(region, fullgraph=True, options=INDUCTOR)
+    else:
+        compiled = torch.compile(region, fullgraph=True, backend=backend)
+
+    def call(block: Block, *arguments: Tensor | Rope) -> Any:  # noqa: ANN401
+        for argument in arguments:
+            tensors, axis = (argument, 0) if isinstance(argument, Rope) else ((argument,), 1)
+            for tensor in tensors:
+                if tensor.shape[axis] > 1:
+                    torch._dynamo.mark_dynamic(tensor, axis)
+        return compiled(block, *arguments)
+
+    return call
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile where nothing can.
+
+    Raises:
+        InputError: with the device, the program or the package that is needed.
+    """
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            raise InputError(f"--compile: compiling for --device {device} needs Triton; install it with: {TRITON}")
+        return
+    from torch._inductor import config
+
+    names = config.cpp.cxx
+    if not any(name and shutil.which(name) for name in ((names,) if isinstance(names, str) else names)):
+        raise InputError(f"--compile: compiling for --device {device} needs a C++ compiler such as g++ on the PATH")
