@@ -3,15 +3,18 @@
 Held-out storyboards are filmed four times: with text windows taken away, with full attention, with sparse attention
 without summary tokens, and with sparse attention; then `holocine_evaluate.py` measures the films. The rows with a
 mechanism taken away run on the shipped weights, which know that mechanism, or on weights trained without it
-(`--ablated`, made by `python -m tools.train_nano ablated`). Films that are there already are kept.
+(`--ablated`, made by `python -m tools.train_nano ablated`). What is there already is kept, so rows can be made side by
+side (`--rows`), and a last call prints the table of all.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,17 +23,21 @@ from tqdm import tqdm
 from benchmarks.nano_control import write_storyboards
 from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.cli import build_parser
+from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
-from holocine_ext.job import plan_jobs
+from holocine_ext.job import plan_job
 from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.preflight import check_job
 from tools.nano.ablated import ShotsApart
 from tools.nano.world import Scene, random_cuts, random_scene
-from wan2.conditioning import AttentionProcessor, Attentions, dense_attention
+from wan2.conditioning import AttentionProcessor, Attentions
+from wan2.jobs import given_values
 from wan2.pipeline import generate
 
 SEED = 40_000_000
 LONGEST, MOST_SHOTS, SHORTEST_SHOT = 97, 6, 9
+CEILING_BY = "sparse"
+"""The row whose scenes are drawn, too; all rows have the same."""
 Windows = tuple[tuple[Range, ...], ...]
 
 
@@ -39,18 +46,21 @@ class Row:
     """A line of the table: whose weights, and which attentions."""
 
     variant: str
-    self_attn: Callable[[ShotLayout], AttentionProcessor]
+    self_attn: Callable[[ShotLayout, AttentionProcessor], AttentionProcessor]
     windows: bool = True
 
-    def attentions(self, layout: ShotLayout, windows: Windows | None) -> tuple[Attentions, Attentions]:
-        """The attentions of the passes with the prompt and with the negative prompt."""
-        cross = WindowCrossAttention(layout, windows) if windows and self.windows else dense_attention
-        return Attentions(self.self_attn(layout), cross), Attentions(self.self_attn(layout), dense_attention)
+    def attentions(
+        self, layout: ShotLayout, windows: Windows | None, dense: AttentionProcessor
+    ) -> tuple[Attentions, Attentions]:
+        """The attentions of the passes with the prompt and with the negative prompt, from the kernel under them."""
+        cross = WindowCrossAttention(layout, windows, dense) if windows and self.windows else dense
+        self_attn = self.self_attn(layout, dense)
+        return Attentions(self_attn, cross), Attentions(self_attn, dense)
 
 
 ROWS = {
-    "without_window": Row("full", lambda _: dense_attention, windows=False),
-    "full": Row("full", lambda _: dense_attention),
+    "without_window": Row("full", lambda _, dense: dense, windows=False),
+    "full": Row("full", lambda _, dense: dense),
     "without_summary": Row("sparse", ShotsApart),
     "sparse": Row("sparse", SparseInterShotAttention),
 }
@@ -74,33 +84,51 @@ def film(name: str, row: Row, boards: Sequence[Path], folder: Path, options: Seq
         if video.exists() and video.with_suffix(".json").exists():
             continue
         command = ["--model", "nano", "--variant", row.variant, "--storyboard", str(board), "--save_path", str(video)]
-        (job,) = plan_jobs(build_parser().parse_args([*command, *options]))
+        job = plan_job(given_values(build_parser().parse_args([*command, *options])))
         windows = check_job(job)
         assert job.layout is not None
-        generate(job.options, *row.attentions(job.layout, windows), scene=job.as_record())
+        generate(job.options, partial(row.attentions, job.layout, windows), scene=job.as_record())
+
+
+def measure(name: str, folder: Path, ceiling: bool) -> list[result.Row]:
+    """The lines of the table that a row's videos make: its own, and with `ceiling` that of the drawings."""
+    report = folder / "evaluation" / "report.json"
+    if not report.exists() and evaluate([str(folder), *([] if ceiling else ["--no_ceiling"])]):
+        sys.exit(f"{name}: not measured")
+    rows = []
+    for line in json.loads(report.read_text())["summary"]:
+        columns = {
+            column: e and result.Estimate(e["mean"], e["low"], e["high"], e["videos"])
+            for column, e in line["columns"].items()
+        }
+        rows.append(result.Row(name if line["row"] == str(folder) else line["row"], line["videos"], columns))
+    return rows
 
 
 def main() -> None:
-    """Film what is missing, then measure."""
+    """Film and measure what is missing, then print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--ablated", type=Path, help="folder of <row>_high.safetensors and <row>_low.safetensors")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
-    parser.add_argument("--film_only", action="store_true", help="leave the measuring to a later call")
     args = parser.parse_args()
-    listing = write_storyboards(held_out(args.scenes), args.out / "storyboards")
+    scenes = held_out(args.scenes)
+    listing = write_storyboards(scenes, args.out / "storyboards")
     boards = [Path(line) for line in listing.read_text().splitlines()]
-    folders = []
+    lines: list[result.Row] = []
     for name in args.rows:
         options = []
         if args.ablated is not None and name.startswith("without"):
             for noise in ("high", "low"):
                 options += [f"--dit_{noise}_noise", str(args.ablated / f"{name}_{noise}.safetensors")]
-        folders.append(args.out / name)
-        film(name, ROWS[name], boards, folders[-1], options)
-    if not args.film_only:
-        sys.exit(evaluate([*map(str, folders), "--save_path", str(args.out / "evaluation")]))
+        film(name, ROWS[name], boards, args.out / name, options)
+        lines += measure(name, args.out / name, ceiling=name == CEILING_BY)
+    weights = "weights trained without it" if args.ablated else "the shipped weights"
+    sys.stdout.write(
+        f"{len(scenes)} held-out scenes a row, {sum(len(scene.shots) for scene in scenes)} shots, "
+        f"up to {LONGEST} frames; a mechanism taken away: {weights}\n\n{result.table(lines)}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -95,11 +96,11 @@ def waits(layout: ShotLayout, sparse: bool) -> Waits:
     return found
 
 
-def flops_table() -> list[str]:
-    """A line for each video."""
+def flops_table(lengths: Sequence[int], shots: Sequence[int]) -> list[str]:
+    """A line for each video: of each length full, and sparse for each number of shots."""
     lines = ["frames  tokens  variant  shots  formula, PFLOP  counted, PFLOP  ratio"]
-    for num_frames in FRAMES:
-        for sparse, num_shots in [(False, 1), *((True, n) for n in SHOTS)]:
+    for num_frames in lengths:
+        for sparse, num_shots in [(False, 1), *((True, n) for n in shots)]:
             layout = true_layout(num_frames, num_shots)
             formula, counted = formula_flops(layout, sparse), counted_flops(layout, sparse)
             lines.append(
@@ -135,12 +136,14 @@ def waits_table() -> list[str]:
 def main() -> int:
     """Print the three tables."""
     parser = argparse.ArgumentParser(prog="benchmarks.forward", description=(__doc__ or "").splitlines()[0])
-    parser.parse_args()
+    parser.add_argument("--frames", type=int, nargs="+", default=FRAMES, metavar="N")
+    parser.add_argument("--shots", type=int, nargs="+", default=SHOTS, metavar="N")
+    args = parser.parse_args()
     lines = [
-        f"counted    torch {torch.__version__}, {platform.system()} {platform.release()}; nothing was computed",
+        f"counted    torch {torch.__version__}, {platform.system()}; nothing was computed",
         "model      14B shape, bfloat16, 480x832, 512 text positions",
         "",
-        *flops_table(),
+        *flops_table(args.frames, args.shots),
         "",
         *memory_table(),
         "",

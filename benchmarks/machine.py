@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import torch
 
-from wan2.device import resolve_machine
-from wan2.options import make_options
-from wan2.presets import WAN22_T2V
+PROCESSORS = Path("/proc/cpuinfo")
 
 
 def machine_line() -> str:
     """Processor, threads, PyTorch and system."""
-    machine = resolve_machine(make_options(WAN22_T2V, {"prompt": "-", "device": "cpu"}))
+    lines = PROCESSORS.read_text(encoding="utf-8").splitlines() if PROCESSORS.exists() else []
+    models = [line.partition(":")[2].strip() + ", " for line in lines if line.startswith("model name")]
     return (
-        f"machine    {machine.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{platform.system()} {platform.release()}"
+        f"machine    {''.join(models[:1])}{platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, {platform.system()}"
     )

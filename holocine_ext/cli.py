@@ -2,49 +2,83 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
+from typing import Any
 
-from holocine_ext.job import plan_jobs
+from holocine_ext.job import Job, line_job, plan_job, plan_scenes
 from holocine_ext.layout import SHOT_MASK_TYPES
-from holocine_ext.plan import render_plan
+from holocine_ext.plan import KeyRanges, render_plan
 from holocine_ext.preflight import check_job, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, number, whole_number
-from wan2.cli import Console, fitted, guarded, keep_compiled, told_done
+from wan2.cli import Console, fitted, guarded, keep_compiled, make_one
 from wan2.errors import InputError
+from wan2.jobs import given_values
+from wan2.lists import Lines, Make, check_fresh, make_each, plan_each
+from wan2.resume import already_done
 
 PROGRAM = "holocine_generate_video"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda console: _run(build_parser().parse_args(argv), console))
+    words = sys.argv[1:] if argv is None else list(argv)
+    return guarded(PROGRAM, lambda console: _run(words, console))
 
 
-def _run(args: argparse.Namespace, console: Console) -> None:
-    check_rate(args.tflops, args.dry_run)
-    jobs = [job for job in plan_jobs(args) if not told_done(job.options, console)]
-    if args.dry_run:
-        print("\n\n".join(render_plan(dry_plan(job, args.tflops)) for job in jobs))
+def _run(words: Sequence[str], console: Console) -> None:
+    given = given_values(build_parser().parse_args(words))
+    tflops = given["tflops"]
+    check_rate(tflops, given["dry_run"])
+    listed = given["from_file"] is not None and given["latent_path"] is None
+    lines = plan_scenes(given) if listed else []
+    if given["dry_run"]:
+        _show(lines, given, tflops, console)
+    elif listed:
+        check_fresh(lines)
+        planned = plan_each(lines, lambda line, values: _checked(line_job(line, values), console))
+        console.repeats(words)
+        make_each(*planned, console)
+    else:
+        job = plan_job(given)
+        make_one(job.options.save_path, _checked(job, console), console)
+
+
+def _show(lines: Lines, given: Mapping[str, Any], tflops: float | None, console: Console) -> None:
+    """Print the plan of the video, or of every line of a list."""
+    if not lines:
+        print(render_plan(dry_plan(plan_job(given), tflops)))
         return
-    windows = [check_job(job) for job in jobs]
-    jobs = [replace(job, options=fitted(job.options, work_of_job(job), console)) for job in jobs]
-    for job in jobs:
-        for warning in job.warnings:
-            console.note(warning)
-    if not jobs:
-        return
-    console.stage("Loading PyTorch")
+    planned, broken = plan_each(lines, lambda line, values: dry_plan(line_job(line, values), tflops))
+    print("\n\n".join(render_plan(plan) for _, plan in planned))
+    for _, said in broken:
+        console.note(said)
+    if broken:
+        raise InputError(f"{len(broken)} of {len(lines)} lines cannot be made")
+
+
+def _checked(job: Job, console: Console) -> Make | None:
+    """How a video is made, once nothing is left to refuse; None when it is there already."""
+    if already_done(job.options, job.deciding):
+        return None
+    windows = check_job(job)
+    job = replace(job, options=fitted(job.options, work_of_job(job), console))
+    for warning in job.warnings:
+        console.note(warning)
+    return partial(_make, job, windows, console)
+
+
+def _make(job: Job, windows: KeyRanges | None, console: Console) -> Iterable[Path]:
     keep_compiled()
     from holocine_ext.run import run_job
 
-    for job, key_ranges in zip(jobs, windows, strict=True):
-        console.about(job.options, work_of_job(job))
-        console.done(run_job(job, key_ranges, console))
+    console.about(job.options, work_of_job(job))
+    return run_job(job, windows, console)
 
 
 def check_rate(tflops: float | None, dry_run: bool | None) -> None:
@@ -79,7 +113,7 @@ def build_parser() -> Parser:
         help="first frame of every shot after the first, snapped to the nearest 4t+1 (default: even shots)",
     )
     scene.add_argument("--prompt", metavar="TEXT", help="a raw prompt with its own tags, or a plain one for one shot")
-    what = "one storyboard a line, relative to the file, each with its own settings if wanted: scene.toml --d 42 --s 30"
+    what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
     scene.add_argument("--from_file", type=Path, metavar="FILE", help=what)
 
     model = parser.add_argument_group("model")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import reprlib
 import tomllib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     import yaml
 
 SUFFIXES = (".toml", ".json", ".yaml", ".yml")
+# A scene is a few pages of text; what is larger was not meant.
+MAX_BYTES = 1 << 18
+MAX_LINE = 8192
+LARGEST = 2**63 - 1
+SHOWN = 100
 
 
 def read_document(path: Path, name: str) -> dict[str, Any]:
@@ -33,6 +39,8 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{name} {path}: no such file")
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{name} {path}: is larger than {MAX_BYTES} bytes")
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
@@ -51,12 +59,20 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
     return document
 
 
+def _parse_toml(text: str) -> object:
+    """TOML, of which the library takes a time quadratic in the parts of a dotted key; keys do not leave their line."""
+    if any(len(line) > MAX_LINE for line in text.splitlines()):
+        raise ValueError(f"has a line of more than {MAX_LINE} characters; long texts go between triple quotes")
+    return tomllib.loads(text)
+
+
 def _parse_json(text: str) -> object:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        table = dict(pairs)
-        if len(table) < len(pairs):
-            twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-            raise ValueError(f"{twice}: given twice")
+        table: dict[str, object] = {}
+        for key, value in pairs:
+            if key in table:
+                raise ValueError(f"{_named(key)}: given twice")
+            table[key] = value
         return table
 
     return json.loads(text, object_pairs_hook=unique)
@@ -69,10 +85,12 @@ def _parse_yaml(text: str) -> object:
         """The safe loader, which would silently keep the last of two equal keys."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for i, key in enumerate(keys):
-                if key in keys[:i]:
-                    raise ValueError(f"{key}: given twice{_place(node.value[i][0].start_mark)}")
+            keys = set()
+            for name, _ in node.value:
+                key = self.construct_object(name, deep=True)
+                if isinstance(key, Hashable) and key in keys:
+                    raise ValueError(f"{_named(key)}: given twice{_place(name.start_mark)}")
+                keys |= {key} if isinstance(key, Hashable) else set()
             return super().construct_mapping(node, deep)
 
     try:
@@ -92,7 +110,7 @@ def _one_line(error: Exception) -> str:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    ".toml": tomllib.loads,
+    ".toml": _parse_toml,
     ".json": _parse_json,
     ".yaml": _parse_yaml,
     ".yml": _parse_yaml,
@@ -117,9 +135,9 @@ class Fields:
         self.table, self.place, self.known = table, place, tuple(known)
         for key in table:
             if key not in self.known:
-                near = difflib.get_close_matches(str(key), self.known, 1)
+                near = difflib.get_close_matches(_named(key), self.known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.known)}"
-                raise InputError(f"{place}: {key}: unknown field; {hint}")
+                raise InputError(f"{place}: {_named(key)}: unknown field; {hint}")
 
     def name(self, field: str) -> str:
         """The field as messages call it."""
@@ -143,7 +161,7 @@ class Fields:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.refuse(field, "must be a number")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise self.refuse(field, "must be a finite number")
         if not low <= value <= high:
             raise self.refuse(field, f"must lie between {low:g} and {high:g}")
@@ -161,15 +179,34 @@ class Fields:
         value = self.table.get(field)
         if value is None:
             return None
-        if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, int) for item in value):
+        if not isinstance(value, list) or any(type(item) is not int or abs(item) > LARGEST for item in value):
             raise self.refuse(field, "must be a list of whole numbers")
         return tuple(value)
 
 
+class _Brief(reprlib.Repr):
+    """Writes a value without reading more of it than is shown: a few lines of YAML can stand for gigabytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist = 3, 8, 8
+
+    def repr_str(self, value: str, level: int) -> str:  # noqa: ARG002
+        return repr(value[:SHOWN])
+
+    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
+        return repr(value) if abs(value) <= LARGEST else "a number beyond 64 bits"
+
+
 def describe(value: object, width: int = 48) -> str:
     """A value for a message: short, on one line, strings in quotes."""
-    text = " ".join(repr(value).split())
+    text = " ".join(_Brief().repr(value).split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _named(key: object) -> str:
+    """A key for a message."""
+    return describe(key).strip("'\"")
 
 
 def _kind(value: object) -> str:

@@ -5,10 +5,8 @@ Loads nothing; `preflight.py` holds it against the files it needs.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from holocine_ext.layout import ShotLayout, plan_layout
@@ -17,17 +15,19 @@ from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
-from wan2.jobs import beside_state, decode_values, given_values, number_outputs
+from wan2.jobs import beside_state, decode_values, plan_lines
 from wan2.latents import saved_record
 from wan2.options import BESIDE, Options, make_options
 from wan2.presets import ModelFiles, Preset
-from wan2.prompt_file import parse_line, read_lines
+from wan2.prompt_file import Line, parse_line
 from wan2.resume import saved_values, settle
 from wan2.state import read_state
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
 SHOWING = frozenset({"export_shots", "contact_sheet"})
+# What of the record decides the latents beside the options, and how messages call it.
+DECIDING = {"cuts": "cuts at frames", "variant": "--variant", "shot_mask_type": "--shot_mask_type"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ class Job:
         """What is allowed but likely to disappoint, a line each."""
         return scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
 
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What of the record decides the latents beside the options."""
+        record = self.as_record()
+        return {name: record[name] for name in DECIDING if name in record}
+
     def as_record(self) -> dict[str, Any]:
         """What the job adds to the record of the run; `decode_job` reads it again."""
         cuts = list(self.layout.cuts) if self.layout else None
@@ -75,28 +81,45 @@ class Job:
         return scene
 
 
-def plan_jobs(args: argparse.Namespace) -> list[Job]:
-    """Every video that the arguments ask for, in order.
+def plan_job(given: Mapping[str, Any]) -> Job:
+    """The single video that the command line asks for.
 
     Raises:
         InputError: no scene or two ways of giving one, or a value that breaks its rule.
     """
-    given = given_values(args)
-    path = given.pop("from_file")
-    named = given["resume"] not in (None, BESIDE)
-    if named and path is not None:
-        raise InputError(f"--resume {given['resume']}: one state for many videos; with --from_file give no path")
-    if named and all(given[name] is None for name in ("latent_path", *SCENE_FLAGS)):
-        return [resumed_job(given)]
+    values = {name: value for name, value in given.items() if name != "from_file"}
     if given["latent_path"] is not None:
-        return [decode_job(given | {"from_file": path})]
-    if path is None:
-        return [make_job(given)]
+        return decode_job(given)
+    if given["resume"] not in (None, BESIDE) and all(given[name] is None for name in SCENE_FLAGS):
+        return resumed_job(values)
+    return make_job(values)
+
+
+def plan_scenes(given: Mapping[str, Any]) -> list[tuple[Line, dict[str, Any]]]:
+    """Every line of `--from_file`, as `wan2.jobs.plan_lines`; nothing else may give a scene.
+
+    Raises:
+        InputError: no such file, or a flag that cannot hold for many videos.
+    """
     for name in SCENE_FLAGS:
         if given[name] is not None:
             raise InputError(f"--from_file and --{name}: two ways of giving a scene; give exactly one")
-    lines = [_from_line(given, path, where, line) for where, line in read_lines(path)]
-    return [make_job(values) for values in number_outputs(lines)]
+    return plan_lines(given, MODELS[given["model"] or DEFAULT_MODEL][given["variant"] or DEFAULT_VARIANT])
+
+
+def line_job(line: Line, given: Mapping[str, Any]) -> Job:
+    """The job of one line of `--from_file`: a storyboard, relative to that file, and settings.
+
+    Raises:
+        InputError: a storyboard outside the folder of the file, or a scene or setting that breaks its rule.
+    """
+    settings = parse_line(line)
+    folder, storyboard = line.path.parent, line.path.parent / settings["prompt"]
+    if "\x00" in settings["prompt"]:
+        raise InputError(f"{line.place}: holds a character that no name of a file has")
+    if not storyboard.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
+    return make_job({**given, **settings, "prompt": None, "storyboard": storyboard})
 
 
 def resumed_job(given: Mapping[str, Any]) -> Job:
@@ -121,12 +144,6 @@ def resumed_job(given: Mapping[str, Any]) -> Job:
     title = board.global_caption or ""
     making = Making(scene, preset, saved.variant, saved.shot_mask_type, named)
     return _showing(showing, options, making, layout, title, board.shot_captions)
-
-
-def _from_line(given: Mapping[str, Any], path: Path, where: str, line: str) -> dict[str, Any]:
-    """A line of `--from_file`: a storyboard, relative to that file, and settings."""
-    settings = parse_line(where, line)
-    return {**given, **settings, "prompt": None, "storyboard": path.parent / settings["prompt"]}
 
 
 def make_job(given: Mapping[str, Any]) -> Job:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from holocine_ext.cost import attended
-from holocine_ext.job import Job, Making
+from holocine_ext.job import DECIDING, Job, Making
 from holocine_ext.layout import Range
 from holocine_ext.plan import Plan, make_plan
 from holocine_ext.spans import allowed_key_ranges, check_text_fits, text_spans
@@ -19,7 +19,7 @@ from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.planner import Work, chosen, vae_size, within_budget, work_of
 from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_run, naming
-from wan2.resume import check_resume, refuse_difference
+from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
@@ -52,13 +52,12 @@ def check_same_scene(job: Job) -> None:
     Raises:
         InputError: the first difference, by its flag.
     """
-    scene = job.as_record()
-    state = check_resume(job.options, scene)
+    state = check_resume(job.options, job.as_record())
     if state is None:
         return
-    for name, flag in (("cuts", "cuts at frames"), ("variant", "--variant"), ("shot_mask_type", "--shot_mask_type")):
-        if state.scene[name] != scene[name]:
-            refuse_difference(state, flag, state.scene[name], scene[name])
+    for name, now in job.deciding.items():
+        if state.scene[name] != now:
+            refuse_difference(saved_place(state), DECIDING[name], state.scene[name], now)
 
 
 def work_of_job(job: Job) -> Work:

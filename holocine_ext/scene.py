@@ -5,7 +5,6 @@ Frames and seconds only; knows nothing of files, arguments or latent frames.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def plan_scene(
 
 def _check(flag: str, value: float | None, field: str) -> None:
     low, high = RANGES[field]
-    if value is not None and not (math.isfinite(value) and low <= value <= high):
+    if value is not None and not low <= value <= high:  # which NaN does not, either
         raise InputError(f"{flag} {value}: must lie between {low:g} and {high:g}")
 
 

@@ -1,6 +1,8 @@
 """Kills a run at random moments and lets it go on: `python -m tests.kill_runs --runs 100`.
 
-The run is a tiny one. After every `kill -9` the same command line with `--resume` is started again and left to end.
+The run is one of the miniature, or of the tests' own model of random weights. After every `kill -9` the same command
+line with `--resume` is started again and left to end.
+
 What must hold: nothing half written under a final name, and in the end the latents and the video of a run that nobody
 killed.
 """
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import holocine_ext.cli
 import holocine_ext.run  # noqa: F401 - loads what a run needs
-from tests.tiny import QUICK, TinyModel, write_tiny_model
+from tests.tiny import MODELS, QUICK, model_flags
 from wan2.loading.header import read_header
 from wan2.video_io import read_video
 
@@ -37,7 +39,7 @@ ENDINGS = {".mp4", ".safetensors", "_sheet.png"}
 class Killer:
     """One command line. Its libraries are loaded already: a run is a fork, so that its moments are those that count."""
 
-    tiny: TinyModel
+    model: list[str]
     folder: Path
 
     def start(self, name: str) -> int:
@@ -50,7 +52,7 @@ class Killer:
         os.dup2(log, 1)
         os.dup2(log, 2)
         try:
-            os._exit(holocine_ext.cli.main([*self.tiny.flags(), *QUICK, *WORDS, *SCENE, *output]))
+            os._exit(holocine_ext.cli.main([*self.model, *QUICK, *WORDS, *SCENE, *output]))
         finally:
             os._exit(99)
 
@@ -96,9 +98,9 @@ class Killer:
             raise AssertionError(f"{name} left {sorted(left)}")
 
 
-def kill_runs(runs: int, seed: int, folder: Path) -> Counter[str]:
+def kill_runs(runs: int, seed: int, model: str, folder: Path) -> Counter[str]:
     """Kill so many runs; how often each moment was met. Raises `AssertionError` for the first that does not hold."""
-    killer = Killer(write_tiny_model(folder / "model"), folder / "out")
+    killer = Killer(model_flags(model, folder / "model"), folder / "out")
     killer.folder.mkdir()
     killer.finish("whole")
     start = time.monotonic()
@@ -121,9 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        moments = kill_runs(args.runs, args.seed, Path(folder))
+        moments = kill_runs(args.runs, args.seed, args.model, Path(folder))
     sys.stdout.write(f"{args.runs} of {args.runs} runs went on to the same bytes; killed with this in the folder:\n")
     sys.stdout.writelines(f"{count:5d}  {moment}\n" for moment, count in moments.most_common())
 

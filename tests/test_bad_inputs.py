@@ -23,6 +23,7 @@ from tests.tiny import QUICK, TinyModel
 ROOT = Path(__file__).parents[1]
 MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
 ROWS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data/bad_inputs.json").read_text())
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "av", "PIL")
 GROUP = 40
 SLOW = 2.0
 
@@ -80,3 +81,37 @@ def test_a_sample_through_the_real_scripts(number: int, tiny: TinyModel, tmp_pat
     assert (done.returncode, len(lines)) == (2, 1), lines
     assert lines[0].partition(": ")[2].startswith(row["line"])
     assert listing(tmp_path) == before
+
+
+# Run by a process of its own: every row in its folder, and after which one something heavy was there first.
+ALL_ROWS = f"""
+import json, os, sys, time
+from contextlib import redirect_stderr
+import holocine_ext.cli, wan2.cli
+main = {{"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}}
+codes, loaded, slowest = set(), [], 0.0
+for program, words, folder in json.loads(sys.stdin.read()):
+    os.chdir(folder)
+    since = time.process_time()
+    with open(os.devnull, "w", errors="replace") as nothing, redirect_stderr(nothing):
+        codes.add(main[program](words))
+    slowest = max(slowest, time.process_time() - since)
+    if sys.modules.keys() & {set(HEAVY)!r}:
+        loaded.append(words)
+        break
+print(json.dumps([sorted(codes), loaded, slowest]))
+"""
+
+
+def test_no_bad_input_loads_a_heavy_library(tiny: TinyModel, tmp_path: Path):
+    calls = []
+    for number, row in enumerate(ROWS):
+        (tmp_path / str(number)).mkdir()
+        write_files(row, tmp_path / str(number))
+        calls.append((row["program"], words_of(row, tiny), str(tmp_path / str(number))))
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:surrogateescape"}
+    command, told = [sys.executable, "-c", ALL_ROWS], json.dumps(calls)
+    done = subprocess.run(command, input=told, env=environment, capture_output=True, text=True, check=True)
+    codes, loaded, slowest = json.loads(done.stdout)
+    assert (codes, loaded) == ([2], [])
+    assert slowest < SLOW

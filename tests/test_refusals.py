@@ -51,6 +51,12 @@ def shots(line: str, *words: str) -> Refusal:
 
 # In the words, {x} stands for a file that `broken_files` makes.
 REFUSALS = [
+    # What the machine cannot do.
+    base("--attn_mode flash2: needs --device cuda, not cpu", "--attn_mode", "flash2"),
+    shots("--attn_mode sage: needs --device cuda, not cpu", "--attn_mode", "sage"),
+    base("--attn_mode cudnn: needs --device cuda, not mps", "--attn_mode", "cudnn", "--device", "mps"),
+    base("--attn_mode flex: needs --device cpu or cuda, not mps", "--attn_mode", "flex", "--device", "mps"),
+    shots("--compile: compiles for --device cuda or cpu, not mps", "--compile", "--device", "mps"),
     # No scene, or two.
     Refusal("wan2", (), "nothing to make: give exactly one of --prompt, --from_file and --latent_path"),
     base("--prompt and --from_file: give exactly one", "--from_file", "{prompts}"),
@@ -179,8 +185,6 @@ DECODES = [
 # Found only once PyTorch is there, still before anything is written.
 LATE = [
     base("--device cuda:9: this machine has", "--device", "cuda:9"),
-    base("--attn_mode flash2: needs --device cuda, not cpu", "--attn_mode", "flash2"),
-    shots("--attn_mode sage: needs --device cuda, not cpu", "--attn_mode", "sage"),
     base("--vae {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--vae", "{code}"),
     base("--t5 {code}: is not a PyTorch file of plain tensors; nothing in it was run", "--t5", "{code}"),
 ]

@@ -172,7 +172,12 @@ def wait_for(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("sent", "code"),
-    [([signal.SIGTERM], 143), ([signal.SIGINT] * 5, 130), ([signal.SIGINT, signal.SIGTERM, signal.SIGINT], None)],
+    [
+        ([signal.SIGTERM], 143),
+        ([signal.SIGHUP], 129),
+        ([signal.SIGINT] * 5, 130),
+        ([signal.SIGINT, signal.SIGTERM, signal.SIGINT], None),
+    ],
 )
 def test_signals_save_the_last_step(tiny: TinyModel, tmp_path: Path, sent: list[signal.Signals], code: int):
     words = [*tiny.flags(), *QUICK, *PROMPT, "--infer_steps", "600", "--save_path", str(tmp_path / "a.mp4")]

@@ -246,7 +246,7 @@ def test_a_file_of_storyboards_makes_a_video_of_each(extension: Callable[..., Pa
         (tmp_path / "scenes" / f"{name}.json").write_text(json.dumps(board))
     (tmp_path / "scenes" / "list.txt").write_text("one.json --d 1\n# and\ntwo.json --f 5\n")
     extension("--from_file", str(tmp_path / "scenes" / "list.txt"))
-    records = [json.loads((tmp_path / f"a-00{number}.json").read_text()) for number in (1, 2)]
+    records = [json.loads((tmp_path / f"a-00{number}.json").read_text()) for number in (1, 3)]
     assert [record["captions"][0] for record in records] == ["one", "two"]
     assert [(r["options"]["seed"], r["num_frames"]) for r in records] == [(1, 9), (7, 5)]
 

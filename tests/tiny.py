@@ -61,3 +61,12 @@ def write_tiny_model(root: Path) -> TinyModel:
     shutil.copy(DATA / "t5.safetensors", model.t5)
     shutil.copytree(DATA / "tokenizer", model.tokenizer)
     return model
+
+
+# The models that the long tests can be run with: the miniature, or random weights.
+MODELS = ("nano", "tiny")
+
+
+def model_flags(name: str, folder: Path) -> list[str]:
+    """The flags that choose one of `MODELS`; what has to be written goes into `folder`."""
+    return ["--model", "nano"] if name == "nano" else write_tiny_model(folder).flags()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
+import errno
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wan2.arguments import build_parser
 from wan2.errors import InputError, RunError
 from wan2.interrupts import Stopped, handled, waiting
-from wan2.jobs import plan_jobs
+from wan2.jobs import given_values, plan_job, plan_line, plan_lines, scenes_of
+from wan2.lists import Make, check_fresh, make_each, plan_each
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
 from wan2.planner import Work, chosen, leanest, within_budget, work_of
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "wan2_generate_video"
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+# What a run may raise that is told in a line; a `RuntimeError` also where it is a bug, or the machine's.
+EXPECTED = (InputError, RunError, OSError, MemoryError, RuntimeError)
 
 
 class Console:
@@ -35,6 +41,7 @@ class Console:
     def __init__(self, program: str) -> None:
         self.program = program
         self.state: Path | None = None
+        self.again: list[str] = []
         self.doing = ""
         self._about: tuple[Options, Work] | None = None
         self._bar: tqdm[Any] | None = None
@@ -42,8 +49,13 @@ class Console:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
+        if isinstance(error, Exception) and (how := self.how_to_resume()):
+            # Before the traceback of an error that nobody expected: what is saved nevertheless.
+            print(f"{self.program}: failed{how}", file=sys.stderr)
 
     def stage(self, name: str, total: int = 1) -> None:
         """A stage of `total` steps begins."""
@@ -101,21 +113,38 @@ class Console:
         """A video is finished: on stdout, where everything lies, the main thing first."""
         self.close()
         self.state = None
-        for path in written:
-            print(path)
+        try:
+            for path in written:
+                print(path, flush=True)
+        except BrokenPipeError:  # whoever read the output has read enough
+            sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
+
+    def attempt(self, make: Make, place: str, title: str) -> bool:
+        """Make one video of several; whether that went well. What did not is told, and the others can still be made."""
+        print(title, file=sys.stderr)
+        try:
+            self.done(make())
+        except EXPECTED as error:
+            self.close()
+            self.state = None
+            if (said := _explained(error, self)) is None:
+                traceback.print_exception(error)
+                said = f"{type(error).__name__}: {error}"
+            print(f"{self.program}: {place}: {' '.join(said.split())}", file=sys.stderr)
+            return False
+        return True
+
+    def repeats(self, words: Sequence[str]) -> None:
+        """The run goes on by the command line that began it, with `--resume`, and not from one state."""
+        self.again = [*words, *(() if "--resume" in words else ("--resume",))]
 
     def how_to_resume(self) -> str:
         """The end of a line about an early end: what goes on from what was saved, if anything was."""
-        if self.state is None or not self.state.exists():
-            return ""
+        words = self.again
+        if not words and self.state is not None and self.state.exists():
+            words = ["--resume", str(self.state)]
         script = [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [self.program]
-        return f"; to go on: {shlex.join([*script, '--resume', str(self.state)])}"
-
-    def admit(self) -> None:
-        """Before the traceback of an error that nobody expected: what is saved nevertheless."""
-        self.close()
-        if how := self.how_to_resume():
-            print(f"{self.program}: failed{how}", file=sys.stderr)
+        return f"; to go on: {shlex.join([*script, *words])}" if words else ""
 
     def close(self) -> None:
         """Nothing is under way any more."""
@@ -131,7 +160,8 @@ def _write_quietly(text: bytes) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda console: _run(build_parser(PROGRAM).parse_args(argv), console))
+    words = sys.argv[1:] if argv is None else list(argv)
+    return guarded(PROGRAM, lambda console: _run(words, console))
 
 
 def guarded(program: str, run: Callable[[Console], None]) -> int:
@@ -139,23 +169,27 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
     with Console(program) as console, handled():
         try:
             run(console)
-            sys.stdout.flush()
-        except InputError as error:
-            return _complain(console, str(error), EXIT_BAD_INPUT)
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has read enough
             sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush at exit
-        except (RunError, OSError) as error:
-            return _complain(console, str(error), EXIT_FAILED)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                console.admit()
+        except EXPECTED as error:
+            if (said := _explained(error, console)) is None:
                 raise
-            return _complain(console, explain_out_of_memory(error, console.doing, console.leanest()), EXIT_FAILED)
+            bad = isinstance(error, InputError) or (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG)
+            return _complain(console, said, EXIT_BAD_INPUT if bad else EXIT_FAILED)
         except KeyboardInterrupt as stop:
             by = f" by {stop}" if isinstance(stop, Stopped) else ""
             code = stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
             return _complain(console, f"interrupted{by}", code)
         return EXIT_DONE
+
+
+def _explained(error: Exception, console: Console) -> str | None:
+    """A line about an error that can be expected; None for any other."""
+    if isinstance(error, InputError | RunError | OSError):
+        return str(error)
+    return explain_out_of_memory(error, console.doing, console.leanest()) if is_out_of_memory(error) else None
 
 
 def _complain(console: Console, message: str, code: int) -> int:
@@ -165,21 +199,43 @@ def _complain(console: Console, message: str, code: int) -> int:
     return code
 
 
-def _run(args: argparse.Namespace, console: Console) -> None:
-    jobs = [options for options in plan_jobs(args, WAN22_T2V) if not told_done(options, console)]
-    for options in jobs:
-        check_run(options)
-        check_resume(options, {})
-    jobs = [fitted(options, work_of(options), console) for options in jobs]
-    if not jobs:
+def _run(words: Sequence[str], console: Console) -> None:
+    given = given_values(build_parser(PROGRAM).parse_args(words))
+    if scenes_of(given) == ["--from_file"]:
+        lines = plan_lines(given, WAN22_T2V)
+        check_fresh(lines)
+        planned = plan_each(lines, lambda line, values: _checked(plan_line(line, values, WAN22_T2V), console))
+        console.repeats(words)
+        make_each(*planned, console)
+        return
+    options = plan_job(given, WAN22_T2V)
+    make_one(options.save_path, _checked(options, console), console)
+
+
+def make_one(path: Path, make: Make | None, console: Console) -> None:
+    """Make a single video, at `path`, unless it is there already."""
+    if make is None:
+        console.note(f"{path}: is there already")
         return
     console.stage("Loading PyTorch")
+    console.done(make())
+
+
+def _checked(options: Options, console: Console) -> Make | None:
+    """How a video is made, once nothing is left to refuse; None when it is there already."""
+    if already_done(options, {}):
+        return None
+    check_run(options)
+    check_resume(options, {})
+    return partial(_make, fitted(options, work_of(options), console), console)
+
+
+def _make(options: Options, console: Console) -> Iterable[Path]:
     keep_compiled()
     from wan2.pipeline import generate
 
-    for options in jobs:
-        console.about(options, work_of(options))
-        console.done(generate(options, progress=console).written)
+    console.about(options, work_of(options))
+    return generate(options, progress=console).written
 
 
 def fitted(options: Options, work: Work, console: Console) -> Options:
@@ -193,11 +249,3 @@ def fitted(options: Options, work: Work, console: Console) -> Options:
 def keep_compiled() -> None:
     """What `--compile` makes stays in a folder, for the next run; the environment may name another."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED.absolute()))
-
-
-def told_done(options: Options, console: Console) -> bool:
-    """Whether nothing is left of a run to resume; that is told."""
-    if already_done(options):
-        console.note(f"{options.save_path}: is there already")
-        return True
-    return False

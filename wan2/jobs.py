@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from wan2.errors import InputError
 from wan2.latents import saved_settings
-from wan2.options import BESIDE, Options, flag_of, make_options
+from wan2.options import BESIDE, LATENT_SUFFIX, VIDEO_SUFFIX, Options, flag_of, make_options
 from wan2.presets import Preset
-from wan2.prompt_file import parse_line, read_lines
+from wan2.prompt_file import Line, parse_line, read_lines
 from wan2.resume import saved_values, settle
 from wan2.state import read_state
 
@@ -20,28 +20,57 @@ DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "outpu
 DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu"}
 
 
-def plan_jobs(args: argparse.Namespace, preset: Preset) -> list[Options]:
-    """The options of every video, in order.
+def plan_job(given: Mapping[str, Any], preset: Preset) -> Options:
+    """The options of a single video.
 
     Raises:
-        InputError: not exactly one of --prompt, --from_file and --latent_path, or a value that breaks its rule.
+        InputError: not exactly one of --prompt and --latent_path, or a value that breaks its rule.
     """
-    given = given_values(args)
-    scenes = [f"--{name}" for name in SCENES if given[name] is not None]
-    if not scenes and given["resume"] not in (None, BESIDE):
-        return [saved_options(given, preset)]
-    if len(scenes) != 1:
-        found = " and ".join(scenes) or "nothing to make"
+    if not scenes_of(given) and given["resume"] not in (None, BESIDE):
+        return saved_options(given, preset)
+    if len(scenes_of(given)) != 1:
+        found = " and ".join(scenes_of(given)) or "nothing to make"
         raise InputError(f"{found}: give exactly one of --prompt, --from_file and --latent_path")
-    path = given.pop("from_file")
+    values = {name: value for name, value in given.items() if name != "from_file"}
     if given["latent_path"] is not None:
-        return [make_options(preset, decode_values(given))]
-    if path is None:
-        return [_settled(preset, given)]
+        return make_options(preset, decode_values(values))
+    return _settled(preset, values)
+
+
+def scenes_of(given: Mapping[str, Any]) -> list[str]:
+    """The flags given that say what to make."""
+    return [f"--{name}" for name in SCENES if given[name] is not None]
+
+
+def plan_lines(given: Mapping[str, Any], preset: Preset) -> list[tuple[Line, dict[str, Any]]]:
+    """Every line of `--from_file`, with the values that the command line gives for it and an output of its own.
+
+    `out.mp4` becomes `out-001.mp4` for the first line of the file and so on; in a folder, videos have the file's name.
+
+    Raises:
+        InputError: no such file, or a flag that cannot hold for many videos.
+    """
+    path = given["from_file"]
     if given["resume"] not in (None, BESIDE):
         raise InputError(f"--resume {given['resume']}: one state for many videos; with --from_file give no path")
-    lines = [{**given, **parse_line(where, line)} for where, line in read_lines(path)]
-    return [_settled(preset, values) for values in number_outputs(lines)]
+    output = given["save_path"] or preset.save_path
+    if not output.suffix or output.is_dir():
+        latent = given["output_type"] == "latent"
+        output = output / f"{path.stem}{LATENT_SUFFIX if latent else VIDEO_SUFFIX}"
+    values = {name: value for name, value in given.items() if name != "from_file"}
+    return [
+        (line, {**values, "save_path": output.with_name(f"{output.stem}-{line.number:03d}{output.suffix}")})
+        for line in read_lines(path)
+    ]
+
+
+def plan_line(line: Line, given: Mapping[str, Any], preset: Preset) -> Options:
+    """The options of one line of `--from_file`, a prompt with settings; `given` as `plan_lines` has it.
+
+    Raises:
+        InputError: a value that breaks its rule.
+    """
+    return _settled(preset, {**given, **parse_line(line)})
 
 
 def _settled(preset: Preset, given: Mapping[str, Any]) -> Options:
@@ -86,12 +115,3 @@ def decode_values(given: dict[str, Any], also: frozenset[str] = frozenset()) -> 
         raise InputError(f"--latent_path: only decodes, so it cannot go with {flag_of(ignored[0])}")
     saved = saved_settings(given["latent_path"])
     return given | {name: value for name, value in saved.items() if given[name] is None}
-
-
-def number_outputs(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Several videos cannot share one name: `out.mp4` becomes `out-001.mp4`, `out-002.mp4` and so on."""
-    return [
-        {**job, "save_path": path.with_name(f"{path.stem}-{number:03d}{path.suffix}")} if path and path.suffix else job
-        for number, job in enumerate(jobs, 1)
-        for path in [job["save_path"]]
-    ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TENSOR = "latents"
+LARGEST = 2**63
 CHANNELS = VideoShape(1, SPACE_STRIDE, SPACE_STRIDE).latent[0]
 
 
@@ -33,14 +34,16 @@ def saved_settings(path: Path) -> dict[str, Any]:
         _check_finished(path, _note(path, header, "state"))
     plan = _note(path, header, "plan")
     fps = plan.get("fps")
-    if plan.keys() != {"fps"} or isinstance(fps, bool) or not isinstance(fps, int | float):
+    if type(fps) is int and abs(fps) < LARGEST:
+        fps = float(fps)
+    if plan.keys() != {"fps"} or not isinstance(fps, float):
         raise InputError(f"--latent_path {path}: its plan must hold the frame rate and nothing else")
     _, _, frames, rows, columns = shape
     return {
         "num_frames": TIME_STRIDE * (frames - 1) + 1,
         "height": rows * SPACE_STRIDE,
         "width": columns * SPACE_STRIDE,
-        "fps": float(fps),
+        "fps": fps,
     }
 
 

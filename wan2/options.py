@@ -266,7 +266,7 @@ def flag_of(name: str) -> str:
 def _check_number(flag: str, value: float | str, low: float, high: float, *, whole: bool) -> None:
     if isinstance(value, str) or (whole and not isinstance(value, int)):
         raise InputError(f"{flag} {value}: must be a whole number")
-    if not whole and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{flag} {value}: must be a finite number")
     if not low <= value <= high:
         raise InputError(f"{flag} {value}: must lie between {low} and {high}")

@@ -35,6 +35,10 @@ class OutputPaths:
         """The mp4."""
         return self.beside(VIDEO_SUFFIX)
 
+    def main(self, options: Options) -> Path:
+        """What `--output_type` asks for first; when it is there, the run was finished."""
+        return {"images": self.images, "latent": self.latents}.get(options.output_type, self.video)
+
     @property
     def images(self) -> Path:
         """The folder of numbered stills."""

@@ -32,7 +32,7 @@ from wan2.preflight import check_run, naming, tokenize_prompts
 from wan2.preview import fit_colours, preview_sheet
 from wan2.progress import Progress, Silent
 from wan2.record import Recorder
-from wan2.resume import check_resume, refuse_difference
+from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.shapes import SPACE_STRIDE
 from wan2.state import SavedState, hash_text, load_step
@@ -133,7 +133,7 @@ def _made(run: Run, attentions: PlanAttentions, extra_channels: Tensor | None) -
         run.progress.kept(saved.path)
         for name, now in machine_notes(run.machine).items():
             if saved.machine.get(name) != now:
-                refuse_difference(saved, name, saved.machine.get(name), now)
+                refuse_difference(saved_place(saved), name, saved.machine.get(name), now)
         if saved.finished:
             return load_step(saved, "cpu").latents
     if run.options.compile:
@@ -146,7 +146,7 @@ def _made(run: Run, attentions: PlanAttentions, extra_channels: Tensor | None) -
     contexts = _read(run)
     text = hash_text(contexts)
     if saved is not None and saved.text != text:
-        refuse_difference(saved, "prompts encoded as", saved.text, text)
+        refuse_difference(saved_place(saved), "prompts encoded as", saved.text, text)
     passes = [
         Conditioning(context, own.self_attn, own.cross_attn, extra_channels)
         for context, own in zip(contexts[:, None], attentions(kernel), strict=False)

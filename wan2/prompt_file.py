@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +22,57 @@ LINE_SETTINGS: dict[str, tuple[str, type]] = {
     "n": ("negative_prompt", str),
 }
 _SETTING = re.compile(r"\s+--(\S+)")
+# Thousands of long prompts; what is larger was not meant.
+MAX_BYTES = 1 << 24
 
 
-def read_lines(path: Path) -> list[tuple[str, str]]:
-    """(where, text) of every line that says something; blank lines and lines that begin with # do not.
+@dataclass(frozen=True)
+class Line:
+    """One line of a file of prompts; its number counts every line, from 1."""
+
+    path: Path
+    number: int
+    text: str
+
+    @property
+    def place(self) -> str:
+        """How messages call it."""
+        return f"--from_file {self.path}:{self.number}"
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Every line that says something; blank lines and lines that begin with # do not.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, or says nothing.
+        InputError: the file cannot be read, is too large, is not UTF-8, or says nothing.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"--from_file {path}: is not a file")
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"--from_file {path}: is larger than {MAX_BYTES} bytes")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"--from_file {path}: {(error.strerror or 'cannot be read').lower()}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"--from_file {path}: is not UTF-8 text (byte {error.start})") from error
-    lines = [(f"--from_file {path}:{n}", line.strip()) for n, line in enumerate(text.splitlines(), 1)]
-    found = [(where, line) for where, line in lines if line and not line.startswith("#")]
+    lines = [Line(path, number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    found = [line for line in lines if line.text and not line.text.startswith("#")]
     if not found:
         raise InputError(f"--from_file {path}: has no line that says anything")
     return found
 
 
-def parse_line(where: str, line: str) -> dict[str, Any]:
+def parse_line(line: Line) -> dict[str, Any]:
     """The prompt and the settings of one line: `A cat on a roof --d 42 --w 832 --h 480 --n blurry`.
 
     Raises:
         InputError: an unknown setting, one without a value, or a value of the wrong type.
     """
-    prompt, *rest = _SETTING.split(f" {line}")
+    prompt, *rest = _SETTING.split(f" {line.text}")
     given: dict[str, Any] = {"prompt": prompt.strip()}
     for name, value in zip(rest[::2], rest[1::2], strict=True):
-        given |= dict([_parse_setting(where, name, value.strip())])
+        given |= dict([_parse_setting(line.place, name, value.strip())])
     return given
 
 

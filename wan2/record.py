@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wan2.errors import InputError
 from wan2.loading.fingerprint import fingerprint
 from wan2.loading.header import checkpoint_files
 from wan2.options import Options
@@ -28,6 +29,8 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "av")
+# A record is a few pages.
+MAX_BYTES = 1 << 20
 
 
 @dataclass
@@ -81,6 +84,35 @@ class Recorder:
         record = {**self.so_far(), **machine, "host_peak_bytes": host_peak_bytes()}
         with whole_file(path) as part:
             part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record of a finished run; None when there is none.
+
+    Raises:
+        InputError: the file is no record.
+    """
+    if not path.is_file():
+        return None
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: is larger than {MAX_BYTES} bytes")
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON") from error
+    tables = (
+        [record, *(record.get(name) for name in ("options", "checkpoints"))] if isinstance(record, dict) else [None]
+    )
+    if not all(isinstance(table, dict) for table in tables):
+        raise InputError(f"{path}: is not the record of a run")
+    return record
+
+
+def recorded_seed(path: Path, otherwise: int) -> int:
+    """The seed of a finished run. Raises as `read_record`."""
+    record = read_record(path)
+    seed = record["options"].get("seed") if record else None
+    return seed if type(seed) is int else otherwise
 
 
 def fingerprints(options: Options, without: Collection[str] = ()) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 from wan2.errors import InputError
 from wan2.options import BESIDE, Options, flag_of
 from wan2.outputs import named_outputs
+from wan2.preflight import model_files
 from wan2.presets import ModelFiles
-from wan2.record import fingerprints, versions
+from wan2.record import fingerprints, read_record, recorded_seed, versions
 from wan2.state import SavedState, plain_options, read_state
 
 # What may differ from the run that saved a state, because no latent depends on it.
@@ -54,13 +55,43 @@ def settle(options: Options, seed_is_free: bool) -> Options:
         raise InputError("--resume: needs the path of a state, or --save_path with the name of a file to find it by")
     if paths.state.exists():
         return _of(replace(options, resume=paths.state), read_state(paths.state), seed_is_free)
-    done = {"images": paths.images, "latent": paths.latents}.get(options.output_type, paths.video)
-    return replace(options, resume=paths.state if done.exists() else None)
+    if not paths.main(options).exists():
+        return replace(options, resume=None)
+    made = replace(options, resume=paths.state)
+    return replace(made, seed=recorded_seed(paths.record, made.seed)) if seed_is_free else made
 
 
-def already_done(options: Options) -> bool:
-    """Whether `settle` found that nothing is left to do."""
-    return options.resume is not None and not options.resume.exists()
+def already_done(options: Options, scene: Mapping[str, Any]) -> bool:
+    """Whether `settle` found that nothing is left to do. `scene`: what of it decides the latents, as in the record.
+
+    Raises:
+        InputError: what has the name is, by its record, another video.
+    """
+    if options.resume is None or options.resume.exists():
+        return False
+    check_record(options, scene)
+    return True
+
+
+def check_record(options: Options, scene: Mapping[str, Any]) -> None:
+    """Refuse to take a finished video for another. Without a record beside it, it is what its name says.
+
+    Raises:
+        InputError: the first difference between the record and this run, by its flag.
+    """
+    paths = named_outputs(options.save_path)
+    record = read_record(paths.record) if paths else None
+    if paths is None or record is None:
+        return
+    place = f"--resume: {paths.main(options)} is there already, made"
+    saved, given = record["options"], options.as_record()
+    for name in sorted(given.keys() & saved.keys() - FREE):
+        if saved[name] != given[name]:
+            refuse_difference(place, flag_of(name), saved[name], given[name])
+    for name, now in scene.items():
+        if record.get(name) != now:
+            refuse_difference(place, name, record.get(name), now)
+    _check_fingerprints(place, record["checkpoints"], options)
 
 
 def _of(options: Options, state: SavedState, seed_is_free: bool) -> Options:
@@ -106,20 +137,25 @@ def check_resume(options: Options, scene: Mapping[str, Any]) -> SavedState | Non
         return None
     state = read_state(options.resume)
     _check_same_program(state, scene)
-    given = plain_options(options)
+    place, given = saved_place(state), plain_options(options)
     for name in given.keys() - FREE:
         if given[name] != state.options.get(name):
-            refuse_difference(state, flag_of(name), state.options.get(name), given[name])
+            refuse_difference(place, flag_of(name), state.options.get(name), given[name])
     _check_shape(options, state)
     for name, now in versions().items():
         if name not in FREE_VERSIONS and state.versions.get(name) != now:
-            refuse_difference(state, name, state.versions.get(name), now)
-    for name, now in fingerprints(options, without=("vae",)).items():
-        saved = state.checkpoints.get(name)
+            refuse_difference(place, name, state.versions.get(name), now)
+    _check_fingerprints(place, state.checkpoints, options)
+    return state
+
+
+def _check_fingerprints(place: str, checkpoints: Mapping[str, Any], options: Options) -> None:
+    absent = [name for name, path in model_files(options).items() if not path.exists()]  # refused by name elsewhere
+    for name, now in fingerprints(options, without=("vae", *absent)).items():
+        saved = checkpoints.get(name)
         saved = saved.get("fingerprint") if isinstance(saved, dict) else saved
         if saved != now["fingerprint"]:
-            refuse_difference(state, f"another --{name}, of fingerprint", saved, now["fingerprint"])
-    return state
+            refuse_difference(place, f"another --{name}, of fingerprint", saved, now["fingerprint"])
 
 
 def _check_same_program(state: SavedState, scene: Mapping[str, Any]) -> None:
@@ -136,9 +172,14 @@ def _check_shape(options: Options, state: SavedState) -> None:
         raise InputError(f"--resume {state.path}: holds latents of {list(shape)}, this run makes {list(expected)}")
 
 
-def refuse_difference(state: SavedState, name: str, saved: object, now: object) -> None:
+def saved_place(state: SavedState) -> str:
+    """How a message about what differs from a state begins."""
+    return f"--resume {state.path}: was saved"
+
+
+def refuse_difference(place: str, name: str, saved: object, now: object) -> None:
     """Raise the error that names one difference."""
-    raise InputError(f"--resume {state.path}: was saved with {name} {_short(saved)}, not {_short(now)}")
+    raise InputError(f"{place} with {name} {_short(saved)}, not {_short(now)}")
 
 
 def _short(value: object) -> str:

@@ -10,6 +10,7 @@ import html
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Text positions of the transformer, `</s>` and padding included: a constant the trained weights expect.
 TEXT_LENGTH = 512
+# Three times that of UMT5.
+MAX_BYTES = 1 << 26
 # Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
 # work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
 TOKENS_PER_POSITION = 16
@@ -82,20 +85,34 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         InputError: the folder has no `tokenizer.json`, or that file is no tokenizer.
     """
-    import tokenizers
-
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
         raise InputError(f"--tokenizer {folder}: must be a folder that holds {TOKENIZER_FILE}")
-    return Tokenizer(tokenizers.Tokenizer.from_str(_checked(path)))
+    stat = path.stat()
+    return _read_tokenizer(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_tokenizer(path: Path, size: int, modified: int) -> Tokenizer:  # noqa: ARG001 - what tells files apart
+    """A tokenizer takes a second to read, and every video of a list asks for it several times."""
+    import tokenizers
+
+    try:
+        return Tokenizer(tokenizers.Tokenizer.from_str(_checked(path)))
+    except Exception as error:
+        if type(error) is not Exception:  # which is all the library has to say
+            raise
+        raise InputError(f"--tokenizer {path}: is not a tokenizer that can be read ({str(error)[:200]})") from error
 
 
 def _checked(path: Path) -> str:
     """The file's text, once it is known to be a tokenizer: the library tells its errors apart from no other."""
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"--tokenizer {path}: is larger than {MAX_BYTES} bytes")
     try:
         text = path.read_text(encoding="utf-8")
         rules = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--tokenizer {path}: must be JSON ({error})") from error
     if not isinstance(rules, dict) or not isinstance(rules.get("model"), dict) or "type" not in rules["model"]:
         raise InputError(f"--tokenizer {path}: must be a tokenizer with a model of a known type")

@@ -36,8 +36,9 @@ SCENES = (
     (29, 3, 4),
     (61, 9, 4),
 )
-# What compiled code may differ by, of the norm of the result, after two steps of a random model.
-ALLOWED = {"float32": 1e-5, "bfloat16": 2e-2}
+# What compiled code may differ by, of the norm of the result, after two steps of a random model in bfloat16, where a
+# rounding left out would show.
+ALLOWED = 2e-3
 
 
 def predict(model: WanTransformer, num_frames: int, num_shots: int, tokens: int, sparse: bool) -> torch.Tensor:
@@ -73,19 +74,18 @@ def test_one_graph_a_region_serves_both_experts_and_any_shots(
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
-@pytest.mark.parametrize("dtype", ALLOWED)
 def test_compiled_numbers_are_those_of_the_code(
-    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kept"))
     words = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", *QUICK, *tiny.flags()]
-    words += ["--output_type", "latent", "--no_metadata", "--dtype", dtype]
+    words += ["--output_type", "latent", "--no_metadata", "--dtype", "bfloat16"]
     torch._dynamo.reset()
     compiled_regions.cache_clear()
     for name, more in (("eager", []), ("compiled", ["--compile"])):
         assert main([*words, "--save_path", str(tmp_path / f"{name}.safetensors"), *more]) == 0
     eager, compiled = (load_file(tmp_path / f"{name}.safetensors")["latents"] for name in ("eager", "compiled"))
-    assert (compiled - eager).norm() <= ALLOWED[dtype] * eager.norm()
+    assert (compiled - eager).norm() <= ALLOWED * eager.norm()
     assert any((tmp_path / "kept").rglob("*.so"))
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from holocine_ext.cli import build_parser
-from holocine_ext.job import Job, plan_jobs
+from holocine_ext.job import Job, plan_job
 from holocine_ext.plan import render_plan
 from holocine_ext.preflight import dry_plan
 from holocine_ext.presets import MODELS
 from wan2.errors import InputError
+from wan2.jobs import given_values
 from wan2.presets import NEGATIVE_PROMPT
 
 SCENE = ("--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "The lamp")
 
 
 def job(*words: str) -> Job:
-    (made,) = plan_jobs(build_parser().parse_args([*SCENE, *words]))
-    return made
+    return plan_job(given_values(build_parser().parse_args([*SCENE, *words])))
 
 
 def test_the_defaults_are_those_the_weights_were_published_with():

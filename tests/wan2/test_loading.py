@@ -204,7 +204,7 @@ BROKEN = {
     "noise": (bytes(range(200, 256)), "is not a safetensors file"),
     "few bytes": (b"\x01\x02", "is not a safetensors file"),
     "header cut": (raw(one(), length=4000), "is truncated: its header alone claims 4000 bytes"),
-    "header huge": (raw(one(), length=2**60), "over the 100000000 the format allows"),
+    "header huge": (raw(one(), length=2**60), "over the 8388608 allowed here"),
     "data cut": (raw(one(), bytes(4)), "is truncated: its tensors need"),
     "data left over": (raw(one(), bytes(9)), "has 1 bytes after its last tensor"),
     "not json": (raw(b"{not json at all"), "is not valid JSON"),

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 
 from wan2.errors import InputError
-from wan2.prompt_file import parse_line, read_lines
+from wan2.prompt_file import Line, parse_line, read_lines
 
 
 def test_blank_lines_and_remarks_are_passed_over(tmp_path: Path):
     path = tmp_path / "prompts.txt"
     path.write_text("\ufeffA gull\n\n# not this one\n  A cat --d 1  \n", encoding="utf-8")
-    assert read_lines(path) == [(f"--from_file {path}:1", "A gull"), (f"--from_file {path}:4", "A cat --d 1")]
+    lines = read_lines(path)
+    assert lines == [Line(path, 1, "A gull"), Line(path, 4, "A cat --d 1")]
+    assert lines[1].place == f"--from_file {path}:4"
 
 
 def test_every_setting_lands_under_its_name():
     line = "A cat, wide -- and slow --w 832 --h 480 --f 81 --d 42 --s 20 --g 3.5 --gh 4 --fs 8 --n blurry, dark"
-    assert parse_line("here", line) == {
+    assert parse_line(Line(Path("a.txt"), 3, line)) == {
         "prompt": "A cat, wide -- and slow",
         "width": 832,
         "height": 480,
@@ -35,15 +37,15 @@ def test_every_setting_lands_under_its_name():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("A cat --z 3", "here --z: not a setting of a line; those are --w, --h"),
-        ("A cat --d", "here --d: has no value"),
-        ("A cat --d x", "here --d x: must be a whole number"),
-        ("A cat --g high", "here --g high: must be a number"),
+        ("A cat --z 3", "--from_file a.txt:3 --z: not a setting of a line; those are --w, --h"),
+        ("A cat --d", "--from_file a.txt:3 --d: has no value"),
+        ("A cat --d x", "--from_file a.txt:3 --d x: must be a whole number"),
+        ("A cat --g high", "--from_file a.txt:3 --g high: must be a number"),
     ],
 )
 def test_refusals_name_the_line_the_setting_and_the_rule(line: str, message: str):
     with pytest.raises(InputError, match=message):
-        parse_line("here", line)
+        parse_line(Line(Path("a.txt"), 3, line))
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):

@@ -6,6 +6,7 @@ PyTorch is imported only where tensors are made: `inspect_transformer` finds wha
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +30,9 @@ __all__ += ["read_header"]
 
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PATCH_SIZE = (1, 2, 2)
+# What `torch.load` raises of a damaged file, whichever byte it stumbles over.
+UNREADABLE: tuple[type[Exception], ...] = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
+UNREADABLE += (AssertionError, ArithmeticError, struct.error, zipfile.BadZipFile)
 SCALE_DTYPES = ("F32", "F16", "BF16")
 SHOWN = 3
 
@@ -178,7 +182,9 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: is not a PyTorch file of plain tensors; nothing in it was run") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise InputError(f"{path}: asks for more memory than there is; nothing in it was run") from error
+    except UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as a PyTorch file; it may be truncated") from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 from wan2.errors import InputError
 
-MAX_HEADER_BYTES = 100_000_000
+# The format allows 100 MB, of which a parser can make gigabytes; twenty times the largest header known is enough.
+MAX_HEADER_BYTES = 8 << 20
 MAX_RANK = 16
 ITEM_BYTES = {
     "F64": 8,
@@ -96,10 +97,14 @@ def checkpoint_files(path: Path) -> list[Path]:
         path = found[0]
     if path.suffix != ".json":
         return [path]
+    if path.is_file() and path.stat().st_size > MAX_HEADER_BYTES:
+        _refuse(path, f"is larger than {MAX_HEADER_BYTES} bytes")
     try:
         index = json.loads(path.read_bytes())
-        files = sorted(set(index["weight_map"].values()))
-        return [path.parent / Path(file).name for file in files]
+        names = sorted({Path(file).name for file in index["weight_map"].values()})
+        if not all(name.isprintable() for name in names):
+            raise ValueError("names that no file has")
+        return [path.parent / name for name in names]
     except OSError as error:
         _refuse(path, error.strerror or str(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -107,6 +112,8 @@ def checkpoint_files(path: Path) -> list[Path]:
 
 
 def _read_one(path: Path) -> CheckpointHeader:
+    if path.exists() and not path.is_file():
+        _refuse(path, "is not a file")
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -138,7 +145,7 @@ def _header_length(path: Path, size: int, start: bytes) -> int:
     if start[8:9] != b"{":
         _refuse(path, "is not a safetensors file")
     if length > MAX_HEADER_BYTES:
-        _refuse(path, f"its header claims {length} bytes, over the {MAX_HEADER_BYTES} the format allows")
+        _refuse(path, f"its header claims {length} bytes, over the {MAX_HEADER_BYTES} allowed here")
     _refuse(path, f"is truncated: its header alone claims {length} bytes, the file has {size}")
 
 

@@ -41,11 +41,10 @@ def _compiled(region: Callable[..., Any], backend: str) -> Callable[..., Any]:
 
     def call(block: Block, *arguments: Tensor | Rope) -> Any:  # noqa: ANN401
         for argument in arguments:
-            if isinstance(argument, Rope):
-                for table in argument:
-                    torch._dynamo.mark_dynamic(table, 0)
-            elif argument.shape[1] > 1:
-                torch._dynamo.mark_dynamic(argument, 1)
+            tensors, axis = (argument, 0) if isinstance(argument, Rope) else ((argument,), 1)
+            for tensor in tensors:
+                if tensor.shape[axis] > 1:
+                    torch._dynamo.mark_dynamic(tensor, axis)
         return compiled(block, *arguments)
 
     return call

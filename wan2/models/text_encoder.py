@@ -156,7 +156,7 @@ def to_transformers(name: str) -> str:
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> UMT5Config | None:
     """Sizes read off tensor shapes (transformers' names), or None when they tell no UMT5 encoder."""
-    if any(name not in shapes for name in SIZED_BY.values()):
+    if any(len(shapes.get(name, ())) != 2 or 0 in shapes[name] for name in SIZED_BY.values()):
         return None
     size = {what: shapes[name] for what, name in SIZED_BY.items()}
     buckets, heads = size["bias"]

@@ -26,9 +26,9 @@ RENAMES = (
     (r"\.head\.0\.", ".norm_out."),
     (r"\.head\.2\.", ".conv_out."),
 )
-UPSAMPLE = re.compile(r"^decoder\.upsamples\.(\d+)\.")
-UPSAMPLER = re.compile(r"^decoder\.upsamples\.(\d+)\.resample\.")
-DOWNSAMPLER = re.compile(r"^encoder\.down_blocks\.(\d+)\.resample\.1\.weight$")
+UPSAMPLE = re.compile(r"^decoder\.upsamples\.(\d{1,4})\.")
+UPSAMPLER = re.compile(r"^decoder\.upsamples\.(\d{1,4})\.resample\.")
+DOWNSAMPLER = re.compile(r"^encoder\.down_blocks\.(\d{1,4})\.resample\.1\.weight$")
 
 SIZED_BY = (
     "encoder.conv_in.weight",
@@ -64,7 +64,8 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | 
     """Arguments of `AutoencoderKLWan` read off shapes (diffusers names), or None when they tell no Wan2.1 VAE."""
     ends = sorted(int(found[1]) for name in shapes if (found := DOWNSAMPLER.match(name)))
     widest = [f"encoder.down_blocks.{end - 1}.conv2.weight" for end in ends]
-    if not ends or any(name not in shapes for name in (*SIZED_BY, *widest)):
+    sized = [shapes.get(name, ()) for name in (*SIZED_BY, *widest)]
+    if not ends or any(not shape or 0 in shape for shape in sized) or len(shapes["encoder.conv_in.weight"]) < 2:
         return None
     base, in_channels = shapes["encoder.conv_in.weight"][:2]
     widths = [*(shapes[name][0] for name in widest), shapes["encoder.norm_out.gamma"][0]]

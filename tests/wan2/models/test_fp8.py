@@ -143,7 +143,7 @@ def block_in_fp8(fast: bool) -> Block:
 
 
 @needs_product
-def test_queries_keys_and_values_share_one_quantised_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_and_values_share_one_quantised_input(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.wan2.reference import TENSORS
     from wan2.models.rope import rope_table
 
@@ -152,7 +152,7 @@ def test_queries_keys_and_values_share_one_quantised_input(monkeypatch: pytest.M
     rope = rope_table((1, 4, 4), 24, CPU)
     with torch.inference_mode():
         x = torch.randn(1, 16, 96)
-        q, k, v = block.before_self(x, torch.zeros(1, 1, 96), torch.zeros(1, 1, 96), rope)
+        k, v = block.self_keys(x, torch.zeros(1, 1, 96), torch.zeros(1, 1, 96), rope)
         assert calls == [(1, 16, 96)]
         normed = F.layer_norm(x, (96,), eps=1e-6)
         for got, linear in ((v, block.self_attn.v),):
@@ -160,7 +160,7 @@ def test_queries_keys_and_values_share_one_quantised_input(monkeypatch: pytest.M
         calls.clear()
         block.text_keys(TENSORS["1.context"].repeat(1, 1, 2)[..., :96])
         assert len(calls) == 1
-    assert q.shape == k.shape == v.shape == (1, 16, 4, 24)
+    assert k.shape == v.shape == (1, 16, 4, 24)
 
 
 def test_only_linears_that_multiply_in_fp8_share_it() -> None:

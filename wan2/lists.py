@@ -1,0 +1,106 @@
+"""Many videos, one a line of a file: what cannot be made is told and passed over. Knows nothing of how one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from wan2.errors import InputError, RunError
+from wan2.outputs import named_outputs
+from wan2.prompt_file import Line
+
+Planned = TypeVar("Planned")
+Lines = Sequence[tuple[Line, Mapping[str, Any]]]
+"""Lines of a file, and for each the values that the command line gives for it."""
+Make = Callable[[], Iterable[Path]]
+"""Makes one video: the files that it leaves."""
+
+SHOWN = 5
+
+
+class Teller(Protocol):
+    """Whoever is told how a list comes along."""
+
+    def stage(self, name: str, total: int = 1) -> None:
+        """A stage of `total` steps begins."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that ends nothing."""
+        ...
+
+    def attempt(self, make: Make, place: str, title: str) -> bool:
+        """Make one video; whether that went well. What did not is told."""
+        ...
+
+
+def check_fresh(lines: Lines) -> None:
+    """Refuse to begin a list anew, without `--resume`, over what an earlier run of it made.
+
+    Raises:
+        InputError: the first file that is there.
+    """
+    for line, given in lines:
+        paths = None if given["resume"] else named_outputs(given["save_path"])
+        left = (paths.state, paths.video, paths.latents, paths.images) if paths else ()
+        if found := next((path for path in left if path.exists()), None):
+            raise InputError(
+                f"{line.place}: {found} is there from an earlier run; go on with the list by --resume, or give "
+                "another --save_path"
+            )
+
+
+def plan_each(
+    lines: Lines, plan: Callable[[Line, Mapping[str, Any]], Planned]
+) -> tuple[list[tuple[Line, Planned]], list[tuple[Line, str]]]:
+    """What every line leads to; and of those that lead to nothing, why.
+
+    Raises:
+        InputError: no line leads to anything; why the first does not.
+    """
+    planned: list[tuple[Line, Planned]] = []
+    broken: list[tuple[Line, str]] = []
+    for line, given in lines:
+        try:
+            planned.append((line, plan(line, given)))
+        except (InputError, OSError) as error:
+            said = str(error)
+            broken.append((line, said if said.startswith(line.place) else f"{line.place}: {said}"))
+    if not planned:
+        others = f" (none of the other {len(broken) - 1} lines will do either)" if len(broken) > 1 else ""
+        raise InputError(broken[0][1] + others)
+    return planned, broken
+
+
+def make_each(planned: Sequence[tuple[Line, Make | None]], broken: Sequence[tuple[Line, str]], teller: Teller) -> None:
+    """Make the video of every line, whatever becomes of the others.
+
+    Args:
+        planned: lines, and how the video of each is made; None when it is there already.
+        broken: lines of which no video can be made, and why.
+        teller: told what comes of each.
+
+    Raises:
+        RunError: some videos were not made; which.
+    """
+    for _, said in broken:
+        teller.note(f"{said}; passed over")
+    todo = [(line, make) for line, make in planned if make is not None]
+    count = len(planned) + len(broken)
+    if ready := len(planned) - len(todo):
+        teller.note(f"{ready} of {count} videos are there already")
+    if todo:
+        teller.stage("Loading PyTorch")
+    failed = [line for line, _ in broken]
+    for number, (line, make) in enumerate(todo, 1):
+        if not teller.attempt(make, line.place, f"{line.path.name}:{line.number} ({number} of {len(todo)})"):
+            failed.append(line)
+    if failed:
+        raise RunError(f"{len(failed)} of {count} videos failed: {_named(failed)}")
+
+
+def _named(lines: Sequence[Line]) -> str:
+    numbers = sorted(line.number for line in lines)
+    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+    return f"{lines[0].path}, line {', '.join(map(str, numbers[:SHOWN]))}{more}"
