@@ -169,7 +169,7 @@ def test_the_largest_call_is_found_by_running_the_attention() -> None:
 def test_a_run_goes_on_with_the_kernel_of_its_state() -> None:
     options = make_options(WAN22_T2V, {"prompt": "-", "device": "cpu"})
     machine = resolve_machine(options)
-    state = SavedState(Path("a.state"), 0, {}, {}, {}, {}, "", {"attention": "sdpa"}, {})
+    state = SavedState(Path("a.state"), 0, {}, {}, {}, {}, "", {"attention": "sdpa"}, {}, passes=0)
     for saved in (None, state):
         assert choose_attention(options, machine, attend_densely, saved, Silent()) == dense_attention
     for name, why in (("cudnn", "was saved with the kernel cudnn, now refused"), ("magic", "'magic'"), (None, "None")):
