@@ -195,7 +195,7 @@ class _Brief(reprlib.Repr):
         return repr(value[:SHOWN])
 
     def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
-        return repr(value) if abs(value) <= LARGEST else "a number beyond 64 bits"
+        return repr(value) if value.bit_length() <= 64 else "a number beyond 64 bits"
 
 
 def describe(value: object, width: int = 48) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,10 @@ from tests.tiny import TinyModel, write_tiny_model
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """A complete model with random weights."""
     return write_tiny_model(Path(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A shell tells what it starts in the background to ignore Ctrl-C, and so every process the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

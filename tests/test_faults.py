@@ -59,7 +59,7 @@ def test_a_list_of_some_length_leaves_memory_as_it_was():
     line = [sys.executable, "-m", "tests.soak", "--scenes", "14", "--model", "tiny"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "14 scenes of tiny in one process: all whole but 2 broken ones" in done.stdout
+    assert "14 scenes of tiny in one process: all whole but the 2 broken ones, which --resume made" in done.stdout
 
 
 def test_a_read_only_folder_is_refused(tiny: TinyModel, disk: Callable[[str], Path]):
