@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -34,6 +35,9 @@ CUT = 12.0
 the world's own cuts are all above 18."""
 STILL = 0.25
 """Movement in pixels a frame below which a character stands still; the world's slowest walks at 0.29."""
+
+KEPT = 512
+"""Candidates whose drawings are kept, 0.2 MB each: enough for every place, light, side, framing, shape and colour."""
 
 Frames = NDArray[np.uint8]
 COARSE = np.arange(4, SIZE - 3, 3, dtype=np.float32)
@@ -82,7 +86,7 @@ def _fit(frame: Frames) -> tuple[Scene, float, float]:
     backgrounds = sorted(_backgrounds(), key=lambda scene: _misfits(frame, scene, OUTSIDE).item())
     for background, shape, colour in product(backgrounds[:3], SHAPES, COLOURS):
         scene = replace(background, characters=(Character(colour, shape),))
-        misfits = _misfits(frame, scene, COARSE)
+        misfits = _distances(frame, _coarse(scene))
         if misfits.min() < error:
             best, x, error = scene, float(COARSE[misfits.argmin()]), float(misfits.min())
     assert best is not None
@@ -99,13 +103,24 @@ def _backgrounds() -> Iterable[Scene]:
 
 def _locate(frame: Frames, scene: Scene, near: float) -> float:
     """Where the character of `scene` stands in a frame, in pixels; of equal fits the one nearest to `near`."""
-    coarse = COARSE[_misfits(frame, scene, COARSE).argmin()]
+    coarse = COARSE[_distances(frame, _coarse(scene)).argmin()]
     fine = coarse + np.arange(-6, 7, dtype=np.float32) / 2
     fine = fine[np.argsort(np.abs(fine - near))]
     return float(fine[_misfits(frame, scene, fine).argmin()])
 
 
+@lru_cache(maxsize=KEPT)
+def _coarse(scene: Scene) -> Frames:
+    """The scene's one shot with its character at every coarse position."""
+    return draw_at(scene, scene.shots[0], COARSE)
+
+
 def _misfits(frame: Frames, scene: Scene, centres: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far a frame is from the scene's one shot, its character at each of `centres`."""
-    drawings = draw_at(scene, scene.shots[0], centres).astype(np.float32)
-    return np.asarray(np.minimum(np.abs(frame - drawings), CLIP).mean(axis=(1, 2, 3)), dtype=np.float32)
+    return _distances(frame, draw_at(scene, scene.shots[0], centres))
+
+
+def _distances(frame: Frames, drawings: Frames) -> NDArray[np.float32]:
+    """How far a frame is from each of several drawings: mean absolute difference, no pixel counting beyond `CLIP`."""
+    apart = np.abs(frame - drawings.astype(np.float32))
+    return np.asarray(np.minimum(apart, CLIP).mean(axis=(1, 2, 3)), dtype=np.float32)
