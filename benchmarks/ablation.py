@@ -25,6 +25,7 @@ from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttentio
 from holocine_ext.cli import build_parser
 from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
+from holocine_ext.evaluate.detect import DETECTORS
 from holocine_ext.job import plan_job
 from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.preflight import check_job
@@ -90,10 +91,11 @@ def film(name: str, row: Row, boards: Sequence[Path], folder: Path, options: Seq
         generate(job.options, partial(row.attentions, job.layout, windows), scene=job.as_record())
 
 
-def measure(name: str, folder: Path, ceiling: bool) -> list[result.Row]:
+def measure(name: str, folder: Path, detector: str, ceiling: bool) -> list[result.Row]:
     """The lines of the table that a row's videos make: its own, and with `ceiling` that of the drawings."""
-    report = folder / "evaluation" / "report.json"
-    if not report.exists() and evaluate([str(folder), *([] if ceiling else ["--no_ceiling"])]):
+    report = folder / f"evaluation_{detector}" / "report.json"
+    options = ["--detector", detector, "--save_path", str(report.parent), *([] if ceiling else ["--no_ceiling"])]
+    if not report.exists() and evaluate([str(folder), *options]):
         sys.exit(f"{name}: not measured")
     rows = []
     for line in json.loads(report.read_text())["summary"]:
@@ -111,6 +113,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--ablated", type=Path, help="folder of <row>_high.safetensors and <row>_low.safetensors")
+    parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help="what finds the cuts")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     args = parser.parse_args()
     scenes = held_out(args.scenes)
@@ -123,11 +126,12 @@ def main() -> None:
             for noise in ("high", "low"):
                 options += [f"--dit_{noise}_noise", str(args.ablated / f"{name}_{noise}.safetensors")]
         film(name, ROWS[name], boards, args.out / name, options)
-        lines += measure(name, args.out / name, ceiling=name == CEILING_BY)
+        lines += measure(name, args.out / name, args.detector, ceiling=name == CEILING_BY)
     weights = "weights trained without it" if args.ablated else "the shipped weights"
     sys.stdout.write(
         f"{len(scenes)} held-out scenes a row, {sum(len(scene.shots) for scene in scenes)} shots, "
-        f"up to {LONGEST} frames; a mechanism taken away: {weights}\n\n{result.table(lines)}\n"
+        f"up to {LONGEST} frames; cuts found by {args.detector}; a mechanism taken away: {weights}\n\n"
+        f"{result.table(lines)}\n"
     )
 
 
