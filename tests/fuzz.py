@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from tests.fuzzed import WEIGHTS, Targets, sound_inputs
 from tests.tiny import write_tiny_model
 
@@ -106,6 +108,7 @@ def work(targets: Targets, seed: int, numbers: range, at: mmap.mmap, folder: Pat
 
 def fuzz(runs: int, seed: int, first: int, folder: Path) -> Tally:
     """Run so many cases; stops early after too many findings."""
+    torch.set_num_threads(1)  # what a fork inherits of a pool of threads is a lock that nobody will open
     with redirect_stdout(sys.stderr):
         targets = sound_inputs(write_tiny_model(folder / "model"), folder)
     at, tally, number = mmap.mmap(-1, 8), Tally(), first
