@@ -13,7 +13,7 @@ from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.scene import Scene, Storyboard
 from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
-from wan2.options import RANGES
+from wan2.rules import RANGES
 from wan2.shapes import VideoShape
 from wan2.state import SavedState
 

@@ -15,8 +15,8 @@ from typing import Any
 from holocine_ext.characters import Character
 from holocine_ext.prompt import COUNT_PHRASE
 from wan2.errors import InputError
-from wan2.options import RANGES
 from wan2.presets import Preset
+from wan2.rules import RANGES
 from wan2.shapes import snap_frames
 
 

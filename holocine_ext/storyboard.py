@@ -15,7 +15,7 @@ from holocine_ext.fields import Fields, read_document
 from holocine_ext.prompt import build_prompt, check_caption, parse_prompt
 from holocine_ext.scene import ShotLength, Storyboard
 from wan2.errors import InputError
-from wan2.options import RANGES
+from wan2.rules import RANGES
 from wan2.shapes import SIZE_MULTIPLE
 
 FIELDS = ("prompt", "global_caption", "characters", "shots", "shot_cut_frames", "num_frames", "fps", "seed", "size")

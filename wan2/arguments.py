@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wan2.errors import InputError
-from wan2.options import AUTO, BESIDE, CHOICES, RECIPES
+from wan2.options import AUTO, BESIDE, RECIPES
 from wan2.presets import WAN22_T2V, ModelFiles, Preset
+from wan2.rules import CHOICES
 
 FILES = {
     "dit_high_noise": "transformer of the noisy steps",

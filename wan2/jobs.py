@@ -8,10 +8,11 @@ from typing import Any
 
 from wan2.errors import InputError
 from wan2.latents import saved_settings
-from wan2.options import BESIDE, LATENT_SUFFIX, VIDEO_SUFFIX, Options, flag_of, make_options
+from wan2.options import BESIDE, LATENT_SUFFIX, VIDEO_SUFFIX, Options, make_options
 from wan2.presets import Preset
 from wan2.prompt_file import Line, parse_line, read_lines
 from wan2.resume import saved_values, settle
+from wan2.rules import flag_of
 from wan2.state import read_state
 
 SCENES = ("prompt", "from_file", "latent_path")

@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
-from wan2.models.kernel_table import AUTO, KERNELS, check_kernel
+from wan2.models.kernel_table import AUTO, check_kernel
 from wan2.presets import A14B, ModelFiles, Preset
-from wan2.sampling.solvers import SOLVERS
-from wan2.shapes import SIZE_MULTIPLE, VideoShape, snap_frames
+from wan2.rules import CHOICES, DEVICE, RANGES, WHOLE, check_choice, check_multiple, check_number, check_text, flag_of
+from wan2.shapes import VideoShape, snap_frames
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "sample_solver": SOLVERS,
-    "dtype": ("auto", "bfloat16", "float16", "float32"),
-    "attn_mode": (AUTO, *KERNELS),
-    "output_type": ("video", "images", "latent", "both"),
-    "weights_from": ("disk", "ram"),
-}
 RECIPES = ("quality", "draft", "lightning")
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 VIDEO_SUFFIX = ".mp4"
 LATENT_SUFFIX = ".safetensors"
 
-# Lowest and highest value of every number: beyond them a mistake is certain.
-RANGES: dict[str, tuple[float, float]] = {
-    "height": (SIZE_MULTIPLE, 8192),
-    "width": (SIZE_MULTIPLE, 8192),
-    "num_frames": (1, 10_000),
-    "fps": (0.1, 240),
-    "infer_steps": (1, 1000),
-    "flow_shift": (0.01, 100),
-    "guidance_scale": (0, 100),
-    "guidance_scale_high_noise": (0, 100),
-    "dual_dit_boundary": (0, 1),
-    "cfg_skip": (0, 1),
-    "step_cache": (0, 1),
-    "seed": (0, 2**63 - 1),
-    "preview": (0, 1000),
-    "save_every": (0, 1000),
-    "crf": (0, 51),
-    "vram_budget": (0, 10_000),
-    "tile_height": (0, 8192),
-    "tile_width": (0, 8192),
-}
-FLAGS = {
-    "tile_height": "--vae_tiling",
-    "tile_width": "--vae_tiling",
-    "height": "--video_size",
-    "width": "--video_size",
-    "num_frames": "--video_length",
-}
-WHOLE: tuple[str, ...] = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
-WHOLE += ("tile_height", "tile_width")
 RANDOM_SEED_BYTES = 4
 # `--resume` without a path: the state beside the output.
 BESIDE = Path()
@@ -112,21 +72,21 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            _check_number(flag_of(name), getattr(self, name), low, high, whole=name in WHOLE)
+            check_number(flag_of(name), getattr(self, name), low, high, whole=name in WHOLE)
         for name in ("height", "width", "tile_height", "tile_width"):
-            _check_multiple(flag_of(name), name.removeprefix("tile_"), getattr(self, name))
+            check_multiple(flag_of(name), name.removeprefix("tile_"), getattr(self, name))
         for name, choices in CHOICES.items():
-            _check_choice(flag_of(name), getattr(self, name), choices)
+            check_choice(flag_of(name), getattr(self, name), choices)
         if not DEVICE.fullmatch(self.device):
             raise InputError(f"--device {self.device}: must be auto, cpu, mps, cuda or one card such as cuda:1")
         if self.blocks_to_swap != AUTO:
-            _check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
+            check_number("--blocks_to_swap", self.blocks_to_swap, 0, A14B.num_layers, whole=True)
         if self.cfg_skip and not self.guided:
             raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
         for check in (self.check_device, self.check_fp8, self.check_vae):
             check(self.device.partition(":")[0])
-        _check_text("--prompt", self.prompt)
-        _check_text("--negative_prompt", self.negative_prompt)
+        check_text("--prompt", self.prompt)
+        check_text("--negative_prompt", self.negative_prompt)
         if not self.prompt.strip() and self.latent_path is None:
             raise InputError("--prompt '': must not be empty")
         self._check_outputs()
@@ -246,7 +206,7 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
 
 
 def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str, Any]:
-    _check_choice("--preset", name, RECIPES)
+    check_choice("--preset", name, RECIPES)
     if name == "lightning" and not {"dit_high_noise", "dit_low_noise"} <= known.keys():
         raise InputError(
             "--preset lightning: needs two experts that are distilled to few steps (a LoRA of that kind merged in); "
@@ -256,38 +216,6 @@ def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str,
     if (known.get("guidance_scale"), known.get("guidance_scale_high_noise")) == (1, 1):
         filled.pop("cfg_skip", None)
     return filled
-
-
-def flag_of(name: str) -> str:
-    """The command line's name for a field of `Options`."""
-    return FLAGS.get(name, f"--{name}")
-
-
-def _check_number(flag: str, value: float | str, low: float, high: float, *, whole: bool) -> None:
-    if isinstance(value, str) or (whole and not isinstance(value, int)):
-        raise InputError(f"{flag} {value}: must be a whole number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{flag} {value}: must be a finite number")
-    if not low <= value <= high:
-        raise InputError(f"{flag} {value}: must lie between {low} and {high}")
-
-
-def _check_multiple(flag: str, name: str, value: int) -> None:
-    if value % SIZE_MULTIPLE:
-        near = max(SIZE_MULTIPLE, SIZE_MULTIPLE * round(value / SIZE_MULTIPLE))
-        raise InputError(f"{flag} {value}: the {name} must be a multiple of {SIZE_MULTIPLE}, for example {near}")
-
-
-def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{flag} {value}: must be one of {', '.join(choices)}")
-
-
-def _check_text(flag: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{flag}: is not valid UTF-8 text (character {error.start + 1})") from error
 
 
 def _plain(value: object) -> object:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
-from wan2.options import BESIDE, Options, flag_of
+from wan2.options import BESIDE, Options
 from wan2.outputs import named_outputs
 from wan2.preflight import model_files
 from wan2.presets import ModelFiles
 from wan2.record import fingerprints, read_record, recorded_seed, versions
+from wan2.rules import flag_of
 from wan2.state import SavedState, plain_options, read_state
 
 # What may differ from the run that saved a state, because no latent depends on it.

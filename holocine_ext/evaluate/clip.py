@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from wan2.errors import InputError
-from wan2.options import RANGES
+from wan2.rules import RANGES
 
 Frames = NDArray[np.uint8]
 
