@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wan2.loading.checkpoint import TransformerFile
+    from wan2.loading.lora import Lora
     from wan2.models.transformer import WanTransformer
 
 
 class Turn(NamedTuple):
-    """A transformer's turn: what it is called, its file, and how often its blocks will run through, at most."""
+    """A transformer's turn: what it is called, its file, how often its blocks will run through, at most, and the LoRAs
+    that are merged into it.
+    """
 
     name: str
     path: Path
     passes: int
+    loras: tuple[Lora, ...] = ()
 
 
 @contextmanager
@@ -56,10 +60,10 @@ def transformers(
         InputError: a file is no transformer, or they are too different to share a ring.
     """
     if not streamed:
-        paths = {turn.name: turn.path for turn in turns}
-        yield lambda name: load_transformer(paths[name], device, dtype, fp8)
+        by_name = {turn.name: turn for turn in turns}
+        yield lambda name: load_transformer(by_name[name].path, device, dtype, fp8, by_name[name].loras)
         return
-    files = {turn.name: inspect_transformer(turn.path) for turn in turns}
+    files = {turn.name: inspect_transformer(turn.path, turn.loras) for turn in turns}
     config, *others = [file.config for file in files.values()]
     if any(other != config for other in others):
         raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
