@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wan2.device import Machine
 from wan2.errors import InputError
@@ -53,7 +54,7 @@ def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: 
     """
     if not options.fp8_cache:
         return options
-    files, merged = dict[str, Path](), dict[str, tuple[()]]()
+    files, merged = dict[str, Path](), dict[str, Any]()
     for expert, _ in steps:
         name = FLAGS[expert]
         path, loras = getattr(options.files, name), loras_of(options, name)

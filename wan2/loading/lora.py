@@ -146,7 +146,7 @@ def _deltas(lora: Lora, header: CheckpointHeader, parts: Mapping[str, str], note
             raise InputError(f"{lora.path}: tensor {tensor.name} is {tensor.entry.dtype}, which is not a float")
     halves = found.keys() - {"diff"}
     if halves and not {"up", "down"} <= halves:
-        raise InputError(f"{lora.path}: tensor {found[min(halves)].name} is there without what belongs to it")
+        raise InputError(f"{lora.path}: tensor {found[max(halves)].name} is there without what belongs to it")
     deltas = []
     if halves:
         factor = lora.multiplier * _scale(lora.path, found["down"], found.get("alpha"), notes)
