@@ -1,4 +1,4 @@
-"""LoRAs from the command line: the same bits as merged checkpoints, streamed, kept and unbroken or not; and refusals."""
+"""LoRAs from the command line: the same bits as merged checkpoints, streamed, kept and unbroken or not."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_run_with_loras_is_one_of_merged_checkpoints_bit_for_bit(model: TinyMo
     folder = model.root.parent
     plain = latents(model, *words)
     whole = latents(model, *words, *loras(folder))
-    assert 1e-3 < (whole - plain).norm() / plain.norm()
+    assert (whole - plain).norm() / plain.norm() > 1e-3
     for count in ("2", "6"):
         assert torch.equal(latents(model, *words, *loras(folder), "--blocks_to_swap", count), whole)
     assert torch.equal(latents(model, *words, *loras(folder, "0", "0")), plain)
@@ -205,11 +205,10 @@ def test_the_lines_of_a_list_share_them(model: TinyModel, tmp_path: Path) -> Non
         assert torch.equal(load_file(tmp_path / f"{name}.safetensors")["latents"], latents(model, *loras(tmp_path)))
 
 
-@pytest.mark.parametrize("script", ["wan2", "holocine"])
-def test_lightning_through_the_real_scripts(model: TinyModel, tmp_path: Path, script: str) -> None:
-    words = [*model.flags(), *QUICK[:6], "--device", "cpu", "--seed", "3", "--preset", "lightning", *PROMPT]
+def test_lightning_through_the_real_script(model: TinyModel, tmp_path: Path) -> None:
+    words = [*model.flags(), *QUICK[:5], "--device", "cpu", "--seed", "3", "--preset", "lightning", *PROMPT]
     words += [*loras(tmp_path), "--infer_steps", "4", "--save_path", str(tmp_path / "v.mp4")]
-    command = [sys.executable, str(ROOT / f"{script}_generate_video.py"), *words]
+    command = [sys.executable, str(ROOT / "holocine_generate_video.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "v.json").read_text())
