@@ -30,11 +30,13 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
     Raises:
         InputError: a file is no transformer, or blocks cannot be streamed as asked.
     """
-    turns = [Turn(expert, getattr(options.files, FLAGS[expert]), len(taken)) for expert, taken in steps]
+    rounds = 2 if options.passes_apart else 1
+    turns = [Turn(expert, getattr(options.files, FLAGS[expert]), rounds * len(taken)) for expert, taken in steps]
     _check_held(options, machine, turns)
     streamed = _num_streamed(options, machine, turns)
     fp8 = Fp8(options.quantises, options.fp8_fast)
-    with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype, fp8) as load:
+    where = options.weights_from, machine.device, machine.dtype
+    with transformers(turns, streamed, *where, fp8, options.passes_apart) as load:
         yield partial(_opened, load, machine, options.compile)
 
 

@@ -111,6 +111,18 @@ def test_blocks_come_in_order_and_once_for_both_passes(files: dict[str, Path], r
     assert reads == [("high", i) for i in (0, 1, 2, 0, 1, 2)] + [("low", i) for i in (0, 1, 2)]
 
 
+@pytest.mark.parametrize("weights_from", ["ram", "disk"])
+def test_passes_apart_read_every_block_twice_to_the_same_bits(
+    files: dict[str, Path], reads: Reads, weights_from: str
+) -> None:
+    with transformers(turns(files, 4, 2), 3, weights_from, CPU, torch.float32, apart=True) as load:
+        made = [velocities(load(name)) for name in ("high", "low")]
+    wanted = [velocities(load_transformer(files[name], CPU, torch.float32)) for name in ("high", "low")]
+    assert all(same(a, b) for a, b in zip(made, wanted, strict=True))
+    rounds = 2 if weights_from == "disk" else 1
+    assert [read for read in reads if read[0] == "low"] == [("low", i) for i in (0, 1, 2)] * rounds
+
+
 def test_memory_is_read_into_once_a_turn(files: dict[str, Path], reads: Reads) -> None:
     with transformers(turns(files, 3, 2), 3, "ram", CPU, torch.float32) as load:
         high = load("high")
