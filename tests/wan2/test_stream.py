@@ -366,11 +366,12 @@ def test_streamed_blocks_lie_evenly_apart() -> None:
 
 def test_as_many_blocks_are_streamed_as_the_device_cannot_hold() -> None:
     gigabytes = [80, 40, 30, 24, 16, 8, 4]
-    counts = [blocks_to_stream(size * 10**9, A14B, 32_760, 2) for size in gigabytes]
-    assert counts == sorted(counts)
+    counts, apart = zip(*(blocks_to_stream(size * 10**9, A14B, 32_760, 2) for size in gigabytes), strict=True)
+    assert list(counts) == sorted(counts)
     assert counts[0] == 0 and counts[-1] == 40
+    assert apart == (False,) * 6 + (True,)
     assert 0 < counts[3] < 40
-    assert blocks_to_stream(3 * 10**9, CONFIG, 144, 4) == 0
+    assert blocks_to_stream(3 * 10**9, CONFIG, 144, 4) == (0, False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
