@@ -81,16 +81,23 @@ class TensorReader:
         entry = self.header.entries[source.name]
         if DTYPES[entry.dtype] == FP8 and not source.deltas:
             return self._stored(source.name), self._scale(source).repeat(entry.shape[0])[: entry.shape[0], None]
+        if source.deltas:
+            stored, scale = torch.empty(entry.shape, dtype=FP8), torch.empty(entry.shape[0], 1)
+            self.read_fp8_into(source, stored, scale)
+            return stored.to(self.device), scale.to(self.device)
         values = self.read(source)
         rows = quantise_rows(values if values.dtype == torch.bfloat16 else values.float())
-        if not rows.scale.isfinite().all():
-            raise InputError(f"{entry.path}: tensor {source.name} holds values that are not finite")
+        self._check_finite(source, rows.scale)
         return rows.values, rows.scale
 
     def read_fp8_into(self, source: Source, stored: Tensor, scale: Tensor) -> None:
         """What `read_fp8` gives, into contiguous tensors of the CPU; without a copy when the file has fp8."""
         entry = self.header.entries[source.name]
-        if DTYPES[entry.dtype] == FP8 and not source.deltas:
+        if source.deltas:
+            for part, values in self._merged(source):
+                stored[part], scale[part], _ = quantise_rows(values)
+            self._check_finite(source, scale)
+        elif DTYPES[entry.dtype] == FP8:
             self._fetch(source.name, entry, stored.flatten().view(torch.uint8))
             scale.copy_(self._scale(source).reshape(-1, 1))
         else:
@@ -134,6 +141,12 @@ class TensorReader:
         if not values.isfinite().all():
             raise InputError(f"{entry.path}: tensor {name} holds values that are not finite")
         return values
+
+    def _check_finite(self, source: Source, scale: Tensor) -> None:
+        """Refuse rows that got a scale that is not finite, because a value of theirs is not."""
+        if not scale.isfinite().all():
+            path = self.header.entries[source.name].path
+            raise InputError(f"{path}: tensor {source.name} holds values that are not finite")
 
     def _scale(self, source: Source) -> Tensor:
         """The scale of a tensor in fp32, one number or one a row, flat; 1 if it has none."""

@@ -274,6 +274,16 @@ def test_values_that_are_not_finite_are_named(checkpoint: Path, tmp_path: Path, 
         velocities(load("high"))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("fp8", [AS_STORED, QUANTISED], ids=["stored", "scaled"])
+def test_on_a_gpu_the_weights_are_those_of_the_processor(checkpoint: Path, lora: Path, fp8: Fp8) -> None:
+    here, there = (
+        load_transformer(checkpoint, device, torch.bfloat16, fp8, [Lora(lora, 0.5)]).state_dict()
+        for device in (CPU, torch.device("cuda"))
+    )
+    assert all(torch.equal(tensor.float(), there[name].cpu().float()) for name, tensor in here.items())
+
+
 Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 UP, DOWN, ALPHA = (f"diffusion_model.{Q}.{part}" for part in ("lora_up.weight", "lora_down.weight", "alpha"))
 
