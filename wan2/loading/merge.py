@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Values that are in fp32 at once, twice.
-VALUES_AT_ONCE = 1 << 22
+# Values that are in fp32 at once, a few times over: as many as a cache holds.
+VALUES_AT_ONCE = 1 << 19
 
 
 class Addend(NamedTuple):
