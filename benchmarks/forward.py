@@ -118,7 +118,7 @@ def memory_table() -> list[str]:
         for passes in (1, 2):
             work = live_bytes(layout, sparse, passes)
             mark = f"{ALLOWED_BYTES[sparse] / 1e9:8.1f}" if passes == 1 else "       -"
-            what = f"{'sparse' if sparse else 'full'}, {passes} pass{'es together' if passes > 1 else ''}"
+            what = f"{'sparse' if sparse else 'full'}, passes {'together' if passes > 1 else 'apart'}"
             lines.append(f"{what:22}  {work / 1e9:8.2f}  {(work + RING_BYTES) / 1e9:22.2f}  {mark}")
     return lines
 

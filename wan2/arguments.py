@@ -106,6 +106,8 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     add(machine, "vram_budget", what, type=number, metavar="GB")
     what = "where those blocks wait: disk needs no memory, ram reads the file only once"
     add(machine, "weights_from", what, choices=CHOICES["weights_from"])
+    what = "read streamed blocks for each of the two passes anew: a token tensor less memory, twice the reading"
+    machine.add_argument("--passes_apart", action="store_const", const=True, help=what)
     what = "decode in tiles of so many pixels, which share half with their neighbours; 0 is the whole side"
     what = f"{what} {defaults(presets, 'tile_height', 'tile_width')}"
     machine.add_argument("--vae_tiling", help=what, type=whole_number, nargs=2, metavar=("H", "W"))

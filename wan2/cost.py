@@ -100,16 +100,17 @@ def predict_memory(
     fp8_t5: bool = False,
     wide: int = 0,
     passes: int = 1,
+    apart: bool = False,
 ) -> Memory:
     """Predicted memory of a run of `tokens` tokens whose values take `size` bytes; in text encoder and VAE `wide`.
 
     Text encoder: the layers in the ring. Transformer: one expert whole. Its work is the stream, the keys and values
     that are `attended` at once, and the larger of what two moments add: a run of tokens in fp32, or what is gathered
     once more while its place is made; and the text of `passes` passes.
-    VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but the stream of the other
-    pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in `fp8`, by the name of its weight,
-    the weight is multiplied out where it is used, unless the products are in fp8 (`fast`): then the input of the
-    attention is kept in fp8. In the text encoder weights are multiplied out with `fp8_t5`.
+    VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but unless the passes run
+    `apart` the stream of the other pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in
+    `fp8`, by the name of its weight, the weight is multiplied out where it is used, unless the products are in fp8
+    (`fast`): then the input of the attention is kept in fp8. In the text encoder it is so with `fp8_t5`.
     """
     weights, wide = weight_bytes(config, size, fp8), wide or size
     token = config.dim * size
@@ -123,7 +124,7 @@ def predict_memory(
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
     text = passes * TEXT_LENGTH * token * (1 + 2 * kept)
     largest = max(map(math.prod, config.tensor_shapes().values()))
-    other_stream = tokens * token if streamed else 0
+    other_stream = tokens * token if streamed and not apart else 0
     return Memory(
         text_encoder=_encoder_bytes(config.text_dim, wide, fp8_t5),
         transformer_weights=weights.on_device(streamed),

@@ -20,6 +20,8 @@ from wan2.progress import Progress
 from wan2.sampling.experts import Expert
 
 FLAGS: dict[Expert, str] = {"high": "dit_high_noise", "low": "dit_low_noise"}
+# Of a guided step: with the prompt and with the negative prompt.
+PASSES = 2
 OpenExpert = Callable[[Expert], AbstractContextManager[WanTransformer]]
 
 
@@ -32,9 +34,12 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
     """
     turns = [Turn(expert, getattr(options.files, FLAGS[expert]), len(taken)) for expert, taken in steps]
     _check_held(options, machine, turns)
-    streamed = _num_streamed(options, machine, turns)
+    streamed, apart = _residency(options, machine, turns)
+    if apart:
+        turns = [turn._replace(passes=PASSES * turn.passes) for turn in turns]
     fp8 = Fp8(options.quantises, options.fp8_fast)
-    with transformers(turns, streamed, options.weights_from, machine.device, machine.dtype, fp8) as load:
+    where = options.weights_from, machine.device, machine.dtype
+    with transformers(turns, streamed, *where, fp8, apart) as load:
         yield partial(_opened, load, machine, options.compile)
 
 
@@ -85,14 +90,18 @@ def _check_held(options: Options, machine: Machine, turns: Sequence[Turn]) -> No
             raise InputError(f"{turn.path}: is fp8, which --device mps does not have; use --device cpu")
 
 
-def _num_streamed(options: Options, machine: Machine, turns: Sequence[Turn]) -> int:
-    """How many blocks of each expert are streamed; `auto` is decided with the memory that is free now."""
+def _residency(options: Options, machine: Machine, turns: Sequence[Turn]) -> tuple[int, bool]:
+    """How many blocks of each expert are streamed, and whether passes run apart.
+
+    `auto` is decided with the memory that is free now.
+    """
     if isinstance(options.blocks_to_swap, int):
-        return options.blocks_to_swap
+        return options.blocks_to_swap, options.passes_apart
     free = machine.free_bytes()
     if free is None:
-        return 0
+        return 0, options.passes_apart
     tokens, item = options.shape.tokens, machine.dtype.itemsize
     files = [inspect_transformer(turn.path) for turn in turns]
-    counts = (blocks_to_stream(free, file.config, tokens, item, fp8_weights(file, options.quantises)) for file in files)
-    return max(counts, default=0)
+    needed = [blocks_to_stream(free, file.config, tokens, item, fp8_weights(file, options.quantises)) for file in files]
+    count, apart = max(needed, default=(0, False))
+    return count, apart or options.passes_apart

@@ -61,6 +61,7 @@ class Options:
     output_type: str
     save_path: Path
     crf: int
+    passes_apart: bool = False
     vae_cache_cpu: bool = False
     fp8_scaled: bool = False
     fp8_fast: bool = False
@@ -107,6 +108,10 @@ class Options:
             raise InputError(f"--weights_from ram: on --device {device} the weights are in memory without it; use disk")
         if blocks not in (AUTO, 0) and device == "mps":
             raise InputError(f"--blocks_to_swap {blocks}: streams to --device cuda or cpu, not {device}")
+        if self.passes_apart and not self.guided:
+            raise InputError("--passes_apart: with --guidance_scale 1 there is one pass only")
+        if self.passes_apart and (blocks == 0 or device == "mps"):
+            raise InputError("--passes_apart: is for streamed blocks; where none are, passes run apart without it")
 
     def check_fp8(self, device: str) -> None:
         """Refuse fp8 where it cannot be, or has nothing to do. device: cpu, cuda or mps, or auto.

@@ -17,7 +17,7 @@ from wan2.loading.checkpoint import PICKLES, inspect_transformer, read_header
 from wan2.loading.fp8 import fp8_weights
 from wan2.models.config import TransformerConfig
 from wan2.models.vae_names import config_from_shapes, to_diffusers
-from wan2.options import AUTO, Options
+from wan2.options import Options
 from wan2.presets import A14B
 from wan2.shapes import SIZE_MULTIPLE
 
@@ -95,6 +95,7 @@ def predict(options: Options, work: Work) -> Memory:
         fp8_t5=options.fp8_t5,
         wide=WIDE.get(options.dtype, size),
         passes=2 if options.guided else 1,
+        apart=options.passes_apart or not options.guided,
     )
 
 
@@ -142,6 +143,8 @@ def chosen(asked: Options, made: Options) -> str:
     words = []
     if asked.blocks_to_swap != made.blocks_to_swap:
         words.append(f"--blocks_to_swap {made.blocks_to_swap}")
+    if asked.passes_apart != made.passes_apart:
+        words.append("--passes_apart")
     if (asked.tile_height, asked.tile_width) != (made.tile_height, made.tile_width):
         words.append(f"--vae_tiling {made.tile_height} {made.tile_width}")
     if asked.vae_cache_cpu != made.vae_cache_cpu:
@@ -155,9 +158,13 @@ def _bytes(options: Options, work: Work, stage: str) -> float:
 
 def _ways(options: Options, work: Work, stage: str) -> Iterator[dict[str, Any]]:
     """What may be changed for a stage, the least costly first; nothing at all before everything."""
-    if stage == "transformer" and options.blocks_to_swap == AUTO:
+    if stage == "transformer":
         most = 0 if options.device == "mps" else work.config.num_layers
-        yield from ({"blocks_to_swap": count} for count in range(most + 1))
+        asked = options.blocks_to_swap
+        counts = [asked] if isinstance(asked, int) else range(most + 1)
+        yield from ({"blocks_to_swap": count} for count in counts)
+        if options.guided and not options.passes_apart:
+            yield from ({"blocks_to_swap": count, "passes_apart": True} for count in counts if count)
     elif stage == "vae":
         caches: list[dict[str, Any]] = [{}]
         if options.device != "cpu" and not options.vae_cache_cpu:

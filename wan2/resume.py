@@ -19,7 +19,8 @@ from wan2.state import SavedState, plain_options, read_state
 # What may differ from the run that saved a state, because no latent depends on it.
 FREE = frozenset(
     {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume"}
-    | {"blocks_to_swap", "weights_from", "vram_budget", "tile_height", "tile_width", "vae_cache_cpu", "fp8_cache"}
+    | {"blocks_to_swap", "passes_apart", "weights_from", "vram_budget", "fp8_cache"}
+    | {"tile_height", "tile_width", "vae_cache_cpu"}
 )
 # The libraries that no latent depends on.
 FREE_VERSIONS = frozenset({"av", "safetensors"})

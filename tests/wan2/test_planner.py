@@ -81,11 +81,37 @@ def test_a_budget_that_nothing_fits_is_refused_with_the_least() -> None:
         within_budget(asked(vram_budget=1), WORK)
     line = str(caught.value)
     assert line.startswith("--vram_budget 1: the transformer needs at least ")
-    assert line.endswith("GB, with --blocks_to_swap 40")
+    assert line.endswith("GB, with --blocks_to_swap 40 --passes_apart")
     least = float(line.split("at least ")[1].split()[0])
     assert within_budget(asked(vram_budget=least * 1.01), WORK).blocks_to_swap == 40
     with pytest.raises(InputError):
         within_budget(asked(vram_budget=least * 0.98), WORK)
+
+
+def test_passes_run_apart_only_where_they_must() -> None:
+    together, apart = asked(blocks_to_swap=40), asked(blocks_to_swap=40, passes_apart=True)
+    stream = together.shape.tokens * A14B.dim * 2
+    assert predict(together, WORK).transformer - predict(apart, WORK).transformer == stream
+    budget = (predict(together, WORK).transformer * MARGIN - stream / 2) / GB
+    made = within_budget(asked(vram_budget=budget), WORK)
+    assert made.passes_apart and made.blocks_to_swap == 40
+    assert not within_budget(asked(vram_budget=budget + 1), WORK).passes_apart
+    with pytest.raises(InputError, match="needs at least"):
+        within_budget(asked(vram_budget=budget, guidance_scale=1.0, blocks_to_swap=0), WORK)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"guidance_scale": 1.0}, "--passes_apart: with --guidance_scale 1 there is one pass only"),
+        ({"blocks_to_swap": 0}, "--passes_apart: is for streamed blocks; where none are, passes run apart without it"),
+        ({"device": "mps"}, "--passes_apart: is for streamed blocks; where none are, passes run apart without it"),
+    ],
+)
+def test_passes_apart_is_refused_where_it_does_nothing(given: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        asked(passes_apart=True, **given)
+    assert str(caught.value) == line
 
 
 def test_no_budget_changes_nothing() -> None:
@@ -199,9 +225,10 @@ def test_refusals(words: list[str], line: str, capsys: pytest.CaptureFixture[str
 
 
 def test_out_of_memory_names_the_leanest_options() -> None:
-    assert leanest(asked(), WORK, "Denoising").startswith("--blocks_to_swap 40 (predicted ")
+    assert leanest(asked(), WORK, "Denoising").startswith("--blocks_to_swap 40 --passes_apart (predicted ")
     assert "--vae_tiling" in leanest(asked(), WORK, "Decoding")
     assert leanest(asked(), WORK, "Reading the text") == leanest(asked(), WORK, "") == ""
-    assert leanest(asked(blocks_to_swap=40), WORK, "Denoising") == ""
+    assert leanest(asked(blocks_to_swap=40), WORK, "Denoising").startswith("--passes_apart (predicted ")
+    assert leanest(asked(blocks_to_swap=40, passes_apart=True), WORK, "Denoising") == ""
     line = explain_out_of_memory(MemoryError(), "Denoising", "--blocks_to_swap 40 (predicted 7 GB)")
     assert line.endswith("; the least as it is: --blocks_to_swap 40 (predicted 7 GB)")

@@ -111,6 +111,18 @@ def test_blocks_come_in_order_and_once_for_both_passes(files: dict[str, Path], r
     assert reads == [("high", i) for i in (0, 1, 2, 0, 1, 2)] + [("low", i) for i in (0, 1, 2)]
 
 
+@pytest.mark.parametrize("weights_from", ["ram", "disk"])
+def test_passes_apart_read_every_block_twice_to_the_same_bits(
+    files: dict[str, Path], reads: Reads, weights_from: str
+) -> None:
+    with transformers(turns(files, 4, 2), 3, weights_from, CPU, torch.float32, apart=True) as load:
+        made = [velocities(load(name)) for name in ("high", "low")]
+    wanted = [velocities(load_transformer(files[name], CPU, torch.float32)) for name in ("high", "low")]
+    assert all(same(a, b) for a, b in zip(made, wanted, strict=True))
+    rounds = 2 if weights_from == "disk" else 1
+    assert [read for read in reads if read[0] == "low"] == [("low", i) for i in (0, 1, 2)] * rounds
+
+
 def test_memory_is_read_into_once_a_turn(files: dict[str, Path], reads: Reads) -> None:
     with transformers(turns(files, 3, 2), 3, "ram", CPU, torch.float32) as load:
         high = load("high")
@@ -354,11 +366,12 @@ def test_streamed_blocks_lie_evenly_apart() -> None:
 
 def test_as_many_blocks_are_streamed_as_the_device_cannot_hold() -> None:
     gigabytes = [80, 40, 30, 24, 16, 8, 4]
-    counts = [blocks_to_stream(size * 10**9, A14B, 32_760, 2) for size in gigabytes]
-    assert counts == sorted(counts)
+    counts, apart = zip(*(blocks_to_stream(size * 10**9, A14B, 32_760, 2) for size in gigabytes), strict=True)
+    assert list(counts) == sorted(counts)
     assert counts[0] == 0 and counts[-1] == 40
+    assert apart == (False,) * 6 + (True,)
     assert 0 < counts[3] < 40
-    assert blocks_to_stream(3 * 10**9, CONFIG, 144, 4) == 0
+    assert blocks_to_stream(3 * 10**9, CONFIG, 144, 4) == (0, False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

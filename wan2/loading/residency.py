@@ -10,8 +10,9 @@ from wan2.models.config import TransformerConfig
 
 # One block computes while the next arrives.
 RING_BLOCKS = 2
-# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, keys and values, and
-# for an attention that has no parts queries and results), and bytes for everything that does not grow with the video.
+# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, one when passes run
+# apart, keys and values, and for an attention that has no parts queries and results), and bytes for everything that
+# does not grow with the video.
 LONG_TENSORS = 6
 SPARE_BYTES = 2_000_000_000
 # A value in fp8, and the scale of a row of them.
@@ -59,12 +60,15 @@ def weight_bytes(config: TransformerConfig, item_bytes: int, fp8: Collection[str
 
 def blocks_to_stream(
     free: int, config: TransformerConfig, tokens: int, item_bytes: int, fp8: Collection[str] = ()
-) -> int:
+) -> tuple[int, bool]:
     """How many blocks must be streamed for a transformer and its work to fit into `free` bytes of its device.
+
+    The second value says whether its passes must run apart, too, which they need not before every block is streamed.
 
     tokens: those of one sample; item_bytes: of a value in the compute dtype; fp8: the weights held in fp8.
     """
     weights = weight_bytes(config, item_bytes, fp8)
     room = free - LONG_TENSORS * tokens * config.dim * item_bytes - SPARE_BYTES
     counts = range(config.num_layers + 1)
-    return next((count for count in counts if weights.on_device(count) <= room), config.num_layers)
+    count = next((count for count in counts if weights.on_device(count) <= room), None)
+    return (config.num_layers, True) if count is None else (count, False)

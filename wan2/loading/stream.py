@@ -154,15 +154,21 @@ class BlockRing:
 
 
 class StreamedTransformer(WanTransformer):
-    """A transformer that borrows some of its blocks. Its own modules of those have no memory."""
+    """A transformer that borrows some of its blocks. Its own modules of those have no memory.
 
-    def __init__(self, config: TransformerConfig, ring: BlockRing, file: BlockFile, streamed: Collection[int]) -> None:
+    apart: passes run one after the other, so that one of them is in memory, and a block comes once for each.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, ring: BlockRing, file: BlockFile, streamed: Collection[int], apart: bool
+    ) -> None:
         super().__init__(config)
-        self._ring, self.file, self._streamed = ring, file, frozenset(streamed)
+        self._ring, self.file, self._streamed, self._apart = ring, file, frozenset(streamed), apart
 
     def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
-        """All passes together: a block comes once for all of them."""
-        return self.run_together(latents, timestep, conditionings)
+        """All passes together, a block coming once for all of them, unless they are to run apart."""
+        run = super().passes if self._apart else self.run_together
+        return run(latents, timestep, conditionings)
 
     def take_blocks(self) -> Generator[Block]:
         """The blocks in order, borrowed or its own."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wan2.loading.checkpoint import TransformerFile
+    from wan2.models.config import TransformerConfig
     from wan2.models.transformer import WanTransformer
 
 
@@ -39,6 +40,7 @@ def transformers(
     device: torch.device,
     dtype: torch.dtype,
     fp8: Fp8 = AS_STORED,
+    apart: bool = False,
 ) -> Iterator[Callable[[str], WanTransformer]]:
     """What loads the transformer of each turn; the loaded ones are the caller's to let go of.
 
@@ -51,6 +53,7 @@ def transformers(
         device: where to compute.
         dtype: compute dtype.
         fp8: what becomes of the linears of the blocks.
+        apart: run the passes of a step one after the other, reading streamed blocks for each.
 
     Raises:
         InputError: a file is no transformer, or they are too different to share a ring.
@@ -60,28 +63,31 @@ def transformers(
         yield lambda name: load_transformer(paths[name], device, dtype, fp8)
         return
     files = {turn.name: inspect_transformer(turn.path) for turn in turns}
-    config, *others = [file.config for file in files.values()]
-    if any(other != config for other in others):
-        raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
-    indices = spread(streamed, config.num_layers)
+    indices = spread(streamed, _shared_config(list(files.values()), streamed).num_layers)
     sources = {turn.name: _block_file(turn.path, files[turn.name], dtype, fp8) for turn in turns}
     layouts = {source.layouts[index] for source in sources.values() for index in indices}
     places = _place_sizes(list(sources.values()), indices, _places(streamed, weights_from, device))
     begun: list[str] = []
 
     def orders() -> Iterator[StoredBlock]:
-        for turn in turns:
-            for index in list(indices) * turn.passes:
-                if turn.name not in begun[:-1]:  # its turn may be over sooner than was thought
-                    yield StoredBlock(sources[turn.name], index)
+        for name, _, passes in turns:
+            for index in list(indices) * passes:
+                if name not in begun[:-1]:  # its turn may be over sooner than was thought
+                    yield StoredBlock(sources[name], index)
 
     def load(name: str) -> WanTransformer:
         begun.append(name)
         ring.give_up_all_but(sources[name])
-        return _load(files[name], sources[name], ring, indices, dtype)
+        return _load(files[name], sources[name], ring, indices, dtype, apart)
 
     with block_ring(layouts, orders(), device, places) as ring:
         yield load
+
+
+def _shared_config(files: Sequence[TransformerFile], streamed: int) -> TransformerConfig:
+    if any(file.config != files[0].config for file in files):
+        raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
+    return files[0].config
 
 
 def _block_file(path: Path, file: TransformerFile, dtype: torch.dtype, fp8: Fp8) -> BlockFile:
@@ -105,11 +111,16 @@ def _places(streamed: int, weights_from: str, device: torch.device) -> int:
 
 
 def _load(
-    file: TransformerFile, source: BlockFile, ring: BlockRing, indices: Sequence[int], dtype: torch.dtype
+    file: TransformerFile,
+    source: BlockFile,
+    ring: BlockRing,
+    indices: Sequence[int],
+    dtype: torch.dtype,
+    apart: bool,
 ) -> StreamedTransformer:
     """A transformer with everything but the blocks that it borrows."""
     with torch.device("meta"):
-        model = StreamedTransformer(file.config, ring, source, indices).requires_grad_(False)
+        model = StreamedTransformer(file.config, ring, source, indices, apart).requires_grad_(False)
     for index in set(range(file.config.num_layers)) - set(indices):
         hold_in_fp8(model.blocks[index], source.layouts[index].fp8, source.layouts[index].fast)
     borrowed = tuple(f"blocks.{index}." for index in indices)
