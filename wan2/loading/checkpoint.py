@@ -103,15 +103,17 @@ def load_weights(
     from wan2.models.fp8 import Fp8Linear
 
     reader = TensorReader(file.header, device)
-    for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
-        owner, _, leaf = name.rpartition(".")
-        module, source = model.get_submodule(owner), file.sources[name]
-        if isinstance(module, Fp8Linear) and leaf == "weight":
-            parts = dict(zip(("stored", "scale"), reader.read_fp8(source), strict=True))
-        else:
-            parts = {leaf: reader.read(source, dtype)}
-        for part, tensor in parts.items():
-            setattr(module, part, torch.nn.Parameter(tensor, requires_grad=False))
+    # Tensors made under inference mode are of another kind, and a region would be compiled for each.
+    with torch.inference_mode(False):
+        for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
+            owner, _, leaf = name.rpartition(".")
+            module, source = model.get_submodule(owner), file.sources[name]
+            if isinstance(module, Fp8Linear) and leaf == "weight":
+                parts = dict(zip(("stored", "scale"), reader.read_fp8(source), strict=True))
+            else:
+                parts = {leaf: reader.read(source, dtype)}
+            for part, tensor in parts.items():
+                setattr(module, part, torch.nn.Parameter(tensor, requires_grad=False))
 
 
 def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:
