@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
 import wan2.cli
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, impatient
 from wan2.loading.blocks import BlockFile, StoredBlock
 from wan2.loading.header import read_header
 from wan2.loading.stream import BlockRing
@@ -300,15 +300,8 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(
 def test_an_interrupt_leaves_nothing_unfinished(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    class Impatient(wan2.cli.Console):
-        steps = 0
-
-        def advance(self, steps: int = 1) -> None:
-            self.steps += steps
-            if self.steps == 6:  # two steps of denoising, then inside the second chunk of frames
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(wan2.cli, "Console", Impatient)
+    # Two steps of denoising, then inside the second chunk of frames.
+    monkeypatch.setattr(wan2.cli, "Console", impatient(6))
     words = [*tiny.flags(), *QUICK, *THREE_SHOTS, "--export_shots", "--save_path", str(tmp_path / "a.mp4")]
     assert holocine_ext.cli.main(words) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("holocine_generate_video: interrupted; to go on: ")
