@@ -350,3 +350,21 @@ def test_a_real_script_makes_a_real_file(tiny: TinyModel, tmp_path: Path):
     done = subprocess.run([*script, *words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == str(tmp_path / "a.mp4")
     assert len(read_video(tmp_path / "a.mp4")) == 17
+
+
+def test_a_library_is_imported_with_the_first_stage_that_needs_it(tiny: TinyModel, tmp_path: Path):
+    """No decoder for latents alone, no text encoder for latents that are there."""
+    watched = {"diffusers.models.autoencoders.autoencoder_kl_wan", "transformers.models.umt5.modeling_umt5"}
+    code = f"import sys, wan2.cli; wan2.cli.main(sys.argv[1:]); print(sorted({watched} & set(sys.modules)))"
+
+    def imported(*words: str) -> str:
+        ready = [sys.executable, "-c", code, *words, "--device", "cpu"]
+        done = subprocess.run(ready, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    made = [*tiny.flags(), *QUICK, "--prompt", "a gull", "--sample_solver", "euler", "--output_type", "latent"]
+    latents = tmp_path / "a.safetensors"
+    assert imported(*made, "--save_path", str(latents)) == "['transformers.models.umt5.modeling_umt5']"
+    again = imported("--latent_path", str(latents), "--vae", str(tiny.vae), "--save_path", str(tmp_path / "a.mp4"))
+    assert again == "['diffusers.models.autoencoders.autoencoder_kl_wan']"
+    assert (tmp_path / "a.mp4").exists()
