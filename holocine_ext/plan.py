@@ -13,6 +13,7 @@ from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.scene import Scene
 from holocine_ext.spans import allowed_key_ranges, text_spans
 from wan2.cost import Memory
+from wan2.lora_options import told_loras
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.planner import Work, predict
@@ -57,6 +58,7 @@ class Plan:
     memory: Memory
     budget: float
     chosen: str
+    loras: str
     tflops: float | None
     warnings: tuple[str, ...] = ()
 
@@ -112,6 +114,7 @@ def make_plan(
         memory=predict(options, work),
         budget=options.vram_budget,
         chosen=chosen,
+        loras=told_loras(options),
         tflops=tflops,
         warnings=tuple(warnings),
     )
@@ -151,6 +154,7 @@ def render_plan(plan: Plan) -> str:
         f"           {plan.steps} steps, {plan.passes[0]} + {plan.passes[1]} passes (prompt + negative): "
         f"{_big(plan.total_flops)}FLOP{', less what the step cache spares' if plan.spares else ''}",
         *_time(plan),
+        *([f"LoRA       {plan.loras}"] if plan.loras else []),
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)}; "
         f"transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
         f"VAE {_bytes(memory.vae)})",

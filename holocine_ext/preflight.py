@@ -18,7 +18,7 @@ from wan2.loading.fp8 import fp8_weights, quantised
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.planner import Work, chosen, vae_size, within_budget, work_of
-from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_run, naming
+from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_loras, check_run, naming
 from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
@@ -89,6 +89,7 @@ def dry_plan(job: Job, tflops: float | None = None) -> Plan:
     for name, (config, weights) in found.items():
         check_blocks(options, name, config)
         check_fp8(options, name, config, weights)
+        check_loras(options, name, config)
     config, weights = found[EXPERTS[0]]
     if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")

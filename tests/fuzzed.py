@@ -31,9 +31,12 @@ from holocine_ext.sheet import ContactSheet
 from tests.holocine_ext.evaluate.test_report import VOID, Reader, result
 from tests.mutate import NUMBERS, WORDS, bomb, damage_bytes, damage_value, json_bytes
 from tests.tiny import QUICK, TinyModel, impatient
+from tests.wan2.lora_files import comfy, diffusers, draw, kohya, with_whole, write_lora
+from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
 from wan2.loading.checkpoint import load_tensors
 from wan2.loading.header import ITEM_BYTES
+from wan2.loading.peft import KEY
 from wan2.models.text_encoder import load_text_encoder
 from wan2.models.vae import load_vae
 from wan2.outputs import OutputPaths
@@ -75,6 +78,7 @@ class Targets:
     states: dict[str, bytes]
     latents: bytes
     record: dict[str, Any]
+    loras: tuple[bytes, ...]
 
     def flags(self, **instead: Path) -> list[str]:
         """A command line that could run, but for the VAE, which is not there; files in place of the model's."""
@@ -119,6 +123,14 @@ class Targets:
             path = put(folder, "a.safetensors.index.json", json_bytes(rng, damage_value(rng, index)))
         accepted = command("holocine", [*self.flags(dit_high_noise=path), *PROMPT, "--dry_run"])
         return (accepted or rng.random() < 0.1) and tensors_of(path)
+
+    def lora(self, rng: random.Random, folder: Path) -> bool:
+        """A LoRA of any spelling whose header or notes lie, or whose tensors are others than they should be."""
+        data = rng.choice(self.loras)
+        damage = rng.choice((damage_safetensors, rebuilt, damage_metadata if KEY.encode() in data else rebuilt))
+        path = put(folder, "a.safetensors", damage(rng, data))
+        flag = rng.choice(("--lora_weight", "--lora_weight_high_noise"))
+        return command("holocine", [*self.flags(), *PROMPT, "--dry_run", flag, str(path)])
 
     def other_model(self, rng: random.Random, folder: Path) -> bool:
         """The VAE or the text encoder as safetensors whose tensors are others than they should be."""
@@ -220,6 +232,7 @@ WEIGHTS = {
     "storyboard": 24,
     "prompt_file": 8,
     "header": 14,
+    "lora": 6,
     "other_model": 6,
     "pickle": 8,
     "state": 12,
@@ -357,7 +370,10 @@ def sound_inputs(tiny: TinyModel, folder: Path) -> Targets:
     if MAIN["wan2"](done):
         raise AssertionError("the sound run failed")
     record = json.loads((folder / "gull.json").read_text()) | {"cuts": [5], "captions": ["a", "b"], "title": "t"}
-    return Targets(tiny, states, (folder / "whole.safetensors").read_bytes(), record)
+    drawn, notes = with_whole(draw(CONFIG), CONFIG), {KEY: json.dumps({"transformer.lora_alpha": 8.0})}
+    spelled = ((kohya(drawn), None), (comfy(drawn), None), (diffusers(drawn), notes))
+    loras = [write_lora(folder / "lora.safetensors", *spelling).read_bytes() for spelling in spelled]
+    return Targets(tiny, states, (folder / "whole.safetensors").read_bytes(), record, tuple(loras))
 
 
 def stopped(main: Callable[[list[str]], int], words: list[str]) -> None:

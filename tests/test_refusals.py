@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 import holocine_ext.cli
 import wan2.cli
 from tests.tiny import QUICK, TinyModel
+from tests.wan2.lora_files import draw, kohya, write_lora
+from tests.wan2.reference import CONFIG
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
@@ -154,6 +156,37 @@ REFUSALS = [
     base("has 3 blocks; the first and the last 2 are left as they are, so none remains", "--fp8_scaled"),
     shots("--fp8_fast: --dit_high_noise", "--fp8_fast"),
     shots("has 3 blocks; the first and the last 2", "--fp8_scaled", "--dry_run"),
+    # LoRAs.
+    base("--lora_multiplier 0.5: needs --lora_weight", "--lora_multiplier", "0.5"),
+    shots("--lora_multiplier_high_noise 1: needs --lora_weight_high_noise",
+          "--lora_weight", "{lora}", "--lora_multiplier_high_noise", "1"),
+    base("--lora_multiplier 1 0.5: 2 for 1 of --lora_weight; give one for each, or one for all",
+         "--lora_weight", "{pair}", "--lora_multiplier", "1", "0.5"),
+    base("--lora_multiplier_high_noise 1 0.5: 2 for 3 of --lora_weight_high_noise; give one for each",
+         "--lora_weight_high_noise", "{pair}", "{pair}", "{pair}", "--lora_multiplier_high_noise", "1", "0.5"),
+    base("--lora_multiplier nan: must be a finite number", "--lora_weight", "{pair}", "--lora_multiplier", "nan"),
+    shots("--lora_multiplier inf: must be a finite", "--lora_weight", "{pair}", "--lora_multiplier", "inf"),
+    base("--lora_multiplier 101.0: must lie between -100.0 and 100.0", "--lora_weight", "{pair}",
+         "--lora_multiplier", "101"),
+    base("--lora_multiplier: 'much' is not a number", "--lora_weight", "{pair}", "--lora_multiplier", "much"),
+    base("--lora_weight: expected at least one argument", "--lora_weight"),
+    base("--lora_weight absent.safetensors: no such file", "--lora_weight", "{pair}", "absent.safetensors"),
+    shots("--lora_weight_high_noise absent: no such file", "--lora_weight_high_noise", "absent"),
+    base("--lora_weight {text}: is not a safetensors file", "--lora_weight", "{text}"),
+    base("--lora_weight {truncated}: is truncated", "--lora_weight", "{truncated}"),
+    base("--lora_weight {empty}: is a folder with 0 checkpoints", "--lora_weight", "{empty}"),
+    base("--lora_weight {lora}: tensor blocks.0.self_attn.q.lora_A.weight is there without", "--lora_weight", "{lora}"),
+    base("--lora_weight_high_noise {vae}: ", "--lora_weight_high_noise", "{vae}"),
+    shots("it looks like a Wan VAE", "--lora_weight_high_noise", "{vae}"),
+    shots("2 of 3 tensors are unknown (lora_unet_blocks_0_", "--lora_weight", "{loha}", "--dry_run"),
+    base("it looks like a LoHa (products of Hadamard), which is not read", "--lora_weight", "{loha}"),
+    base("1 of 3 tensors are unknown (blocks.0.cross_attn.k_img.diff); it looks like a LoRA of an image-to-video (I2V)",
+         "--lora_weight", "{i2v_lora}"),
+    base("--lora_weight {wide}: adds to 1 tensors what does not fit a transformer of 3 blocks, 96 wide (blocks.0.self_"
+         "attn.q.lora_A.weight [4, 128] and blocks.0.self_attn.q.lora_B.weight [128, 4] to blocks.0.self_attn.q.weight"
+         " [96, 96]); it looks like a LoRA of a transformer of 1 blocks, 128 wide", "--lora_weight", "{wide}"),
+    shots("does not fit a transformer of 3 blocks", "--lora_weight_high_noise", "{wide}", "--dry_run"),
+    base("--lora_weight {pair}: tensor blocks.0.self_attn.q.alpha is nan", "--lora_weight", "{pair}"),
     # Where the result goes, and saved latents.
     base("--save_path a.avi: must be a folder or end in .mp4", "--save_path", "a.avi"),
     base("--save_path {text}/a.mp4: {text} is a file, not a folder", "--save_path", "{text}/a.mp4"),
@@ -173,6 +206,8 @@ DECODES = [
     Refusal("wan2", ("--latent_path", "{vae}", "--prompt", "x"), "--prompt and --latent_path: give exactly one"),
     Refusal("wan2", ("--latent_path", "{vae}", "--seed", "1"), "cannot go with --seed"),
     Refusal("wan2", ("--latent_path", "{vae}", "--fp8_t5"), "cannot go with --fp8_t5"),
+    Refusal("wan2", ("--latent_path", "{vae}", "--lora_weight", "{pair}"), "cannot go with --lora_weight"),
+    Refusal("holocine", ("--latent_path", "{vae}", "--lora_multiplier", "1"), "cannot go with --lora_multiplier"),
     Refusal("wan2", ("--latent_path", "{vae}", "--video_size", "32", "32"), "cannot go with --video_size"),
     Refusal("holocine", ("--latent_path", "{vae}", "--dry_run"), "cannot go with --dry_run"),
     Refusal("holocine", ("--latent_path", "{vae}", "--from_file", "x"), "cannot go with --from_file"),
@@ -207,6 +242,10 @@ def broken_files(tiny: TinyModel, folder: Path) -> dict[str, Path]:
     expert = load_file(tiny.expert("high"))
     patch = expert["patch_embedding.weight"]
     lora = {"blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 96)}
+    q = "blocks.0.self_attn.q"
+    pair = {f"{q}.lora_A.weight": torch.zeros(4, 96), f"{q}.lora_B.weight": torch.zeros(96, 4)}
+    wide = {f"{q}.lora_A.weight": torch.zeros(4, 128), f"{q}.lora_B.weight": torch.zeros(128, 4)}
+    parts = ("alpha", "hada_w1_a", "hada_w1_b")
     variants = {
         "missing": {name: tensor for name, tensor in expert.items() if name != "head.head.bias"},
         "unknown": {**expert, "extra.weight": torch.zeros(1)},
@@ -214,6 +253,10 @@ def broken_files(tiny: TinyModel, folder: Path) -> dict[str, Path]:
         "masked": {**expert, "patch_embedding.weight": torch.cat([patch, patch[:, :1]], dim=1)},
         "sparse_by_name": expert,
         "lora": lora,
+        "pair": pair | {f"{q}.alpha": torch.tensor(float("nan"))},
+        "wide": wide,
+        "loha": {f"lora_unet_blocks_0_self_attn_q.{part}": torch.ones(4, 96) for part in parts},
+        "i2v_lora": pair | {"blocks.0.cross_attn.k_img.diff": torch.zeros(96, 96)},
         "latents": {"latents": torch.zeros(1, 16, 2, 4, 4)},
     }
     paths = {name: folder / f"{name}.safetensors" for name in variants}
@@ -268,7 +311,8 @@ def test_refused_in_one_line_with_nothing_written(
 
 def test_no_refusal_plan_or_help_loads_a_heavy_library(tiny: TinyModel, files: dict[str, Path], tmp_path: Path):
     refused = [(refusal.program, words_of(refusal, tiny, files)) for refusal in (*REFUSALS, *DECODES)]
-    plan = ("holocine", [*tiny.flags(), *QUICK, *SHOTS, "--dry_run"])
+    sound = write_lora(tmp_path.with_suffix(".lora"), kohya(draw(CONFIG)))
+    plan = ("holocine", [*tiny.flags(), *QUICK, *SHOTS, "--dry_run", "--lora_weight", str(sound)])
     calls = [plan, ("wan2", ["--help"]), ("holocine", ["--help"]), *refused]
     code = f"""
 import json, sys

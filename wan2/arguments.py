@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from wan2.errors import InputError
 from wan2.options import AUTO, BESIDE, RECIPES
-from wan2.presets import WAN22_T2V, ModelFiles, Preset
+from wan2.presets import LORA_MULTIPLIER, WAN22_T2V, ModelFiles, Preset
 from wan2.rules import CHOICES
 
 FILES = {
@@ -19,6 +19,10 @@ FILES = {
     "vae": "Wan2.1 VAE",
     "t5": "UMT5 text encoder",
     "tokenizer": "folder with tokenizer.json",
+}
+LORA_FLAGS = {
+    "lora_weight": "LoRA files to merge into the low-noise expert, and into it alone",
+    "lora_weight_high_noise": "LoRA files to merge into the high-noise expert, and into it alone",
 }
 FP8_FLAGS = {
     "fp8_scaled": "hold the linears of the transformers in fp8, a scale a row: half the memory, almost the same video",
@@ -63,6 +67,11 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     files = parser.add_argument_group("model files")
     for name, what in FILES.items():
         add(files, name, what, type=Path, metavar="PATH")
+    for name, what in LORA_FLAGS.items():
+        files.add_argument(f"--{name}", help=what, type=Path, nargs="+", metavar="PATH")
+        what = f"how much of each, or one number for all of them (default: {LORA_MULTIPLIER:g})"
+        multiplier = f"--{name.replace('weight', 'multiplier')}"
+        files.add_argument(multiplier, help=what, type=number, nargs="+", metavar="N")
 
     size = parser.add_argument_group("the video")
     what = f"height and width in pixels, multiples of 16 {defaults(presets, 'height', 'width')}"
@@ -74,7 +83,7 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     sampling = parser.add_argument_group("sampling")
     what = (
         "fill in what is not given: quality, as the weights were published; draft, a third of the passes, to see what "
-        "a scene will be; lightning, for experts distilled to 8 steps (default: quality)"
+        "a scene will be; lightning, for experts (or LoRAs) distilled to 8 steps (default: quality)"
     )
     sampling.add_argument("--preset", help=what, choices=RECIPES)
     add(sampling, "infer_steps", "denoising steps", type=whole_number, metavar="N")

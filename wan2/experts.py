@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from wan2.device import Machine
 from wan2.errors import InputError
@@ -14,6 +16,7 @@ from wan2.loading.fp8 import Fp8, fp8_weights
 from wan2.loading.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
 from wan2.loading.residency import blocks_to_stream
 from wan2.loading.turns import Turn, transformers
+from wan2.lora_options import loras_of, without_loras
 from wan2.models.transformer import WanTransformer
 from wan2.options import Options
 from wan2.progress import Progress
@@ -32,7 +35,10 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
     Raises:
         InputError: a file is no transformer, or blocks cannot be streamed as asked.
     """
-    turns = [Turn(expert, getattr(options.files, FLAGS[expert]), len(taken)) for expert, taken in steps]
+    turns = [
+        Turn(expert, getattr(options.files, FLAGS[expert]), len(taken), loras_of(options, FLAGS[expert]))
+        for expert, taken in steps
+    ]
     _check_held(options, machine, turns)
     streamed, apart = _residency(options, machine, turns)
     if apart:
@@ -46,25 +52,29 @@ def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, ra
 def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: Progress) -> Options:
     """The options with the fp8 weights kept beside the experts in their place; those that are not there are made.
 
+    LoRAs are in them already.
+
     Raises:
-        InputError: another file is in the way, or an expert holds what cannot be quantised.
+        InputError: another file is in the way, or an expert or a LoRA holds what cannot be quantised.
     """
     if not options.fp8_cache:
         return options
-    files = {}
+    files, merged = dict[str, Path](), dict[str, Any]()
     for expert, _ in steps:
         name = FLAGS[expert]
-        path = getattr(options.files, name)
-        if not gains_by_cache(inspect_transformer(path)):
+        path, loras = getattr(options.files, name), loras_of(options, name)
+        if not gains_by_cache(inspect_transformer(path, loras)):
             continue
-        found = look_for_cache(path)
+        found, kept = look_for_cache(path, loras), cache_path(path, loras)
         if found == "stale":
-            progress.note(f"{cache_path(path)} is not of the --{name} of today; it is made again")
+            with_them = " and its LoRAs" if loras else ""
+            progress.note(f"{kept} is not of the --{name}{with_them} of today; it is made again")
         if found != "good":
-            progress.stage(f"Writing {cache_path(path)}")
-            write_cache(path)
-        files[name] = cache_path(path)
-    return replace(options, files=replace(options.files, **files))
+            progress.stage(f"Writing {kept}")
+            write_cache(path, loras)
+        files[name] = kept
+        merged |= without_loras(name)
+    return replace(options, files=replace(options.files, **files), **merged)
 
 
 @contextmanager

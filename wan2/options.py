@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.lora_options import LORA_WEIGHTS, check_multipliers, complete_loras
 from wan2.models.kernel_table import AUTO, check_kernel
 from wan2.presets import A14B, ModelFiles, Preset
 from wan2.rules import CHOICES, DEVICE, RANGES, WHOLE, check_choice, check_multiple, check_number, check_text, flag_of
@@ -68,6 +69,10 @@ class Options:
     fp8_cache: bool = False
     fp8_t5: bool = False
     no_metadata: bool = False
+    lora_weight: tuple[Path, ...] = ()
+    lora_multiplier: tuple[float, ...] = ()
+    lora_weight_high_noise: tuple[Path, ...] = ()
+    lora_multiplier_high_noise: tuple[float, ...] = ()
     latent_path: Path | None = None
     resume: Path | None = None
 
@@ -86,6 +91,7 @@ class Options:
             raise InputError(f"--cfg_skip {self.cfg_skip}: with --guidance_scale 1 there is no negative pass to skip")
         for check in (self.check_device, self.check_fp8, self.check_vae):
             check(self.device.partition(":")[0])
+        check_multipliers(self)
         check_text("--prompt", self.prompt)
         check_text("--negative_prompt", self.negative_prompt)
         if not self.prompt.strip() and self.latent_path is None:
@@ -190,8 +196,8 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     """The preset's values, overridden by those given (None means not given), as checked options.
 
     `given` may hold any field of `Options` and any of `ModelFiles`, and `preset`, the name of a recipe that fills in
-    what is not given. A guidance scale given alone serves both experts. Without a seed one is drawn, and recorded like
-    any other.
+    what is not given. A guidance scale given alone serves both experts, a multiplier given alone all LoRAs of its
+    expert. Without a seed one is drawn, and recorded like any other.
 
     Raises:
         InputError: a value breaks its rule.
@@ -207,15 +213,15 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
     files = replace(preset.files, **{name: Path(known.pop(name)) for name in file_names & known.keys()})
     names = {field.name for field in fields(Options)}
     defaults = {field.name: getattr(preset, field.name) for field in fields(Preset) if field.name in names}
-    return Options(**{"prompt": "", **defaults, "files": files, **known})
+    return Options(**{"prompt": "", **defaults, "files": files, **known, **complete_loras(known)})
 
 
 def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str, Any]:
     check_choice("--preset", name, RECIPES)
-    if name == "lightning" and not {"dit_high_noise", "dit_low_noise"} <= known.keys():
+    if name == "lightning" and not all({expert, lora} & known.keys() for expert, lora in LORA_WEIGHTS.items()):
         raise InputError(
-            "--preset lightning: needs two experts that are distilled to few steps (a LoRA of that kind merged in); "
-            "name them by --dit_high_noise and --dit_low_noise"
+            "--preset lightning: needs two experts that are distilled to few steps; give a LoRA of that kind for each, "
+            "by --lora_weight_high_noise and --lora_weight, or such experts, by --dit_high_noise and --dit_low_noise"
         )
     filled = dict(preset.recipes[name])
     if (known.get("guidance_scale"), known.get("guidance_scale_high_noise")) == (1, 1):
@@ -226,6 +232,8 @@ def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str,
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
     if isinstance(value, Path):
         return value.name if value.is_absolute() else value.as_posix()
     return value

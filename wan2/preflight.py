@@ -18,7 +18,9 @@ from wan2.loading.checkpoint import PICKLES, TransformerFile, inspect_transforme
 from wan2.loading.formats import describe
 from wan2.loading.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
 from wan2.loading.fp8_cache import cache_layout, gains_by_cache, layout_bytes, look_for_cache
+from wan2.loading.lora import add_loras, lora_deltas
 from wan2.loading.scales import check_scales
+from wan2.lora_options import LORA_WEIGHTS, lora_files, loras_of, named_loras
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.outputs import named_outputs
@@ -51,9 +53,9 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
     _check_unfinished(options)
     _check_room(options)
     needed = model_files(options)
-    for name, path in needed.items():
-        if not path.exists():
-            raise InputError(f"--{name} {path}: no such {'folder' if name == 'tokenizer' else 'file'}")
+    for name, paths in ({name: (path,) for name, path in needed.items()} | lora_files(options)).items():
+        if absent := [path for path in paths if not path.exists()]:
+            raise InputError(f"--{name} {absent[0]}: no such {'folder' if name == 'tokenizer' else 'file'}")
     experts = {}
     for name, path in needed.items():
         if name in EXPERTS:
@@ -61,7 +63,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
         elif name in KINDS and path.suffix not in PICKLES:
             _check_kind(name, path)
     if options.fp8_cache:
-        _check_cache(experts)
+        _check_cache(options, experts)
     if not options.latent_path:
         tokenize_prompts(options)
 
@@ -90,6 +92,17 @@ def check_fp8(options: Options, name: str, config: TransformerConfig, weights: C
         raise InputError(f"--{flag}: --{name} {path} has {config.num_layers} blocks; {left}")
     if options.fp8_fast and (odd := [size for size in (config.dim, config.ffn_dim) if size % FAST_MULTIPLE]):
         raise InputError(f"--fp8_fast: --{name} {path} is {odd[0]} wide; needs a multiple of {FAST_MULTIPLE}")
+
+
+def check_loras(options: Options, expert: str, config: TransformerConfig) -> None:
+    """Refuse LoRAs that an expert of this size, named by its flag, cannot take.
+
+    Raises:
+        InputError: what does not fit; the message names the flag and the file.
+    """
+    with naming(LORA_WEIGHTS[expert]):
+        for lora in named_loras(options, expert):
+            lora_deltas(lora, config)
 
 
 def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
@@ -126,17 +139,18 @@ def _check_expert(options: Options, name: str, extra_channels: int) -> Transform
         raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
     check_blocks(options, name, config)
     check_fp8(options, name, config, fp8_weights(file, options.quantises))
-    return file
+    check_loras(options, name, config)
+    return file._replace(sources=add_loras(file.sources, loras_of(options, name), config))
 
 
-def _check_cache(experts: Mapping[str, TransformerFile]) -> None:
+def _check_cache(options: Options, experts: Mapping[str, TransformerFile]) -> None:
     """Refuse to keep fp8 weights where they cannot be kept, or when there are none to be made."""
     gaining = {name: file for name, file in experts.items() if gains_by_cache(file)}
     if not gaining:
         raise InputError("--fp8_cache: the linears of both transformers are fp8 already")
     for name, file in gaining.items():
         checkpoint, folder = file.path, file.path.absolute().parent
-        if look_for_cache(checkpoint) == "good":
+        if look_for_cache(checkpoint, loras_of(options, name)) == "good":
             continue
         if not os.access(folder, os.W_OK):
             raise InputError(f"--fp8_cache: --{name} {checkpoint} lies in a folder that cannot be written to")

@@ -19,6 +19,9 @@ NEGATIVE_PROMPT = (
 # How often a run saves its state when it is not told: by the clock, not by steps.
 SAVE_SECONDS = 60.0
 
+# How much of a LoRA is merged in when nobody says.
+LORA_MULTIPLIER = 1.0
+
 # Where compiled code is kept from run to run.
 COMPILED = Path(".compiled")
 

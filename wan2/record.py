@@ -18,6 +18,7 @@ from typing import Any
 from wan2.errors import InputError
 from wan2.loading.fingerprint import fingerprint
 from wan2.loading.header import checkpoint_files
+from wan2.lora_options import lora_files
 from wan2.options import Options
 from wan2.outputs import whole_file
 from wan2.preflight import model_files
@@ -116,9 +117,12 @@ def recorded_seed(path: Path, otherwise: int) -> int:
 
 
 def fingerprints(options: Options, without: Collection[str] = ()) -> dict[str, Any]:
-    """The fingerprint of every model file of a run."""
-    files = {name: path for name, path in model_files(options).items() if name not in without}
-    return {name: fingerprint(_parts(name, path)) for name, path in files.items()}
+    """The fingerprint of every model file of a run, and one of all LoRAs of an expert, in their order."""
+    files = {name: _parts(name, path) for name, path in model_files(options).items() if name not in without}
+    for name, paths in lora_files(options).items():
+        if name not in without:
+            files[name] = [part for path in paths for part in checkpoint_files(path)]
+    return {name: fingerprint(parts) for name, parts in files.items()}
 
 
 def _parts(name: str, path: Path) -> list[Path]:

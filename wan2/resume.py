@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.lora_options import LORA_WEIGHTS, lora_files
 from wan2.options import BESIDE, Options
 from wan2.outputs import named_outputs
 from wan2.preflight import model_files
@@ -21,6 +22,7 @@ FREE = frozenset(
     {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume"}
     | {"blocks_to_swap", "passes_apart", "weights_from", "vram_budget", "fp8_cache"}
     | {"tile_height", "tile_width", "vae_cache_cpu"}
+    | set(LORA_WEIGHTS.values())  # of which only the paths are free
 )
 # The libraries that no latent depends on.
 FREE_VERSIONS = frozenset({"av", "safetensors"})
@@ -34,7 +36,10 @@ TYPES: dict[str, tuple[type, ...]] = {
     "Path | None": (str, type(None)),
     "int | str": (int, str),
     "ModelFiles": (dict,),
+    "tuple[Path, ...]": (list,),
+    "tuple[float, ...]": (list,),
 }
+MANY = "tuple["
 SHOWN = 60
 
 
@@ -87,6 +92,7 @@ def check_record(options: Options, scene: Mapping[str, Any]) -> None:
         return
     place = f"--resume: {paths.main(options)} is there already, made"
     saved, given = record["options"], options.as_record()
+    _check_loras(place, saved, given)
     for name in sorted(given.keys() & saved.keys() - FREE):
         if saved[name] != given[name]:
             refuse_difference(place, flag_of(name), saved[name], given[name])
@@ -124,6 +130,9 @@ def _check_names(state: SavedState, found: Mapping[str, Any], expected: Any, wha
 def _typed(state: SavedState, name: str, value: object, kind: str) -> Any:  # noqa: ANN401
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise InputError(f"--resume {state.path}: its option {name} does not hold what it should")
+    if isinstance(value, list):
+        inner = kind.removeprefix(MANY).partition(",")[0]
+        return tuple(_typed(state, name, item, inner) for item in value)
     return Path(str(value)) if kind.startswith("Path") and value is not None else value
 
 
@@ -140,6 +149,7 @@ def check_resume(options: Options, scene: Mapping[str, Any]) -> SavedState | Non
     state = read_state(options.resume)
     _check_same_program(state, scene)
     place, given = saved_place(state), plain_options(options)
+    _check_loras(place, state.options, given)
     for name in given.keys() - FREE:
         if given[name] != state.options.get(name):
             refuse_difference(place, flag_of(name), state.options.get(name), given[name])
@@ -151,8 +161,23 @@ def check_resume(options: Options, scene: Mapping[str, Any]) -> SavedState | Non
     return state
 
 
+def _check_loras(place: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse more LoRAs or fewer; that as many are the same is seen by their fingerprints."""
+    for name in LORA_WEIGHTS.values():
+        was, now = saved.get(name, []), given[name]
+        if not isinstance(was, list) or len(was) != len(now):
+            refuse_difference(place, f"--{name}", _names(was), _names(now))
+
+
+def _names(paths: object) -> str:
+    """The names of files, in words."""
+    found = paths if isinstance(paths, list) else [paths]
+    return " ".join(Path(str(path)).name for path in found) or "none"
+
+
 def _check_fingerprints(place: str, checkpoints: Mapping[str, Any], options: Options) -> None:
-    absent = [name for name, path in model_files(options).items() if not path.exists()]  # refused by name elsewhere
+    files = {name: (path,) for name, path in model_files(options).items()} | lora_files(options)
+    absent = [name for name, paths in files.items() if not all(path.exists() for path in paths)]  # refused elsewhere
     for name, now in fingerprints(options, without=("vae", *absent)).items():
         saved = checkpoints.get(name)
         saved = saved.get("fingerprint") if isinstance(saved, dict) else saved

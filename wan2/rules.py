@@ -43,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "tile_height": (0, 8192),
     "tile_width": (0, 8192),
 }
+MULTIPLIERS = (-100.0, 100.0)
 FLAGS = {
     "tile_height": "--vae_tiling",
     "tile_width": "--vae_tiling",

@@ -173,4 +173,6 @@ def plain_options(options: Options) -> dict[str, Any]:
 def _whole(value: object) -> object:
     if isinstance(value, dict):
         return {name: _whole(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_whole(inner) for inner in value]
     return str(value.absolute()) if isinstance(value, Path) else value

@@ -159,7 +159,8 @@ class BlockFile:
             for name, tensor in tensors.items():
                 self._reader.read_into(self._sources[block + name], tensor)
         except OSError as error:
-            raise RunError(f"{self.path}: reading block {index} failed: {error.strerror or error}") from error
+            place = error.filename or self.path
+            raise RunError(f"{place}: reading block {index} failed: {error.strerror or error}") from error
         except InputError as error:
             raise RunError(f"reading block {index} failed: {error}") from error
 

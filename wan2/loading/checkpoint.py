@@ -16,10 +16,11 @@ from wan2.loading.fit import disagreement
 from wan2.loading.formats import FP8_MARKS, Source, describe, sources
 from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.loading.header import CheckpointHeader, read_header
+from wan2.loading.lora import Lora, add_loras
 from wan2.models.config import TransformerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import torch
     from torch import Tensor
@@ -46,10 +47,11 @@ class TransformerFile(NamedTuple):
     sources: dict[str, Source]
 
 
-def inspect_transformer(path: Path | str) -> TransformerFile:
-    """Check that a file (or sharded checkpoint) is a T2V transformer, complete and with nothing else in it.
+def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> TransformerFile:
+    """Check that a file (or sharded checkpoint) is a T2V transformer, complete and with nothing else in it, and that
+    the LoRAs to be merged into it fit.
 
-    Reads the header only. Raises `InputError`, one line: what is missing, unknown or misshapen, and what the file
+    Reads headers only. Raises `InputError`, one line: what is missing, unknown or misshapen, and what the file
     looks like instead.
     """
     header = read_header(path)
@@ -66,13 +68,17 @@ def inspect_transformer(path: Path | str) -> TransformerFile:
     if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
         raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
     _check_scales(path, header, found)
-    return TransformerFile(Path(path), header, config, found)
+    return TransformerFile(Path(path), header, config, add_loras(found, loras, config))
 
 
 def load_transformer(
-    path: Path | str, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
+    path: Path | str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    fp8: Fp8 = AS_STORED,
+    loras: Sequence[Lora] = (),
 ) -> WanTransformer:
-    """Load a transformer onto `device` in `dtype`, whatever float type the file has.
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with LoRAs merged in.
 
     Linears of blocks that are fp8 in the file stay so, and are multiplied out whenever they are used; `fp8` may add
     others, and change how they are used.
@@ -85,7 +91,7 @@ def load_transformer(
     from wan2.models.fp8 import hold_in_fp8
     from wan2.models.transformer import WanTransformer
 
-    file = inspect_transformer(path)
+    file = inspect_transformer(path, loras)
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
     hold_in_fp8(model, fp8_weights(file, fp8.quantise), fp8.fast)

@@ -15,6 +15,8 @@ from wan2.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from wan2.loading.lora import Delta
+
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 DIFFUSERS_MARK = "condition_embedder."
 DIFFUSERS_NAMES = (
@@ -43,10 +45,13 @@ LORA = re.compile(r"lora_|\.lora|\.alpha$|hada_|lokr_|\.diff(_b)?$")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a tensor comes from: its name in the file, and the name of the scale it must be multiplied by, if any."""
+    """Where a tensor comes from: its name in the file, the name of the scale it must be multiplied by, if any, and what
+    LoRAs add to it.
+    """
 
     name: str
     scale: str | None = None
+    deltas: tuple[Delta, ...] = ()
 
 
 def sources(names: Iterable[str]) -> dict[str, Source]:

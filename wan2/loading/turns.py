@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wan2.loading.checkpoint import TransformerFile
+    from wan2.loading.lora import Lora
     from wan2.models.config import TransformerConfig
     from wan2.models.transformer import WanTransformer
 
 
 class Turn(NamedTuple):
-    """A transformer's turn: what it is called, its file, and how often its blocks will run through, at most."""
+    """A transformer's turn: what it is called, its file, how often its blocks will run through, at most, and the LoRAs
+    that are merged into it.
+    """
 
     name: str
     path: Path
     passes: int
+    loras: tuple[Lora, ...] = ()
 
 
 @contextmanager
@@ -59,10 +63,10 @@ def transformers(
         InputError: a file is no transformer, or they are too different to share a ring.
     """
     if not streamed:
-        paths = {turn.name: turn.path for turn in turns}
-        yield lambda name: load_transformer(paths[name], device, dtype, fp8)
+        by_name = {turn.name: turn for turn in turns}
+        yield lambda name: load_transformer(by_name[name].path, device, dtype, fp8, by_name[name].loras)
         return
-    files = {turn.name: inspect_transformer(turn.path) for turn in turns}
+    files = {turn.name: inspect_transformer(turn.path, turn.loras) for turn in turns}
     indices = spread(streamed, _shared_config(list(files.values()), streamed).num_layers)
     sources = {turn.name: _block_file(turn.path, files[turn.name], dtype, fp8) for turn in turns}
     layouts = {source.layouts[index] for source in sources.values() for index in indices}
@@ -70,7 +74,7 @@ def transformers(
     begun: list[str] = []
 
     def orders() -> Iterator[StoredBlock]:
-        for name, _, passes in turns:
+        for name, _, passes, _ in turns:
             for index in list(indices) * passes:
                 if name not in begun[:-1]:  # its turn may be over sooner than was thought
                     yield StoredBlock(sources[name], index)

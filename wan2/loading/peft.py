@@ -1,0 +1,67 @@
+"""The notes that diffusers leaves in the metadata of a LoRA file: the alpha of every module. Knows nothing of tensors.
+
+Source: diffusers, `lora_adapter_metadata`; PEFT, `LoraConfig`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wan2.errors import InputError
+
+KEY = "lora_adapter_metadata"
+PREFIX = "transformer."
+
+
+@dataclass(frozen=True)
+class PeftNotes:
+    """The alpha of all modules, those of some, by the ends of their names; `by_root`: over the root of the rank."""
+
+    lora_alpha: float | None = None
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    by_root: bool = False
+
+    def alpha(self, module: str) -> float | None:
+        """The alpha of a module; None where nothing is noted, and then it is the rank."""
+        ends = (alpha for end, alpha in self.alpha_pattern.items() if module == end or module.endswith(f".{end}"))
+        return next(ends, self.lora_alpha)
+
+
+def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
+    """The notes in a file's metadata; without any, every alpha is the rank.
+
+    Raises:
+        InputError: notes that are none, or of another kind of adapter.
+    """
+    if KEY not in metadata:
+        return PeftNotes()
+    try:
+        found = json.loads(metadata[KEY])
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: its {KEY} is not JSON") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: its {KEY} is not a table")
+    notes = {str(name).removeprefix(PREFIX): value for name, value in found.items()}
+    if notes.get("use_dora"):
+        raise InputError(f"{path}: its {KEY} says that it is a DoRA, which is not read")
+    pattern = notes.get("alpha_pattern") or {}
+    if not isinstance(pattern, dict):
+        raise InputError(f"{path}: the alpha_pattern of its {KEY} is not a table")
+    alphas = {name.removeprefix(PREFIX): _number(path, "alpha_pattern", value) for name, value in pattern.items()}
+    alpha = notes.get("lora_alpha")
+    alpha = None if alpha is None else _number(path, "lora_alpha", alpha)
+    return PeftNotes(alpha, alphas, notes.get("use_rslora") is True)
+
+
+def _number(path: Path, name: str, value: Any) -> float:  # noqa: ANN401
+    if type(value) not in (int, float) or not abs(value) < math.inf:
+        raise InputError(f"{path}: {name} in its {KEY} is {ascii(value)[:40]}; must be a finite number")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InputError(f"{path}: {name} in its {KEY} is too large") from error
