@@ -16,13 +16,8 @@ from torch.utils._pytree import tree_leaves
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
 
 
-class LiveBytes(TorchDispatchMode):
-    """The most bytes alive at once among tensors made inside, views counted once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive = self.peak = 0
-        self._known: set[int] = set()
+class _Watch(TorchDispatchMode):
+    """Lets every operator run, and has `see` look at it."""
 
     def __torch_dispatch__(
         self,
@@ -31,13 +26,31 @@ class LiveBytes(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Run the operator, and follow what it made."""
+        """Run the operator, and look at it."""
         del types
         out = func(*args, **(kwargs or {}))
+        self.see(func.overloadpacket.__name__, args, kwargs or {}, out)
+        return out
+
+    def see(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401
+        """An operator, what it was given and what it made."""
+        raise NotImplementedError
+
+
+class LiveBytes(_Watch):
+    """The most bytes alive at once among tensors made inside, views counted once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.peak = 0
+        self._known: set[int] = set()
+
+    def see(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401
+        """Follow what the operator made."""
+        del name, args, kwargs
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._follow(tensor.untyped_storage())
-        return out
 
     def _follow(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
@@ -53,7 +66,7 @@ class LiveBytes(TorchDispatchMode):
         self.alive -= size
 
 
-class Waits(TorchDispatchMode):
+class Waits(_Watch):
     """The operators called inside that make the host wait for the device, in order, and how many there were in all."""
 
     def __init__(self) -> None:
@@ -61,18 +74,10 @@ class Waits(TorchDispatchMode):
         self.found: list[str] = []
         self.operators = 0
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Note the operator, and run it."""
-        del types
-        name = func.overloadpacket.__name__
+    def see(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401
+        """Note the operator."""
+        del out
         self.operators += 1
-        between_devices = name == "_to_copy" and (kwargs or {}).get("device") not in (None, args[0].device)
+        between_devices = name == "_to_copy" and kwargs.get("device") not in (None, args[0].device)
         if name.startswith(WAITS) or between_devices:
             self.found.append(name)
-        return func(*args, **(kwargs or {}))

@@ -113,13 +113,13 @@ def flops_table(lengths: Sequence[int], shots: Sequence[int]) -> list[str]:
 def memory_table() -> list[str]:
     """A line for each variant and number of passes."""
     layout = true_layout(MEMORY_FRAMES, MEMORY_SHOTS)
-    lines = [f"{MEMORY_FRAMES} frames, {MEMORY_SHOTS} shots    work, GB  + ring of {RING_BLOCKS} blocks, GB  mark, GB"]
+    lines = [f"{MEMORY_FRAMES} frames, {MEMORY_SHOTS} shots     work, GB  + ring of {RING_BLOCKS} blocks, GB  mark, GB"]
     for sparse in (True, False):
         for passes in (1, 2):
             work = live_bytes(layout, sparse, passes)
             mark = f"{ALLOWED_BYTES[sparse] / 1e9:8.1f}" if passes == 1 else "       -"
             what = f"{'sparse' if sparse else 'full'}, passes {'together' if passes > 1 else 'apart'}"
-            lines.append(f"{what:22}  {work / 1e9:8.2f}  {(work + RING_BYTES) / 1e9:22.2f}  {mark}")
+            lines.append(f"{what:23}  {work / 1e9:8.2f}  {(work + RING_BYTES) / 1e9:22.2f}  {mark}")
     return lines
 
 

@@ -30,7 +30,7 @@ from holocine_ext.layout import ShotLayout
 from holocine_ext.sheet import ContactSheet
 from tests.holocine_ext.evaluate.test_report import VOID, Reader, result
 from tests.mutate import NUMBERS, WORDS, bomb, damage_bytes, damage_value, json_bytes
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, impatient
 from tests.wan2.lora_files import comfy, diffusers, draw, kohya, with_whole, write_lora
 from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
@@ -379,13 +379,7 @@ def sound_inputs(tiny: TinyModel, folder: Path) -> Targets:
 def stopped(main: Callable[[list[str]], int], words: list[str]) -> None:
     """Run until the second step."""
 
-    class Impatient(wan2.cli.Console):
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            if self._bar is not None and self._bar.n == 2:
-                raise KeyboardInterrupt
-
-    usual, wan2.cli.Console = wan2.cli.Console, Impatient  # type: ignore[misc]
+    usual, wan2.cli.Console = wan2.cli.Console, impatient(2)  # type: ignore[misc]
     try:
         main(words)
     finally:

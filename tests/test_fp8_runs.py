@@ -14,7 +14,7 @@ from torch import Tensor
 import holocine_ext.cli
 import wan2.cli
 import wan2.preflight
-from tests.tiny import QUICK, TinyModel, write_tiny_model
+from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import needs_product, scaled, six_blocks, write
 from wan2.experts import FLAGS
 from wan2.loading.fp8_cache import cache_path
@@ -98,13 +98,8 @@ def test_a_broken_run_goes_on_bit_for_bit(
     words = ["--fp8_scaled", "--fp8_t5"]
     whole = latents(model, tmp_path / "b.safetensors", *words)
 
-    class Impatient(wan2.cli.Console):
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.cli, "Console", Impatient)
+        patched.setattr(wan2.cli, "Console", impatient(1))
         assert run(model, tmp_path / "a.safetensors", *words) == 130
     state = tmp_path / "a.state.safetensors"
     for flag in ("fp8_scaled", "fp8_t5"):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import holocine_ext.cli
 import wan2.cli
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, impatient
 from wan2.video_io import read_video
 
 ROOT = Path(__file__).parents[1]
@@ -36,21 +36,6 @@ def make(tiny: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         return code, capsys.readouterr().err.splitlines()
 
     return make
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Ctrl-C after so many steps of anything."""
-
-    class Impatient(wan2.cli.Console):
-        steps = 0
-
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            Impatient.steps += 1
-            if Impatient.steps == step:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(wan2.cli, "Console", Impatient)
 
 
 def made(folder: Path) -> dict[str, int]:
@@ -127,7 +112,7 @@ def test_an_interrupted_list_goes_on_bit_for_bit(
     lines = boards(tmp_path, *names) if program == "holocine" else list(names)
     assert make(program, lines, folder="whole")[0] == 0
     with monkeypatch.context() as patch:
-        stop_at(patch, step)
+        patch.setattr(wan2.cli, "Console", impatient(step))
         code, said = make(program, lines)
     assert code == 130
     assert said[-1].endswith(f"--from_file {tmp_path / 'list.txt'} --resume")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
 import wan2.cli
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, impatient
 from wan2.loading.header import read_header
 from wan2.sampling.solvers import SOLVERS
 from wan2.video_io import read_video
@@ -37,16 +37,7 @@ def run(tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     """Runs a command line into `tmp_path`; `stop` raises Ctrl-C after so many steps of anything."""
 
     def run(program: str, *words: str, name: str = "a", stop: int = 10**6, variant: str = "full") -> int:
-        class Impatient(wan2.cli.Console):
-            steps = 0
-
-            def advance(self, steps: int = 1) -> None:
-                super().advance(steps)
-                Impatient.steps += 1
-                if Impatient.steps == stop:
-                    raise KeyboardInterrupt
-
-        monkeypatch.setattr(wan2.cli, "Console", Impatient)
+        monkeypatch.setattr(wan2.cli, "Console", impatient(stop))
         ready = [*tiny.flags(variant), *QUICK, *STEPS] + (["--variant", variant] if program == "holocine" else [])
         return MAIN[program]([*ready, "--output_type", "both", "--save_path", str(tmp_path / f"{name}.mp4"), *words])
 

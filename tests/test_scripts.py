@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
 import wan2.cli
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, impatient
 from wan2.loading.blocks import BlockFile, StoredBlock
 from wan2.loading.header import read_header
 from wan2.loading.stream import BlockRing
@@ -300,15 +300,8 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(
 def test_an_interrupt_leaves_nothing_unfinished(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    class Impatient(wan2.cli.Console):
-        steps = 0
-
-        def advance(self, steps: int = 1) -> None:
-            self.steps += steps
-            if self.steps == 6:  # two steps of denoising, then inside the second chunk of frames
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(wan2.cli, "Console", Impatient)
+    # Two steps of denoising, then inside the second chunk of frames.
+    monkeypatch.setattr(wan2.cli, "Console", impatient(6))
     words = [*tiny.flags(), *QUICK, *THREE_SHOTS, "--export_shots", "--save_path", str(tmp_path / "a.mp4")]
     assert holocine_ext.cli.main(words) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("holocine_generate_video: interrupted; to go on: ")
@@ -357,3 +350,21 @@ def test_a_real_script_makes_a_real_file(tiny: TinyModel, tmp_path: Path):
     done = subprocess.run([*script, *words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == str(tmp_path / "a.mp4")
     assert len(read_video(tmp_path / "a.mp4")) == 17
+
+
+def test_a_library_is_imported_with_the_first_stage_that_needs_it(tiny: TinyModel, tmp_path: Path):
+    """No decoder for latents alone, no text encoder for latents that are there."""
+    watched = {"diffusers.models.autoencoders.autoencoder_kl_wan", "transformers.models.umt5.modeling_umt5"}
+    code = f"import sys, wan2.cli; wan2.cli.main(sys.argv[1:]); print(sorted({watched} & set(sys.modules)))"
+
+    def imported(*words: str) -> str:
+        ready = [sys.executable, "-c", code, *words, "--device", "cpu"]
+        done = subprocess.run(ready, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    made = [*tiny.flags(), *QUICK, "--prompt", "a gull", "--sample_solver", "euler", "--output_type", "latent"]
+    latents = tmp_path / "a.safetensors"
+    assert imported(*made, "--save_path", str(latents)) == "['transformers.models.umt5.modeling_umt5']"
+    again = imported("--latent_path", str(latents), "--vae", str(tiny.vae), "--save_path", str(tmp_path / "a.mp4"))
+    assert again == "['diffusers.models.autoencoders.autoencoder_kl_wan']"
+    assert (tmp_path / "a.mp4").exists()

@@ -1,4 +1,4 @@
-"""A complete tiny model on disk, with random weights, and the command lines that use it."""
+"""A complete tiny model on disk, with random weights, and the command lines that use it, or break it off."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+
+from wan2.cli import Console
 
 DATA = Path(__file__).parent / "data"
 VARIANTS = ("full", "sparse")
@@ -47,6 +49,21 @@ class TinyModel:
 
 # 9 frames of 32x32 in 2 steps: less than a second on one core.
 QUICK = ["--video_size", "32", "32", "--video_length", "9", "--infer_steps", "2", "--seed", "7", "--device", "cpu"]
+
+
+def impatient(stop: int) -> type[Console]:
+    """A console that presses Ctrl-C after so many steps of anything, the frames of a video counted."""
+
+    class Impatient(Console):
+        steps = 0
+
+        def advance(self, steps: int = 1) -> None:
+            super().advance(steps)
+            Impatient.steps += 1
+            if Impatient.steps == stop:
+                raise KeyboardInterrupt
+
+    return Impatient
 
 
 def write_tiny_model(root: Path) -> TinyModel:

@@ -17,9 +17,11 @@ from tools.nano.train_dit import BOUNDARY, Course, train_transformer
 from tools.nano.train_text import train_text
 from tools.nano.train_vae import train_vae
 
-STAGES = ("vae", "text", "base", "experts", "export")
+STAGES = ("vae", "text", "base", "experts", "sparse", "export")
 ABLATED = {"without_window": ("full", False), "without_summary": ("apart", True)}
 """Row of the ablation -> its self-attention, and whether it has windows."""
+# Lengths in frames of what the sparse experts are trained on: longer, so with more cuts, than before.
+MANY_SHOTS = (33, 49, 65, 97)
 NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
 
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--text_steps", type=int, default=1700)
     parser.add_argument("--base_steps", type=int, default=2532)
     parser.add_argument("--expert_steps", type=int, default=3600, help="steps of each expert after the base")
+    parser.add_argument("--sparse_steps", type=int, default=3400, help="steps of each expert of the sparse variant")
     parser.add_argument("--ablated_steps", type=int, default=300, help="steps of each ablated expert after the expert")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -48,7 +51,7 @@ def main() -> None:
 def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
     """One stage, as the lines it has to say."""
     state: Path = args.state
-    text, base = state / "text.pt", state / "base.pt"
+    text = state / "text.pt"
     if stage == "code":
         save_code(fit_code())
         yield f"wrote {FILE}"
@@ -56,22 +59,39 @@ def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
         yield from train_vae(state / "vae.pt", args.vae_steps)
     elif stage == "text":
         yield from train_text(text, args.text_steps)
-    elif stage == "base":
-        course = Course(args.base_steps, 1.5e-3, cooldown=0.0, seed=2)
-        yield from train_transformer(text, None, base, course)
-    elif stage == "experts":
-        for seed, (noise, (low, high)) in enumerate(NOISE.items(), 21):
-            course = Course(args.expert_steps, 1.2e-3, cooldown=0.4, seed=seed, low=low, high=high)
-            yield from train_transformer(text, base, state / f"{noise}.pt", course)
-    elif stage == "ablated":
-        for seed, (row, (noise, (low, high))) in enumerate(product(ABLATED, NOISE.items()), 31):
-            self_attn, windows = ABLATED[row]
-            course = Course(args.ablated_steps, 6e-4, 0.7, seed, low, high, variants=(self_attn,), windows=windows)
-            yield from train_transformer(text, state / f"{noise}.pt", state / f"{row}_{noise}.pt", course)
-            variant = "full" if self_attn == "full" else "sparse"
-            export_expert(state / f"{row}_{noise}.pt", state / f"{row}_{noise}.safetensors", variant)
-    else:
+    elif stage == "export":
         yield from export(state)
+    else:
+        for start, path, course in courses(stage, args):
+            yield from train_transformer(text, start, path, course)
+            if stage == "ablated":
+                export_expert(path, path.with_suffix(".safetensors"), "full" if "full" in course.variants else "sparse")
+
+
+def courses(stage: str, args: argparse.Namespace) -> Iterator[tuple[Path | None, Path, Course]]:
+    """What a stage trains transformers from, where to, and how."""
+    state: Path = args.state
+    base = state / "base.pt"
+    if stage == "base":
+        yield None, base, Course(args.base_steps, 1.5e-3, cooldown=0.0, seed=2)
+    elif stage == "experts":
+        for seed, (noise, sigmas) in enumerate(NOISE.items(), 21):
+            yield base, weights(state, "full", noise), Course(args.expert_steps, 1.2e-3, 0.4, seed, *sigmas)
+    elif stage == "sparse":
+        for seed, (noise, sigmas) in enumerate(NOISE.items(), 41):
+            course = Course(args.sparse_steps, 1e-3, 0.6, seed, *sigmas, ("sparse",), MANY_SHOTS, fewest_shots=2)
+            yield weights(state, "full", noise), weights(state, "sparse", noise), course
+    else:
+        for seed, (row, (noise, sigmas)) in enumerate(product(ABLATED, NOISE.items()), 31):
+            self_attn, windows = ABLATED[row]
+            start = weights(state, "full" if self_attn == "full" else "sparse", noise)
+            course = Course(args.ablated_steps, 6e-4, 0.7, seed, *sigmas, variants=(self_attn,), windows=windows)
+            yield start, state / f"{row}_{noise}.pt", course
+
+
+def weights(state: Path, variant: str, noise: str) -> Path:
+    """The state of an expert: the full ones come first, the sparse ones grow from them."""
+    return state / (f"{noise}.pt" if variant == "full" else f"{variant}_{noise}.pt")
 
 
 def export(state: Path) -> Iterator[str]:
@@ -82,7 +102,7 @@ def export(state: Path) -> Iterator[str]:
     for variant, noise in product(VARIANTS, NOISE):
         experts = MODELS["nano"][variant].files
         path = experts.dit_high_noise if noise == "high" else experts.dit_low_noise
-        export_expert(state / f"{noise}.pt", path, variant)
+        export_expert(weights(state, variant, noise), path, variant)
         yield f"wrote {path}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wan2.loading.residency import FP8_BYTES, RING_BLOCKS, weight_bytes
+from wan2.loading.residency import FP8_BYTES, RING_BLOCKS, SCALE_BYTES, weight_bytes
 from wan2.models.config import TransformerConfig
 from wan2.models.runs import TOKENS_AT_ONCE
 from wan2.text import TEXT_LENGTH, TOKENS_PER_POSITION
@@ -110,13 +110,15 @@ def predict_memory(
     VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but unless the passes run
     `apart` the stream of the other pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in
     `fp8`, by the name of its weight, the weight is multiplied out where it is used, unless the products are in fp8
-    (`fast`); so it is in the text encoder with `fp8_t5`.
+    (`fast`): then the input of the attention is kept in fp8. In the text encoder it is so with `fp8_t5`.
     """
     weights, wide = weight_bytes(config, size, fp8), wide or size
     token = config.dim * size
     multiplied_out = config.dim * config.ffn_dim * size if fp8 and not fast else 0
+    # The input of keys and values that waits in fp8 for the queries, with a scale a token.
+    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if fp8 and fast else 0
     run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32) + multiplied_out
-    work = (tokens + 2 * attended.keys) * token + max(run, 2 * attended.gathered * token)
+    work = (tokens + 2 * attended.keys) * token + quantised + max(run, 2 * attended.gathered * token)
     latents = tokens * math.prod(config.patch_size) * config.out_dim * FP32
     # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1

@@ -1,6 +1,7 @@
 """One run, as one sentence: encode the text, denoise the latents, decode them into the file. Prints nothing.
 
-Every stage loads its model, uses it and lets it go before the next begins.
+Every stage loads its model, uses it and lets it go before the next begins; the libraries that models are made of are
+imported with the first that needs them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from wan2.errors import RunError
 from wan2.experts import experts, keep_fp8
 from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
-from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.vae import Tiles, WanVAE, load_vae, to_uint8
 from wan2.options import Options
 from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
 from wan2.planner import within_budget, work_of
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from wan2.models.vae import Tiles, WanVAE
 
     FrameSink = Callable[[int, NDArray[np.uint8]], None]
     """Told every decoded frame in order: its number from 0 and its pixels, uint8 [H, W, 3]."""
@@ -165,6 +166,8 @@ def _colours(run: Run) -> Tensor | None:
 
 
 def _vae(run: Run, device: torch.device | str) -> WanVAE:
+    from wan2.models.vae import load_vae
+
     with naming("vae"):
         return load_vae(run.options.files.vae, device, run.machine.wide_dtype, run.options.vae_cache_cpu)
 
@@ -173,6 +176,8 @@ def _read(run: Run) -> Tensor:
     """The contexts [n, 512, text_dim] of the prompt and, when any pass is guided, of the negative prompt."""
     options, machine = run.options, run.machine
     with run.stage("Reading the text"):
+        from wan2.models.text_encoder import encode, load_text_encoder
+
         with naming("t5"):
             encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype, options.fp8_t5)
         contexts = encode(encoder, *tokenize_prompts(options)).to(machine.dtype)
@@ -262,6 +267,8 @@ def _decoded(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Path:
 
 def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
     """The frames, uint8 [H, W, 3], a latent frame at a time: memory does not grow with the length of the video."""
+    from wan2.models.vae import to_uint8
+
     for chunk in _vae(run, run.machine.device).decode_chunks(latents, _tiles(run.options)):
         if not torch.isfinite(chunk).all():
             raise RunError("decoding gave values that are not finite; try --dtype float32")
@@ -272,6 +279,8 @@ def _tiles(options: Options) -> Tiles | None:
     """The tiles of `--vae_tiling`; neighbours share half. A side of 0 is that of the video."""
     if not (options.tile_height or options.tile_width):
         return None
+    from wan2.models.vae import Tiles
+
     rows = (options.tile_height or options.height) // SPACE_STRIDE
     columns = (options.tile_width or options.width) // SPACE_STRIDE
     return Tiles((rows, columns), (rows // 2, columns // 2))

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from wan2.models.vae import to_uint8
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def fit_colours(vae: WanVAE) -> Tensor:
 
 def preview_sheet(latents: Tensor, colours: Tensor) -> Image.Image:
     """A sheet of at most twelve frames, evenly spread from first to last, of latents [1, 16, F, h, w]."""
+    from wan2.models.vae import to_uint8
+
     frames = latents.shape[2]
     count = min(frames, SHEET_FRAMES)
     chosen = latents[0, :, torch.linspace(0, frames - 1, count).round().long()].float().cpu()

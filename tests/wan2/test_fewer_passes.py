@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from holocine_ext.presets import MODELS
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, impatient
 from tests.wan2.reference import CONFIG
 from wan2 import cli
 from wan2.cli import main
@@ -181,18 +181,9 @@ def test_streamed_blocks_change_no_bit_when_steps_are_spared(tiny: TinyModel, tm
 def test_a_run_that_spares_steps_goes_on_bit_for_bit(
     tiny: TinyModel, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Impatient(cli.Console):
-        steps = 0
-
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            Impatient.steps += 1
-            if Impatient.steps == stop:
-                raise KeyboardInterrupt
-
     words = [*tiny.flags(), *QUICK, *FEWER]
     assert main([*words, "--save_path", str(tmp_path / "b.mp4")]) == 0
-    monkeypatch.setattr(cli, "Console", Impatient)
+    monkeypatch.setattr(cli, "Console", impatient(stop))
     assert main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 130
     state = tmp_path / "a.state.safetensors"
     assert any(name.startswith("cache.") for name in read_header(state).shapes)

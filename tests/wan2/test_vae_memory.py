@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
-from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.counting import LiveBytes
@@ -16,16 +15,6 @@ from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli import main
 from wan2.models.vae import HostCache, Tiles, WanVAE, load_vae
 from wan2.video_io import read_video
-
-
-@pytest.fixture(scope="module")
-def vae() -> WanVAE:
-    return load_vae(DATA / "vae.safetensors", "cpu", torch.float32)
-
-
-@pytest.fixture(scope="module")
-def figures() -> dict[str, Tensor]:
-    return load_file(DATA / "vae_cases.safetensors")
 
 
 def test_tiles_in_chunks_are_tiles_at_once(vae: WanVAE, figures: dict[str, Tensor]) -> None:

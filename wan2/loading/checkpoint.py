@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wan2.errors import InputError
+from wan2.loading.fit import disagreement
 from wan2.loading.formats import FP8_MARKS, Source, describe, sources
 from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.loading.header import CheckpointHeader, read_header
@@ -35,7 +36,6 @@ PATCH_SIZE = (1, 2, 2)
 UNREADABLE: tuple[type[Exception], ...] = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
 UNREADABLE += (AssertionError, ArithmeticError, struct.error, zipfile.BadZipFile)
 SCALE_DTYPES = ("F32", "F16", "BF16")
-SHOWN = 3
 
 
 class TransformerFile(NamedTuple):
@@ -109,15 +109,17 @@ def load_weights(
     from wan2.models.fp8 import Fp8Linear
 
     reader = TensorReader(file.header, device)
-    for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
-        owner, _, leaf = name.rpartition(".")
-        module, source = model.get_submodule(owner), file.sources[name]
-        if isinstance(module, Fp8Linear) and leaf == "weight":
-            parts = dict(zip(("stored", "scale"), reader.read_fp8(source), strict=True))
-        else:
-            parts = {leaf: reader.read(source, dtype)}
-        for part, tensor in parts.items():
-            setattr(module, part, torch.nn.Parameter(tensor, requires_grad=False))
+    # Tensors made under inference mode are of another kind, and a region would be compiled for each.
+    with torch.inference_mode(False):
+        for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
+            owner, _, leaf = name.rpartition(".")
+            module, source = model.get_submodule(owner), file.sources[name]
+            if isinstance(module, Fp8Linear) and leaf == "weight":
+                parts = dict(zip(("stored", "scale"), reader.read_fp8(source), strict=True))
+            else:
+                parts = {leaf: reader.read(source, dtype)}
+            for part, tensor in parts.items():
+                setattr(module, part, torch.nn.Parameter(tensor, requires_grad=False))
 
 
 def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:
@@ -145,20 +147,8 @@ def _place(header: CheckpointHeader, name: str) -> tuple[str, int]:
 
 
 def _disagreement(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> str:
-    expected = config.tensor_shapes()
-    problems = [
-        (sorted(expected.keys() - shapes.keys()), "missing"),
-        (sorted(shapes.keys() - expected.keys()), "unknown"),
-        (sorted(name for name in expected.keys() & shapes.keys() if expected[name] != shapes[name]), "misshapen"),
-    ]
-    told = [f"{len(names)} tensors {what} ({_first(names)})" for names, what in problems if names]
-    if config.patch_size != PATCH_SIZE:
-        told.append(f"its patches are {config.patch_size}, not {PATCH_SIZE}")
-    return ", ".join(told)
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(ascii(name)[1:-1][:80] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    patches = f"its patches are {config.patch_size}, not {PATCH_SIZE}" if config.patch_size != PATCH_SIZE else ""
+    return ", ".join(filter(None, (disagreement(config.tensor_shapes(), shapes), patches)))
 
 
 def _check_scales(path: Path | str, header: CheckpointHeader, found: dict[str, Source]) -> None:

@@ -6,13 +6,14 @@ The attentions stay outside, so what they attend to recompiles nothing. Knows no
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from wan2.errors import InputError
+from wan2.models.fp8 import Rows
 from wan2.models.layers import REGIONS, Regions
 from wan2.models.rope import Rope
 
@@ -39,15 +40,22 @@ def _compiled(region: Callable[..., Any], backend: str) -> Callable[..., Any]:
     else:
         compiled = torch.compile(region, fullgraph=True, backend=backend)
 
-    def call(block: Block, *arguments: Tensor | Rope) -> Any:  # noqa: ANN401
+    def call(block: Block, *arguments: Tensor | Rope | Rows) -> Any:  # noqa: ANN401
         for argument in arguments:
-            tensors, axis = (argument, 0) if isinstance(argument, Rope) else ((argument,), 1)
+            tensors, axis = _by_tokens(argument)
             for tensor in tensors:
                 if tensor.shape[axis] > 1:
                     torch._dynamo.mark_dynamic(tensor, axis)
         return compiled(block, *arguments)
 
     return call
+
+
+def _by_tokens(argument: Tensor | Rope | Rows) -> tuple[Sequence[Tensor], int]:
+    """The tensors of an argument, and their axis of tokens."""
+    if isinstance(argument, Rope):
+        return argument, 0
+    return (argument[:2], 1) if isinstance(argument, Rows) else ((argument,), 1)
 
 
 def check_compiler(device: torch.device) -> None:

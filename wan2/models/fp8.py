@@ -87,6 +87,31 @@ class FastFp8Linear(Fp8Linear):
         return out.unflatten(0, rows.values.shape[:-1])
 
 
+class KeptRows:
+    """Rows in fp8 of a sequence, kept by those who need them first for those who need them last."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, Rows] = {}
+
+    def keep(self, start: int, rows: Rows) -> None:
+        """Keep rows [B, n, columns] as number `start` and the n - 1 after it."""
+        self._pieces[start] = rows
+
+    def take(self, start: int, stop: int) -> Rows | None:
+        """Rows start..stop joined, None where one of them was not kept; what ends there is let go of."""
+        at, parts = start, []
+        for first, (values, scale, dtype) in sorted(self._pieces.items()):
+            end = min(first + values.shape[1], stop)
+            if first <= at < end:
+                cut = slice(at - first, end - first)
+                parts.append(Rows(values[:, cut], scale[:, cut], dtype))
+                at = end
+        if at < stop:
+            return None
+        self._pieces = {first: rows for first, rows in self._pieces.items() if first + rows.values.shape[1] > stop}
+        return Rows(torch.cat([p.values for p in parts], 1), torch.cat([p.scale for p in parts], 1), parts[0].dtype)
+
+
 def quantised_once(x: Tensor, *readers: nn.Module) -> Tensor | Rows:
     """x as several linears take it: in fp8 if all of them multiply in fp8, so that it is not quantised for each."""
     return quantise_rows(x) if all(isinstance(reader, FastFp8Linear) for reader in readers) else x

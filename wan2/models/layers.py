@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.attention import attend_in_parts
-from wan2.models.fp8 import Rows, quantised_once
+from wan2.models.fp8 import KeptRows, Rows, quantised_once
 from wan2.models.rope import Rope, apply_rope
 from wan2.models.runs import runs
 
@@ -109,8 +109,9 @@ class Regions(NamedTuple):
     block of its sizes, whatever the attentions are.
     """
 
-    self_queries: Callable[[Block, Tensor, Tensor, Tensor, Rope], Tensor]
-    self_keys: Callable[[Block, Tensor, Tensor, Tensor, Rope], tuple[Tensor, Tensor]]
+    self_input: Callable[[Block, Tensor, Tensor, Tensor], Tensor | Rows]
+    self_queries: Callable[[Block, Tensor | Rows, Rope], Tensor]
+    self_keys: Callable[[Block, Tensor | Rows, Rope], tuple[Tensor, Tensor]]
     after_self: Callable[[Block, Tensor, Tensor, Tensor], Tensor]
     cross_queries: Callable[[Block, Tensor], Tensor]
     after_cross: Callable[[Block, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -143,8 +144,8 @@ class Block(nn.Module):
         """
         shift, scale, gate, *ffn_modulation = (self.modulation.float() + time).chunk(6, dim=1)
         if torch.is_grad_enabled():
-            y = norm(x, self.eps, scale, shift)
-            q, k, v = self.self_attn.queries(y, rope), self.self_attn.keys(y, rope), self.self_attn.values(y)
+            y = self.self_input(x, shift, scale)
+            q, (k, v) = self.self_queries(y, rope), self.self_keys(y, rope)
             x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
             return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn_modulation)
         own = _OwnKeys(self, x, shift, scale, rope, regions)
@@ -159,14 +160,18 @@ class Block(nn.Module):
         shared = quantised_once(text, self.cross_attn.k, self.cross_attn.v)
         return self.cross_attn.keys(shared), self.cross_attn.values(shared)
 
-    def self_queries(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> Tensor:
-        """Queries of the self-attention, [B, L, H, D]."""
-        return self.self_attn.queries(norm(x, self.eps, scale, shift), rope)
+    def self_input(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor | Rows:
+        """What queries, keys and values of the self-attention are made of, [B, L, dim]."""
+        own = self.self_attn
+        return quantised_once(norm(x, self.eps, scale, shift), own.q, own.k, own.v)
 
-    def self_keys(self, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+    def self_queries(self, y: Tensor | Rows, rope: Rope) -> Tensor:
+        """Queries of the self-attention, [B, L, H, D]."""
+        return self.self_attn.queries(y, rope)
+
+    def self_keys(self, y: Tensor | Rows, rope: Rope) -> tuple[Tensor, Tensor]:
         """Keys and values of the self-attention, each [B, L, H, D]."""
-        shared = quantised_once(norm(x, self.eps, scale, shift), self.self_attn.k, self.self_attn.v)
-        return self.self_attn.keys(shared, rope), self.self_attn.values(shared)
+        return self.self_attn.keys(y, rope), self.self_attn.values(y)
 
     def after_self(self, x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
         """Add what the self-attention returned."""
@@ -182,24 +187,30 @@ class Block(nn.Module):
         return add_gated(x, self.ffn(norm(x, self.eps, scale, shift)), gate)
 
 
-REGIONS = Regions(Block.self_queries, Block.self_keys, Block.after_self, Block.cross_queries, Block.after_cross)
+REGIONS = Regions(
+    Block.self_input, Block.self_queries, Block.self_keys, Block.after_self, Block.cross_queries, Block.after_cross
+)
 
 
 class _OwnKeys:
-    """Queries, keys and values of a self-attention, projected from the stream when they are asked for."""
+    """Queries, keys and values of a self-attention, projected from the stream when they are asked for.
+
+    Their input is made anew for the queries, which saves a stream of it; one that was quantised for the keys waits for
+    them, since it is half as large and took more to make.
+    """
 
     def __init__(self, block: Block, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope, regions: Regions) -> None:
         self.num_queries = self.num_keys = x.shape[1]
         self._block, self._x, self._modulation = block, x, (shift, scale)
-        self._rope, self._regions = rope, regions
+        self._rope, self._regions, self._kept = rope, regions, KeptRows()
 
     def queries(self, start: int, stop: int) -> Tensor:
         """See `Projections`."""
 
         def part(a: int, b: int) -> tuple[Tensor]:
-            run = slice(a, b)
-            x, rope = self._x[:, run], self._rope.slice(run)
-            return (self._regions.self_queries(self._block, x, *self._modulation, rope),)
+            kept = self._kept.take(a, b)
+            y = self._input(a, b) if kept is None else kept
+            return (self._regions.self_queries(self._block, y, self._rope.slice(slice(a, b))),)
 
         return join_runs(start, stop, part)[0]
 
@@ -207,11 +218,16 @@ class _OwnKeys:
         """See `Projections`."""
 
         def part(a: int, b: int) -> tuple[Tensor, Tensor]:
-            run = slice(a, b)
-            return self._regions.self_keys(self._block, self._x[:, run], *self._modulation, self._rope.slice(run))
+            y = self._input(a, b)
+            if isinstance(y, Rows):
+                self._kept.keep(a, y)
+            return self._regions.self_keys(self._block, y, self._rope.slice(slice(a, b)))
 
         k, v = join_runs(start, stop, part)
         return k, v
+
+    def _input(self, a: int, b: int) -> Tensor | Rows:
+        return self._regions.self_input(self._block, self._x[:, a:b], *self._modulation)
 
 
 class _TextKeys:

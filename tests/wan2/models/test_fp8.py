@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.wan2.fp8_files import needs_product
+from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.errors import InputError
 from wan2.models import fp8
+from wan2.models.attention import Projections
 from wan2.models.fp8 import (
     FP8,
     FastFp8Linear,
@@ -24,7 +29,8 @@ from wan2.models.fp8 import (
     quantise_rows,
     quantised_once,
 )
-from wan2.models.layers import Block
+from wan2.models.layers import REGIONS, Block
+from wan2.models.rope import rope_table
 
 CPU = torch.device("cpu")
 HALF_STEP = 2**-4  # of three bits of mantissa
@@ -142,25 +148,83 @@ def block_in_fp8(fast: bool) -> Block:
     return block
 
 
-@needs_product
-def test_keys_and_values_share_one_quantised_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.wan2.reference import TENSORS
-    from wan2.models.rope import rope_table
+TOKENS = 36
 
-    block, calls = block_in_fp8(fast=True), []
-    monkeypatch.setattr(fp8, "quantise_rows", lambda x: calls.append(x.shape) or quantise_rows(x))
-    rope = rope_table((1, 4, 4), 24, CPU)
+
+class Whole:
+    """An attention that asks for everything at once."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return dense_attention(q, k, v)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """An attention whose keys and queries are not cut where the other is, and come late and twice."""
+
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        k, v = (torch.cat(pair, 1) for pair in zip(*(tokens.keys(*span) for span in ((20, 36), (0, 20))), strict=True))
+        tokens.keys(0, 10)
+        for span in ((0, 7), (7, 29), (29, 36)):
+            yield dense_attention(tokens.queries(*span), k, v)
+
+
+def run_block(block: Block, own: AttentionProcessor) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    x, time = torch.randn(1, TOKENS, 96, generator=generator), torch.randn(1, 6, 96, generator=generator)
+    text = block.text_keys(torch.randn(1, 10, 96, generator=generator))
     with torch.inference_mode():
-        x = torch.randn(1, 16, 96)
-        k, v = block.self_keys(x, torch.zeros(1, 1, 96), torch.zeros(1, 1, 96), rope)
-        assert calls == [(1, 16, 96)]
-        normed = F.layer_norm(x, (96,), eps=1e-6)
-        for got, linear in ((v, block.self_attn.v),):
-            assert torch.equal(got.flatten(2), linear(normed))
-        calls.clear()
-        block.text_keys(TENSORS["1.context"].repeat(1, 1, 2)[..., :96])
-        assert len(calls) == 1
-    assert k.shape == v.shape == (1, 16, 4, 24)
+        return block(x, time, text, rope_table((4, 3, 3), 24, CPU), Conditioning(torch.empty(0), own), REGIONS)
+
+
+@needs_product
+@pytest.mark.parametrize("own", [dense_attention, Whole(), Halves()], ids=["by runs", "whole", "anyhow"])
+def test_an_activation_is_quantised_once_for_all_its_readers(
+    monkeypatch: pytest.MonkeyPatch, own: AttentionProcessor
+) -> None:
+    """A layer: once for q, k and v; for o; q of the text; o of it; the two of the feed-forward; k and v of the text."""
+    block, rows = block_in_fp8(fast=True), Counter()
+
+    def counted(x: Tensor) -> fp8.Rows:
+        rows[x.shape[-1]] += x.shape[:-1].numel()
+        return quantise_rows(x)
+
+    monkeypatch.setattr("wan2.models.runs.TOKENS_AT_ONCE", 16)
+    monkeypatch.setattr(fp8, "quantise_rows", counted)
+    once = run_block(block, own)
+    again = 10 if isinstance(own, Halves) else 0  # keys that it asks for twice
+    assert rows == {96: 5 * TOKENS + again + 10, 192: TOKENS}
+    monkeypatch.setattr(fp8.KeptRows, "take", lambda *_: None)
+    assert torch.equal(run_block(block, own), once)
+    rows.clear()
+    with torch.enable_grad():
+        block(
+            torch.zeros(1, 9, 96),
+            torch.zeros(1, 6, 96),
+            block.text_keys(torch.zeros(1, 10, 96)),
+            rope_table((1, 3, 3), 24, CPU),
+            Conditioning(torch.empty(0)),
+            REGIONS,
+        )
+    assert rows == {96: 5 * 9 + 10, 192: 9}
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(1, 8)), max_size=8), st.integers(0, 19), st.integers(1, 20))
+def test_kept_rows_are_the_rows(spans: list[tuple[int, int]], start: int, length: int) -> None:
+    rows = quantise_rows(torch.arange(1, 41.0).reshape(1, 20, 2))
+    kept, there = fp8.KeptRows(), set()
+    for first, n in spans:
+        cut = slice(first, min(first + n, 20))
+        kept.keep(first, fp8.Rows(rows.values[:, cut], rows.scale[:, cut], rows.dtype))
+    # A piece takes the place of one that began where it does.
+    for first, n in dict(spans).items():
+        there.update(range(first, min(first + n, 20)))
+    stop = min(start + length, 20)
+    taken = kept.take(start, stop)
+    assert (taken is not None) == (set(range(start, stop)) <= there)
+    if taken is not None:
+        assert torch.equal(taken.values.float(), rows.values[:, start:stop].float())
+        assert torch.equal(taken.scale, rows.scale[:, start:stop])
 
 
 def test_only_linears_that_multiply_in_fp8_share_it() -> None:

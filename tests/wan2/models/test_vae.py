@@ -22,16 +22,6 @@ DATA = Path(__file__).parents[2] / "data"
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(scope="module")
-def vae() -> WanVAE:
-    return load_vae(DATA / "vae.safetensors", "cpu", torch.float32)
-
-
-@pytest.fixture(scope="module")
-def figures() -> dict[str, Tensor]:
-    return load_file(DATA / "vae_cases.safetensors")
-
-
 def real_names() -> dict[str, list[int]]:
     return json.loads((DATA / "checkpoint_keys.json").read_text())["Wan2.1_VAE.pth"]
 
