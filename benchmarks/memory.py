@@ -12,9 +12,12 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
+from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
 
 from benchmarks.counting import LiveBytes
 from benchmarks.table import columns, heading
@@ -23,11 +26,14 @@ from holocine_ext.cost import attended
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import MODELS
 from wan2.conditioning import Conditioning
-from wan2.cost import Decoding
+from wan2.cost import ENCODER_RING_BYTES, Decoding, encoder_bytes
 from wan2.loading.checkpoint import inspect_transformer, load_transformer
+from wan2.loading.residency import RING_BLOCKS
 from wan2.models.attention import DenseAttention
 from wan2.models.config import TransformerConfig
+from wan2.models.fp8 import hold_in_fp8
 from wan2.models.text_encoder import encode, load_text_encoder
+from wan2.models.text_layers import LayerFile
 from wan2.models.transformer import WanTransformer
 from wan2.models.vae import WanVAE, load_vae
 from wan2.options import Options, make_options
@@ -36,6 +42,10 @@ from wan2.presets import A14B
 from wan2.text import TEXT_LENGTH, load_tokenizer
 
 MB = 1e6
+UMT5 = UMT5Config(
+    vocab_size=2, d_model=4096, d_kv=64, d_ff=10240, num_layers=1, num_heads=64, relative_attention_num_buckets=32,
+    dropout_rate=0.0,
+)  # fmt: skip
 
 
 def alive(run: Callable[[], object]) -> int:
@@ -110,9 +120,26 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
 
 
 def read_text(options: Options) -> int:
-    """Bytes alive while one short prompt is read."""
-    prompt = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
-    return alive(lambda: encode(load_text_encoder(options.files.t5, "cpu", torch.float32), prompt))
+    """Bytes alive while the longest prompt is read."""
+    prompt = load_tokenizer(options.files.tokenizer).tokenize("ball " * TEXT_LENGTH).truncated(TEXT_LENGTH)
+    encoder = load_text_encoder(options.files.t5, "cpu", torch.float32)
+    return alive(lambda: encode(encoder, prompt))
+
+
+def published_text(dtype: torch.dtype, fp8: bool = False) -> list[str]:
+    """The row of UMT5-XXL, without numbers: the layers in its ring, and one of them at work."""
+    with torch.device("meta"):
+        model = UMT5EncoderModel(UMT5).to(dtype).eval().requires_grad_(False)
+        states = torch.empty(1, TEXT_LENGTH, UMT5.d_model, dtype=dtype)
+    layer = model.encoder.block[0]
+    if fp8:
+        hold_in_fp8(layer, [f"{name}.weight" for name, part in layer.named_modules() if isinstance(part, nn.Linear)])
+    size = LayerFile(Path(), {}, {"": layer}, dtype).layouts[0].nbytes
+    slots = RING_BLOCKS if RING_BLOCKS * size <= ENCODER_RING_BYTES else 1
+    predicted = encoder_bytes(UMT5.d_model, dtype.itemsize, fp8)
+    told = f"{str(dtype).removeprefix('torch.')}{', fp8' if fp8 else ''}"
+    name = f"UMT5-XXL, {TEXT_LENGTH} tokens, {told}: {slots} of its layers and the work of one"
+    return row(name, predicted, slots * size + alive(lambda: layer(states)))
 
 
 def decoded(options: Options, latents: torch.Tensor, work: Work) -> int:
@@ -140,6 +167,7 @@ def main() -> None:
         rows += miniature(*size)
     for case in ((81, 3, False), (241, 6, False), (241, 6, True), (241, 13, True), (961, 13, True)):
         rows += published(*case)
+    rows += [published_text(torch.bfloat16), published_text(torch.bfloat16, fp8=True), published_text(torch.float32)]
     rows += [decoder(480, 832), decoder(240, 416)]
     rows.append(["any GPU: peak of a whole run, 241 frames", "", "not measured", ""])
     sys.stdout.write(heading("benchmarks.memory", sys.argv[1:]) + columns(rows))

@@ -25,6 +25,9 @@ VAE_VALUES_PER_PIXEL, VAE_CACHE_PER_PIXEL, VAE_VALUES_WITHOUT_CACHE = 5080, 2365
 VAE_WIDTH, VAE_WEIGHTS = 96, 126_892_531
 # UMT5 feeds forward through 2.5 times its width, gated: 4 + 3 * 2.5 squares of the width a layer.
 ENCODER_SQUARES, FEED_FORWARD_SQUARES = 11.5, 2.5
+# Its heads are so wide. While a layer attends there are, beside so many copies of the text, a bias for every head and
+# pair of positions, twice; where heads are few, what that is looked up by weighs more: bytes a pair.
+ENCODER_HEAD, ENCODER_COPIES, PAIR_BYTES = 64, 6, 44
 # As many layers of it are on the device as go into this (`wan2.models.text_encoder`), two at the most.
 ENCODER_RING_BYTES = 1_000_000_000
 FP32 = 4
@@ -104,9 +107,9 @@ def predict_memory(
 ) -> Memory:
     """Predicted memory of a run of `tokens` tokens whose values take `size` bytes; in text encoder and VAE `wide`.
 
-    Text encoder: the layers in the ring. Transformer: one expert whole. Its work is the stream, the keys and values
-    that are `attended` at once, and the larger of what two moments add: a run of tokens in fp32, or what is gathered
-    once more while its place is made; and the text of `passes` passes.
+    Text encoder: the layers in the ring, and one of them at work on the longest text. Transformer: one expert whole.
+    Its work is the stream, the keys and values that are `attended` at once, and the larger of what two moments add: a
+    run of tokens in fp32, or what is gathered once more while its place is made; and the text of `passes` passes.
     VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but unless the passes run
     `apart` the stream of the other pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in
     `fp8`, by the name of its weight, the weight is multiplied out where it is used, unless the products are in fp8
@@ -126,7 +129,7 @@ def predict_memory(
     largest = max(map(math.prod, config.tensor_shapes().values()))
     other_stream = tokens * token if streamed and not apart else 0
     return Memory(
-        text_encoder=_encoder_bytes(config.text_dim, wide, fp8_t5),
+        text_encoder=encoder_bytes(config.text_dim, wide, fp8_t5),
         transformer_weights=weights.on_device(streamed),
         transformer_work=work + text + other_stream,
         vae=decoding.device(wide),
@@ -134,8 +137,11 @@ def predict_memory(
     )
 
 
-def _encoder_bytes(width: int, size: int, fp8: bool) -> int:
-    """The layers of the text encoder that are on the device; in fp8 with the largest linear multiplied out."""
+def encoder_bytes(width: int, size: int, fp8: bool) -> int:
+    """The layers of the text encoder that are on the device, and the work of one: of the longest text, values of `size`
+    bytes; in fp8 with the largest linear multiplied out."""
     layer = int(width**2 * ENCODER_SQUARES * (FP8_BYTES if fp8 else size))
     held = RING_BLOCKS if RING_BLOCKS * layer <= ENCODER_RING_BYTES else 1
-    return held * layer + (int(width**2 * FEED_FORWARD_SQUARES * size) if fp8 else 0)
+    pairs = TEXT_LENGTH**2 * max(2 * (width // ENCODER_HEAD) * size, PAIR_BYTES)
+    work = pairs + ENCODER_COPIES * TEXT_LENGTH * width * size
+    return held * layer + work + (int(width**2 * FEED_FORWARD_SQUARES * size) if fp8 else 0)

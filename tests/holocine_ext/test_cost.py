@@ -125,7 +125,7 @@ def test_fp8_takes_half_the_memory_but_for_the_ends() -> None:
     plain, small = predicted(**known), predicted(**known, fp8=quantised(A14B), fp8_t5=True)
     assert plain.transformer_weights - small.transformer_weights == pytest.approx(36 * 351e6, rel=0.01)
     assert 0 <= small.transformer_work - plain.transformer_work <= 5120 * 13824 * 2
-    assert small.text_encoder == pytest.approx(0.61 * plain.text_encoder, rel=0.01)
+    assert small.text_encoder == pytest.approx(0.65 * plain.text_encoder, rel=0.01)
     streamed, streamed_small = (
         predicted(**known, streamed=40, from_ram=True, fp8=fp8) for fp8 in ((), quantised(A14B))
     )

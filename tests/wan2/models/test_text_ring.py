@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from benchmarks.counting import LiveBytes
+from wan2.cost import encoder_bytes
 from wan2.loading import stream
 from wan2.loading.lanes import PlainLane
 from wan2.loading.stream import THREAD_NAME
 from wan2.models import text_encoder
 from wan2.models.text_encoder import TextEncoder, load_text_encoder
 from wan2.models.text_layers import LayerFile
-from wan2.text import load_tokenizer
+from wan2.text import TEXT_LENGTH, load_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
 DTYPES = [torch.float32, torch.bfloat16]
@@ -93,3 +95,8 @@ def test_the_published_encoder_stays_under_a_gigabyte_on_the_device() -> None:
     for dtype, slots in ((torch.bfloat16, 2), (torch.float32, 1)):
         (layout,) = LayerFile(Path(), {}, {"encoder.block.0.": layer}, dtype).layouts
         assert slots * layout.nbytes <= text_encoder.RING_BYTES < (slots + 1) * layout.nbytes
+        layer, states = layer.to(dtype), torch.empty(1, TEXT_LENGTH, config.d_model, dtype=dtype, device="meta")
+        with LiveBytes() as live, torch.inference_mode():
+            layer(states)
+        peak = slots * layout.nbytes + live.peak
+        assert encoder_bytes(config.d_model, dtype.itemsize, fp8=False) == pytest.approx(peak, rel=0.02)
