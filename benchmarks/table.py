@@ -31,14 +31,16 @@ def processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each way, taken in turn, every other round in the other order."""
+def interleaved(
+    ways: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Median seconds of each way by a clock, taken in turn, every other round in the other order."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in list(ways.items())[:: -1 if number % 2 else 1]:
-            started = time.perf_counter()
+            started = clock()
             way()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: median(values) for name, values in seconds.items()}
 
 
