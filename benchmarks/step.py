@@ -1,13 +1,16 @@
 """How long does a step take? `python -m benchmarks.step`: one step with guidance, for each variant, against the floor.
 
-The floor is the operations of the step, counted, at the rate of one large matrix product on the same machine. The rate
-of the last column is what `--dry_run --tflops` takes.
+The floor is the operations of the step, counted, at the rate of one large matrix product on the same machine. Seconds
+are those the processor worked, all threads together: with one thread (OMP_NUM_THREADS=1) the time on a machine that
+does nothing else, and the rate of the last column is then what `--dry_run --tflops` takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -37,17 +40,19 @@ CASES: dict[str, tuple[TransformerConfig, int, int, int, int]] = {
 def matrix_rate(rounds: int) -> float:
     """Operations a second of one large product."""
     a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
-    return 2 * SIDE**3 / interleaved({"product": lambda: a @ b}, rounds)["product"]
+    return 2 * SIDE**3 / interleaved({"product": lambda: a @ b}, rounds, time.process_time)["product"]
 
 
-def make_ways(config: TransformerConfig, layout: ShotLayout, rows: int, columns: int) -> dict[str, object]:
+def make_ways(
+    config: TransformerConfig, layout: ShotLayout, rows: int, columns: int
+) -> dict[str, Callable[[], object]]:
     """A step of each variant, on random weights."""
     torch.manual_seed(0)
     model = WanTransformer(config).eval().requires_grad_(False)
     latents = torch.randn(1, config.in_dim, layout.latent_frames, rows, columns)
     contexts = torch.randn(2, 1, TEXT_LENGTH, config.text_dim)
 
-    def way(sparse: bool) -> object:
+    def way(sparse: bool) -> Callable[[], object]:
         attentions = plan_attentions(layout, None, sparse, dense_attention)
         passes = [Conditioning(c, a.self_attn, a.cross_attn) for c, a in zip(contexts, attentions, strict=True)]
         passes = [one.keeping_text(layout.tokens) for one in passes]
@@ -61,12 +66,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.step", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    table = [["a step with guidance, seconds", "floor", "measured", "ratio", "sparse saves", "TFLOP/s"]]
+    table = [["a step with guidance, processor seconds", "floor", "measured", "ratio", "sparse saves", "TFLOP/s"]]
     with torch.inference_mode():
         rate = matrix_rate(args.rounds)
         for name, (config, frames, shots, rows, width) in CASES.items():
             layout = plan_layout(frames, shots, None, rows * width // 4)
-            seconds = interleaved(make_ways(config, layout, rows, width), args.rounds)  # type: ignore[arg-type]
+            ways = make_ways(config, layout, rows, width)
+            seconds = interleaved(ways, args.rounds, time.process_time)
             for variant, measured in seconds.items():
                 pairs = attention_pairs(layout, variant == "sparse"), text_pairs(layout, None, TEXT_LENGTH)
                 flops = 2 * forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
