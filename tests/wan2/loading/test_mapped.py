@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,28 @@ def test_both_formats_are_mapped(tmp_path: Path, suffix: str) -> None:
     for name, tensor in tensors.items():
         assert torch.equal(mapped[name].stored, tensor)
         assert mapped[name].on("cpu", tensor.dtype).data_ptr() == mapped[name].stored.data_ptr()
+
+
+def test_mapping_again_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({str(index): torch.ones(300) for index in range(300)}, path)
+    counts = []
+    for _ in range(5):
+        assert len(map_tensors(path)) == 300
+        gc.collect()
+        counts.append(sys.getallocatedblocks())
+    assert counts[-1] - counts[1] < 300
+
+
+def test_tensors_off_the_grid_of_their_type_are_copied(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.arange(4.0), "b": torch.ones(3, dtype=torch.uint8)}, path)
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    odd = raw[8 : 8 + size].rstrip() + b" " * (1 - len(raw[8 : 8 + size].rstrip()) % 2)
+    path.write_bytes(len(odd).to_bytes(8, "little") + odd + raw[8 + size :])
+    assert len(odd) % 2 == 1
+    assert map_tensors(path)["a"].stored.tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process holds")
