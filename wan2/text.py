@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wan2.errors import InputError
 
@@ -116,4 +116,19 @@ def _checked(path: Path) -> str:
         raise InputError(f"--tokenizer {path}: must be JSON ({error})") from error
     if not isinstance(rules, dict) or not isinstance(rules.get("model"), dict) or "type" not in rules["model"]:
         raise InputError(f"--tokenizer {path}: must be a tokenizer with a model of a known type")
+    if unknown := _tokens_of_nothing(rules.get("post_processor")):
+        raise InputError(f"--tokenizer {path}: its post_processor adds tokens it does not define: {unknown[0]!a:.80}")
     return text
+
+
+def _tokens_of_nothing(processor: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
+    """The special tokens that a template of the file adds and does not define, at which the library would panic."""
+    if not isinstance(processor, dict):
+        return []
+    if isinstance(inner := processor.get("processors"), list):
+        return [token for one in inner for token in _tokens_of_nothing(one)]
+    templates = [template for kind in ("single", "pair") if isinstance(template := processor.get(kind), list)]
+    pieces = [piece.get("SpecialToken") for template in templates for piece in template if isinstance(piece, dict)]
+    added = [piece["id"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("id"), str)]
+    defined = processor.get("special_tokens")
+    return [token for token in added if not isinstance(defined, dict) or token not in defined]

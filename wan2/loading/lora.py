@@ -178,8 +178,10 @@ def _fits(delta: Delta, shape: tuple[int, ...]) -> bool:
     if delta.down is None:
         return up == shape
     down = delta.down.entry.shape
-    inner = len(down) > 1 and len(up) > 1 and 0 < down[0] == up[1]
-    return inner and (up[0], *down[1:]) == shape and math.prod(up) == up[0] * up[1]
+    ranks = len(down) > 1 and len(up) > 1 and 0 < down[0] == up[1]
+    # Of a convolution, the columns as they are or in a row.
+    columns = down[1:] in (shape[1:], (math.prod(shape[1:]),))
+    return ranks and columns and up[0] == shape[0] and math.prod(up) == up[0] * up[1]
 
 
 def _shown(delta: Delta) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,15 @@ from wan2.errors import InputError
 
 KEY = "lora_adapter_metadata"
 PREFIX = "transformer."
+# PEFT takes the names for patterns; "^" before one means that it is whole, and other patterns are not read.
+NAME = re.compile(r"\^?[\w.]+")
 
 
 @dataclass(frozen=True)
 class PeftNotes:
-    """The alpha of all modules, those of some, by the ends of their names; `by_root`: over the root of the rank."""
+    """The alpha of all modules; those of some, by their names after a "^" or by the ends of them from a "." on;
+    `by_root`: over the root of the rank.
+    """
 
     lora_alpha: float | None = None
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
@@ -28,8 +33,9 @@ class PeftNotes:
 
     def alpha(self, module: str) -> float | None:
         """The alpha of a module; None where nothing is noted, and then it is the rank."""
-        ends = (alpha for end, alpha in self.alpha_pattern.items() if module == end or module.endswith(f".{end}"))
-        return next(ends, self.lora_alpha)
+        whole = module.removeprefix(PREFIX)
+        found = (alpha for end, alpha in self.alpha_pattern.items() if whole == end[1:] or f".{whole}".endswith(end))
+        return next(found, self.lora_alpha)
 
 
 def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
@@ -52,7 +58,10 @@ def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
     pattern = notes.get("alpha_pattern") or {}
     if not isinstance(pattern, dict):
         raise InputError(f"{path}: the alpha_pattern of its {KEY} is not a table")
-    alphas = {name.removeprefix(PREFIX): _number(path, "alpha_pattern", value) for name, value in pattern.items()}
+    if odd := [name for name in pattern if not NAME.fullmatch(name)]:
+        raise InputError(f"{path}: the alpha_pattern of its {KEY} has the name {ascii(odd[0])[:40]}, not a module's")
+    named = {name.removeprefix(PREFIX): _number(path, "alpha_pattern", value) for name, value in pattern.items()}
+    alphas = {name if name.startswith("^") else f".{name}": value for name, value in named.items()}
     alpha = notes.get("lora_alpha")
     alpha = None if alpha is None else _number(path, "lora_alpha", alpha)
     return PeftNotes(alpha, alphas, notes.get("use_rslora") is True)

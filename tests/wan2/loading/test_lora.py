@@ -94,6 +94,17 @@ def test_a_pair_and_a_difference_of_one_tensor_both_count(checkpoint: Path, tmp_
     assert torch.equal(model.get_parameter(f"{Q}.weight"), added(stored(checkpoint), drawn, 1.0)[f"{Q}.weight"])
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_pair_of_the_convolution_is_read_too(checkpoint: Path, tmp_path: Path, flat: bool) -> None:
+    name, rng = "patch_embedding", torch.Generator().manual_seed(3)
+    up, down = torch.randn(96, 4, generator=rng), torch.randn(4, 16, 1, 2, 2, generator=rng)
+    halves = (up, down.flatten(1)) if flat else (up[..., None, None, None], down)
+    path = write_lora(tmp_path / "a", comfy(Drawn({name: (*halves, None)})))
+    model = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(path, 1.0)])
+    expected = stored(checkpoint)[f"{name}.weight"] + torch.einsum("or,rcthw->octhw", up, down)
+    torch.testing.assert_close(model.get_parameter(f"{name}.weight"), expected)
+
+
 @pytest.mark.parametrize(
     ("notes", "scale"),
     [
@@ -101,6 +112,8 @@ def test_a_pair_and_a_difference_of_one_tensor_both_count(checkpoint: Path, tmp_
         ({"lora_alpha": 8, "use_rslora": True}, 8 / math.sqrt(4)),
         ({"lora_alpha": 8, "alpha_pattern": {"blocks.1.attn1.to_q": 3}}, 3 / 4),
         ({"lora_alpha": 8, "alpha_pattern": {"attn1.to_q": 3, "attn2.to_q": 5}}, 3 / 4),
+        ({"lora_alpha": 8, "alpha_pattern": {"^blocks.1.attn1.to_q": 3, "^attn1.to_q": 5}}, 3 / 4),
+        ({"lora_alpha": 8, "alpha_pattern": {"^attn1.to_q": 5, "n1.to_q": 6}}, 8 / 4),
         ({"r": 4}, 1.0),
     ],
 )
@@ -359,6 +372,7 @@ def test_what_finds_no_place_or_does_not_fit_is_refused(tmp_path: Path, line: st
         ('{"transformer.lora_alpha": NaN}', "must be a finite number"),
         (f'{{"lora_alpha": 1{"0" * 400}}}', "lora_alpha in its lora_adapter_metadata is too large"),
         ('{"transformer.alpha_pattern": [1]}', "the alpha_pattern of its lora_adapter_metadata is not a table"),
+        ('{"transformer.alpha_pattern": {"(a+)+$": 1}}', r"has the name '\(a\+\)\+\$', not a module's"),
         ('{"transformer.alpha_pattern": {"a": null}}', "alpha_pattern in its lora_adapter_metadata is None"),
     ],
 )
