@@ -121,7 +121,9 @@ def test_blocks_that_do_not_fit_are_streamed_by_themselves(
     borrow = BlockRing.borrow
     monkeypatch.setattr(BlockRing, "borrow", lambda ring, block: borrowed.append(block) or borrow(ring, block))
     assert torch.equal(latents_of(base(*words, name="b")), resident)
-    assert len([block for block in borrowed if isinstance(block.file, BlockFile)]) == 2 * 3
+    two_steps, both_passes_apart = 2, 2
+    streamed = [block for block in borrowed if isinstance(block.file, BlockFile)]
+    assert len(streamed) == two_steps * both_passes_apart * 3
 
 
 @pytest.mark.parametrize("flag", ["--prompt", "--negative_prompt", "--flow_shift", "--guidance_scale"])
