@@ -9,7 +9,6 @@ weights normal numbers; those say what rounding does, not what it does to a trai
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.noise import write_noise
+from benchmarks.table import heading
 from wan2.conditioning import Conditioning
 from wan2.device import resolve_machine
 from wan2.errors import InputError
@@ -124,7 +124,7 @@ def report(args: argparse.Namespace, path: Path) -> list[str]:
     size = (args.latents[0], args.latents[1], args.latents[2])
     share = len(quantised) / (config.num_layers * len(linears(config)))
     return [
-        f"machine    {machine.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.system()}",
+        heading("benchmarks.fp8_error", sys.argv[1:]).rstrip(),
         f"model      {path.name}: {config.num_layers} blocks, width {config.dim}, feed-forward {config.ffn_dim}; "
         f"{100 * share:.0f} % of the linears of its blocks go to fp8",
         f"work       latents {'x'.join(map(str, size))}, {args.text} text positions, random",

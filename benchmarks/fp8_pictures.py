@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.nano_control import generate, held_out, score, table, write_storyboards
+from benchmarks.table import heading
 from wan2.video_io import read_video
 
 ROWS = {
@@ -53,9 +52,9 @@ def main() -> None:
         ]
         scores.append(score(row, scenes, films[row]))
     moved = [f"{row:18} {psnr(films[row], films['float32']):6.1f} dB" for row in list(ROWS)[1:]]
-    machine = platform.processor() or platform.machine()
-    told = f"{len(scenes)} scenes of nano {args.variant}; {machine}, torch {torch.__version__}, on the processor"
-    sys.stdout.write("\n".join([told, "", table(scores), "", "pixels against float32", *moved]) + "\n")
+    told = f"{len(scenes)} scenes of nano, {args.variant}, on the processor"
+    lines = [told, "", table(scores), "", "pixels against float32", *moved]
+    sys.stdout.write(heading("benchmarks.fp8_pictures", sys.argv[1:]) + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
