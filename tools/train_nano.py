@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--text_steps", type=int, default=1700)
     parser.add_argument("--base_steps", type=int, default=2532)
     parser.add_argument("--expert_steps", type=int, default=3600, help="steps of each expert after the base")
-    parser.add_argument("--sparse_steps", type=int, default=3400, help="steps of each expert of the sparse variant")
+    parser.add_argument("--sparse_steps", type=int, default=2000, help="steps of each expert of the sparse variant")
     parser.add_argument("--ablated_steps", type=int, default=300, help="steps of each ablated expert after the expert")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -79,7 +79,7 @@ def courses(stage: str, args: argparse.Namespace) -> Iterator[tuple[Path | None,
             yield base, weights(state, "full", noise), Course(args.expert_steps, 1.2e-3, 0.4, seed, *sigmas)
     elif stage == "sparse":
         for seed, (noise, sigmas) in enumerate(NOISE.items(), 41):
-            course = Course(args.sparse_steps, 1e-3, 0.6, seed, *sigmas, ("sparse",), MANY_SHOTS, fewest_shots=2)
+            course = Course(args.sparse_steps, 1e-3, 0.5, seed, *sigmas, ("sparse",), MANY_SHOTS)
             yield weights(state, "full", noise), weights(state, "sparse", noise), course
     else:
         for seed, (row, (noise, sigmas)) in enumerate(product(ABLATED, NOISE.items()), 31):

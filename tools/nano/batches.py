@@ -83,10 +83,10 @@ class Batch:
     prompts: list[TokenizedPrompt]
 
 
-def draw_batch(rng: Random, code: LinearCode, tokenizer: Tokenizer, lengths: Sequence[int], fewest_shots: int) -> Batch:
+def draw_batch(rng: Random, code: LinearCode, tokenizer: Tokenizer, lengths: Sequence[int]) -> Batch:
     """Scenes drawn at random, of one of `lengths`, all cut at the same frames; a tenth of the prompts dropped."""
     num_frames = rng.choice(lengths)
-    cuts = random_cuts(rng, num_frames, rng.randint(fewest_shots, MOST_SHOTS[num_frames]))
+    cuts = random_cuts(rng, num_frames, rng.randint(1, MOST_SHOTS[num_frames]))
     layout = ShotLayout(num_frames, tuple(cuts), TOKENS_PER_FRAME)
     size = TOKENS_PER_STEP // layout.tokens
     scenes = [random_scene(rng, num_frames, cuts) for _ in range(size)]

@@ -49,7 +49,6 @@ class Course:
     high: float = 1.0
     variants: tuple[str, ...] = BOTH
     lengths: tuple[int, ...] = LENGTHS
-    fewest_shots: int = 1
     windows: bool = True
 
 
@@ -108,8 +107,7 @@ def train_transformer(text: Path, start: Path | None, path: Path, course: Course
 
     @lru_cache(maxsize=1)
     def batch_of(index: int) -> tuple[Batch, Tensor]:
-        rng = Random(course.seed * 1_000_003 + index)
-        batch = draw_batch(rng, code, tokenizer, course.lengths, course.fewest_shots)
+        batch = draw_batch(Random(course.seed * 1_000_003 + index), code, tokenizer, course.lengths)
         with torch.no_grad():
             return batch, encode_text(encoder.text, batch.prompts)
 
