@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import yaml
 
 SUFFIXES = (".toml", ".json", ".yaml", ".yml")
+# Brackets within brackets in YAML; a storyboard needs three.
+DEEPEST = 32
 # A scene is a few pages of text; what is larger was not meant.
 MAX_BYTES = 1 << 18
 MAX_LINE = 8192
@@ -82,7 +84,13 @@ def _parse_yaml(text: str) -> object:
     import yaml
 
     class UniqueKeyLoader(yaml.SafeLoader):
-        """The safe loader, which would silently keep the last of two equal keys."""
+        """The safe loader, which would silently keep the last of two equal keys, and looks at every open bracket again
+        at each token."""
+
+        def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+            if self.flow_level >= DEEPEST:
+                raise RecursionError
+            super().fetch_flow_collection_start(token)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
             keys = set()
