@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -17,12 +18,22 @@ from tools.nano.train_dit import BOUNDARY, Course, train_transformer
 from tools.nano.train_text import train_text
 from tools.nano.train_vae import train_vae
 
-STAGES = ("vae", "text", "base", "experts", "sparse", "export")
 ABLATED = {"without_window": ("full", False), "without_summary": ("apart", True)}
 """Row of the ablation -> its self-attention, and whether it has windows."""
+NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
 # Lengths in frames of what the sparse experts are trained on: longer, so with more cuts, than before.
 MANY_SHOTS = (33, 49, 65, 97)
-NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
+ON_SPARSE = Course(2000, 1e-3, 0.5, seed=41, variants=("sparse",), lengths=MANY_SHOTS)
+SPARSE = {
+    "sparse": ON_SPARSE,
+    # Two long shots find it hardest to agree on a hat, so there are more of them than chance would have.
+    "hats": replace(ON_SPARSE, steps=1500, cooldown=0.7, shots=(1, 2, 2, 2, 3, 3, 4, 4, 5, 6), hats=True),
+    "pairs": replace(ON_SPARSE, steps=1000, peak=8e-4, cooldown=0.9, seed=51, shots=(2, 2, 2, 3, 4, 5, 6), hats=True),
+}
+"""The stages of the sparse experts, one on from the other. Seeds are those of the high-noise one."""
+SHIPPED = {"full": "full", "sparse": list(SPARSE)[-1]}
+"""Variant -> whose weights it is shipped with."""
+STAGES = ("vae", "text", "base", "experts", *SPARSE, "export")
 
 
 def main() -> None:
@@ -38,7 +49,8 @@ def main() -> None:
     parser.add_argument("--text_steps", type=int, default=1700)
     parser.add_argument("--base_steps", type=int, default=2532)
     parser.add_argument("--expert_steps", type=int, default=3600, help="steps of each expert after the base")
-    parser.add_argument("--sparse_steps", type=int, default=2000, help="steps of each expert of the sparse variant")
+    for stage, course in SPARSE.items():
+        parser.add_argument(f"--{stage}_steps", type=int, default=course.steps, help="steps of each sparse expert")
     parser.add_argument("--ablated_steps", type=int, default=300, help="steps of each ablated expert after the expert")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -77,21 +89,23 @@ def courses(stage: str, args: argparse.Namespace) -> Iterator[tuple[Path | None,
     elif stage == "experts":
         for seed, (noise, sigmas) in enumerate(NOISE.items(), 21):
             yield base, weights(state, "full", noise), Course(args.expert_steps, 1.2e-3, 0.4, seed, *sigmas)
-    elif stage == "sparse":
-        for seed, (noise, sigmas) in enumerate(NOISE.items(), 41):
-            course = Course(args.sparse_steps, 1e-3, 0.5, seed, *sigmas, ("sparse",), MANY_SHOTS)
-            yield weights(state, "full", noise), weights(state, "sparse", noise), course
+    elif stage in SPARSE:
+        steps = getattr(args, f"{stage}_steps")
+        for i, (noise, (low, high)) in enumerate(NOISE.items()):
+            course = replace(SPARSE[stage], steps=steps, seed=SPARSE[stage].seed + i, low=low, high=high)
+            before = ("full", *SPARSE)[list(SPARSE).index(stage)]
+            yield weights(state, before, noise), weights(state, stage, noise), course
     else:
         for seed, (row, (noise, sigmas)) in enumerate(product(ABLATED, NOISE.items()), 31):
             self_attn, windows = ABLATED[row]
-            start = weights(state, "full" if self_attn == "full" else "sparse", noise)
+            start = weights(state, SHIPPED["full" if self_attn == "full" else "sparse"], noise)
             course = Course(args.ablated_steps, 6e-4, 0.7, seed, *sigmas, variants=(self_attn,), windows=windows)
             yield start, state / f"{row}_{noise}.pt", course
 
 
-def weights(state: Path, variant: str, noise: str) -> Path:
-    """The state of an expert: the full ones come first, the sparse ones grow from them."""
-    return state / (f"{noise}.pt" if variant == "full" else f"{variant}_{noise}.pt")
+def weights(state: Path, stage: str, noise: str) -> Path:
+    """The state of an expert: of the full variant, or after one of the stages of the sparse one."""
+    return state / (f"{noise}.pt" if stage == "full" else f"{stage}_{noise}.pt")
 
 
 def export(state: Path) -> Iterator[str]:
@@ -102,7 +116,7 @@ def export(state: Path) -> Iterator[str]:
     for variant, noise in product(VARIANTS, NOISE):
         experts = MODELS["nano"][variant].files
         path = experts.dit_high_noise if noise == "high" else experts.dit_low_noise
-        export_expert(weights(state, variant, noise), path, variant)
+        export_expert(weights(state, SHIPPED[variant], noise), path, variant)
         yield f"wrote {path}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,7 @@ from holocine_ext.layout import ShotLayout
 from holocine_ext.prompt import build_prompt
 from holocine_ext.spans import allowed_key_ranges, text_spans
 from tools.nano.ablated import ShotsApart
-from tools.nano.batches import TEXT_LENGTH, WindowBias, tokenize, window_bias
+from tools.nano.batches import TEXT_LENGTH, WindowBias, draw_batch, encode_scenes, tokenize, where_hats_are, window_bias
 from tools.nano.captions import describe
 from tools.nano.code import fit_code, load_code, to_tensor
 from tools.nano.state import train
@@ -23,7 +24,7 @@ from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
 from tools.nano.train_dit import random_sigmas
 from tools.nano.train_text import readings
 from tools.nano.vae_net import FrameVAE
-from tools.nano.world import Character, Scene, Shot, draw, random_cuts, random_scene
+from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
 from wan2.models.attention import dense_attention
 from wan2.models.vae import load_vae
 from wan2.text import load_tokenizer
@@ -88,6 +89,28 @@ def test_without_windows_a_prompt_is_seen_whole() -> None:
     layout = ShotLayout(33, (9, 21), 4)
     assert window_bias(layout, prompts, windows=False).bias.isfinite().all()
     assert not window_bias(layout, prompts).bias.isfinite().all()
+
+
+def test_where_hats_are_is_told_by_all_but_the_hat() -> None:
+    code, scene = load_code(), random_scene(Random(3), 33, [9, 21])
+    hatted = [replace(scene, hat=hat) for hat in HATS]
+    latents = encode_scenes(code, hatted)
+    where = where_hats_are(code, hatted, latents)
+    assert where.shape == (len(HATS), 1, 9, 8, 8) and 0.02 < where[0].float().mean() < 0.3
+    assert (where.float().mean(dim=0) * len(HATS) >= 4).eq(where.any(dim=0)).all()
+    spread = (latents.amax(dim=0) - latents.amin(dim=0)).sum(dim=0)
+    assert spread[where.any(dim=0)[0]].min() > 0.05 and spread[~where.any(dim=0)[0]].max() < 0.2
+
+
+def test_batches_hold_the_shots_asked_for_and_no_hats_for_dropped_prompts() -> None:
+    code, tokenizer, kept = load_code(), fit_tokenizer(scenes=200), []
+    for seed in range(3):
+        batch = draw_batch(Random(seed), code, tokenizer, (33, 49), (2, 4))
+        assert len(batch.layout.shots) == 2 or (len(batch.layout.shots), batch.layout.num_frames) == (4, 49)
+        for prompt, hats in zip(batch.prompts, batch.hats, strict=True):
+            kept.append("[global caption]" in prompt.text)
+            assert hats.any() == kept[-1]
+    assert {True, False} == set(kept)
 
 
 def test_shots_apart_see_only_themselves() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -17,7 +17,7 @@ from holocine_ext.layout import ShotLayout
 from holocine_ext.spans import allowed_key_ranges, text_spans
 from tools.nano.captions import describe
 from tools.nano.code import LinearCode, to_tensor
-from tools.nano.world import draw, random_cuts, random_scene
+from tools.nano.world import HATS, Scene, draw, random_cuts, random_scene
 from wan2.presets import NEGATIVE_PROMPT
 from wan2.text import TokenizedPrompt, clean_prompt
 
@@ -25,6 +25,10 @@ TEXT_LENGTH = 512
 TOKENS_PER_FRAME = 16
 TOKENS_PER_STEP = 3456
 DROPOUT = 0.1
+DROPPED = ("", NEGATIVE_PROMPT)
+"""What takes the place of a prompt that is dropped."""
+HAT_SHOWS = 0.05
+"""How much a latent's 16 numbers must change in all with the hat to count as showing it."""
 MOST_SHOTS = {33: 3, 49: 4, 65: 5, 97: 6}
 """Lengths in frames, and how many shots one may have."""
 
@@ -76,22 +80,44 @@ def encode_text(encoder: UMT5EncoderModel, prompts: list[TokenizedPrompt]) -> Te
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean latents [B, 16, F, 8, 8] of one layout, and their prompts."""
+    """Clean latents [B, 16, F, 8, 8] of one layout, and their prompts.
+
+    `hats` [B, 1, F, 8, 8] is true where the hat is, and nowhere for a dropped prompt: it depends on the prompt and the
+    layout only, for they tell where the character is.
+    """
 
     layout: ShotLayout
     latents: Tensor
     prompts: list[TokenizedPrompt]
+    hats: Tensor
 
 
-def draw_batch(rng: Random, code: LinearCode, tokenizer: Tokenizer, lengths: Sequence[int]) -> Batch:
-    """Scenes drawn at random, of one of `lengths`, all cut at the same frames; a tenth of the prompts dropped."""
+def draw_batch(
+    rng: Random, code: LinearCode, tokenizer: Tokenizer, lengths: Sequence[int], shots: Sequence[int]
+) -> Batch:
+    """Scenes drawn at random, of one of `lengths` and as many `shots` as fit it, all cut at the same frames.
+
+    A tenth of the prompts are dropped.
+    """
     num_frames = rng.choice(lengths)
-    cuts = random_cuts(rng, num_frames, rng.randint(1, MOST_SHOTS[num_frames]))
+    cuts = random_cuts(rng, num_frames, rng.choice([count for count in shots if count <= MOST_SHOTS[num_frames]]))
     layout = ShotLayout(num_frames, tuple(cuts), TOKENS_PER_FRAME)
     size = TOKENS_PER_STEP // layout.tokens
     scenes = [random_scene(rng, num_frames, cuts) for _ in range(size)]
-    latents = torch.cat([code.encode(to_tensor(draw(scene))) for scene in scenes])
-    prompts = [describe(rng, scene).prompt for scene in scenes]
-    dropped = ["", NEGATIVE_PROMPT]
-    prompts = [rng.choice(dropped) if rng.random() < DROPOUT else prompt for prompt in prompts]
-    return Batch(layout, latents, [tokenize(tokenizer, prompt) for prompt in prompts])
+    latents = encode_scenes(code, scenes)
+    told = [describe(rng, scene).prompt for scene in scenes]
+    prompts = [rng.choice(DROPPED) if rng.random() < DROPOUT else prompt for prompt in told]
+    kept = torch.tensor([prompt == whole for prompt, whole in zip(prompts, told, strict=True)])
+    hats = where_hats_are(code, scenes, latents) & kept.view(-1, 1, 1, 1, 1)
+    return Batch(layout, latents, [tokenize(tokenizer, prompt) for prompt in prompts], hats)
+
+
+def encode_scenes(code: LinearCode, scenes: list[Scene]) -> Tensor:
+    """Latents [B, 16, F, 8, 8] of scenes of one length."""
+    return torch.cat([code.encode(to_tensor(draw(scene))) for scene in scenes])
+
+
+def where_hats_are(code: LinearCode, scenes: list[Scene], latents: Tensor) -> Tensor:
+    """True in [B, 1, F, 8, 8] where another hat would have made other latents."""
+    others = [replace(scene, hat=next(hat for hat in HATS if hat != scene.hat)) for scene in scenes]
+    return (latents - encode_scenes(code, others)).abs().sum(dim=1, keepdim=True) > HAT_SHOWS
