@@ -24,11 +24,14 @@ NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
 # Lengths in frames of what the sparse experts are trained on: longer, so with more cuts, than before.
 MANY_SHOTS = (33, 49, 65, 97)
 ON_SPARSE = Course(2000, 1e-3, 0.5, seed=41, variants=("sparse",), lengths=MANY_SHOTS)
+ON_HATS = replace(ON_SPARSE, steps=1500, cooldown=0.7, shots=(1, 2, 2, 2, 3, 3, 4, 4, 5, 6), hats=True)
+# Two long shots find it hardest to agree on a hat, so there are more of them than chance would have.
+ON_PAIRS = replace(ON_HATS, steps=1000, peak=8e-4, cooldown=0.9, seed=51, shots=(2, 2, 2, 3, 4, 5, 6))
 SPARSE = {
     "sparse": ON_SPARSE,
-    # Two long shots find it hardest to agree on a hat, so there are more of them than chance would have.
-    "hats": replace(ON_SPARSE, steps=1500, cooldown=0.7, shots=(1, 2, 2, 2, 3, 3, 4, 4, 5, 6), hats=True),
-    "pairs": replace(ON_SPARSE, steps=1000, peak=8e-4, cooldown=0.9, seed=51, shots=(2, 2, 2, 3, 4, 5, 6), hats=True),
+    "hats": ON_HATS,
+    "pairs": ON_PAIRS,
+    "mixed": replace(ON_PAIRS, steps=700, seed=61, mixed=True),
 }
 """The stages of the sparse experts, one on from the other. Seeds are those of the high-noise one."""
 SHIPPED = {"full": "full", "sparse": list(SPARSE)[-1]}

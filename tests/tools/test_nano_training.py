@@ -16,9 +16,10 @@ from holocine_ext.layout import ShotLayout
 from holocine_ext.prompt import build_prompt
 from holocine_ext.spans import allowed_key_ranges, text_spans
 from tools.nano.ablated import ShotsApart
-from tools.nano.batches import TEXT_LENGTH, WindowBias, draw_batch, encode_scenes, tokenize, where_hats_are, window_bias
+from tools.nano.batches import TEXT_LENGTH, Batch, WindowBias, draw_batch, encode_scenes, tokenize, window_bias
 from tools.nano.captions import describe
 from tools.nano.code import fit_code, load_code, to_tensor
+from tools.nano.hats import Hats, draw_hats
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
 from tools.nano.train_dit import random_sigmas
@@ -91,26 +92,64 @@ def test_without_windows_a_prompt_is_seen_whole() -> None:
     assert not window_bias(layout, prompts).bias.isfinite().all()
 
 
-def test_where_hats_are_is_told_by_all_but_the_hat() -> None:
+def a_batch(seed: int) -> tuple[Batch, Hats]:
+    rng, code = Random(seed), load_code()
+    batch = draw_batch(rng, code, fit_tokenizer(scenes=200), (33, 49), (2, 4))
+    return batch, draw_hats(rng, code, batch)
+
+
+def test_batches_hold_the_shots_asked_for_and_show_no_hats_without_a_caption() -> None:
+    captioned = []
+    for seed in range(3):
+        batch, hats = a_batch(seed)
+        assert len(batch.layout.shots) == 2 or (len(batch.layout.shots), batch.layout.num_frames) == (4, 49)
+        told = ["[global caption]" in prompt.text for prompt in batch.prompts]
+        assert batch.captioned.tolist() == told == hats.where.flatten(1).any(dim=1).tolist()
+        captioned += told
+    assert set(captioned) == {True, False}
+
+
+def test_where_the_hat_is_does_not_depend_on_the_hat() -> None:
     code, scene = load_code(), random_scene(Random(3), 33, [9, 21])
     hatted = [replace(scene, hat=hat) for hat in HATS]
-    latents = encode_scenes(code, hatted)
-    where = where_hats_are(code, hatted, latents)
+    layout, prompts = ShotLayout(33, (9, 21), 16), [tokenize(fit_tokenizer(scenes=200), "a prompt")] * len(HATS)
+    batch = Batch(layout, hatted, encode_scenes(code, hatted), prompts, torch.ones(len(HATS), dtype=torch.bool))
+    where = draw_hats(Random(0), code, batch).where
     assert where.shape == (len(HATS), 1, 9, 8, 8) and 0.02 < where[0].float().mean() < 0.3
-    assert (where.float().mean(dim=0) * len(HATS) >= 4).eq(where.any(dim=0)).all()
-    spread = (latents.amax(dim=0) - latents.amin(dim=0)).sum(dim=0)
-    assert spread[where.any(dim=0)[0]].min() > 0.05 and spread[~where.any(dim=0)[0]].max() < 0.2
+    assert (where.any(dim=0) != where.all(dim=0)).float().mean() < 0.02
 
 
-def test_batches_hold_the_shots_asked_for_and_no_hats_for_dropped_prompts() -> None:
-    code, tokenizer, kept = load_code(), fit_tokenizer(scenes=200), []
-    for seed in range(3):
-        batch = draw_batch(Random(seed), code, tokenizer, (33, 49), (2, 4))
-        assert len(batch.layout.shots) == 2 or (len(batch.layout.shots), batch.layout.num_frames) == (4, 49)
-        for prompt, hats in zip(batch.prompts, batch.hats, strict=True):
-            kept.append("[global caption]" in prompt.text)
-            assert hats.any() == kept[-1]
-    assert {True, False} == set(kept)
+def test_of_two_hats_the_one_that_noisy_latents_speak_for_is_expected() -> None:
+    _, hats = a_batch(1)
+    noise = torch.randn(hats.first.shape, generator=torch.Generator().manual_seed(0))
+    for clean in (hats.first, hats.second):
+        sigmas = torch.full((len(clean),), 0.3)
+        assert (hats.expected(0.7 * clean + 0.3 * noise, sigmas) - clean).abs().max() < 1e-3
+    nothing = hats.expected(noise, torch.ones(len(noise)))
+    assert (nothing - (hats.first + hats.second) / 2).abs().max() < 1e-3
+
+
+def test_mixed_hats_are_shot_by_shot_and_lead_back_to_one() -> None:
+    batch, hats = a_batch(1)
+    for scene, (first, second, mixed) in enumerate(zip(hats.first, hats.second, hats.mixed, strict=True)):
+        for a, b in batch.layout.latents:
+            there = [torch.equal(mixed[:, a:b], one[:, a:b]) for one in (first, second)]
+            assert any(there), (scene, a)
+    sigmas = torch.full((len(batch.prompts),), 0.7)
+    noise = torch.randn(hats.first.shape, generator=torch.Generator().manual_seed(0))
+    noisy, velocity = hats.noised(sigmas, noise)
+    reached = noisy - 0.7 * velocity
+    apart = torch.stack([(reached - one).abs().flatten(1).amax(dim=1) for one in (hats.first, hats.second)])
+    assert apart.amin(dim=0).max() < 1e-2 and (apart.argmin(dim=0)[1::2] == 0).all()
+    plain, clean = hats.noised(torch.full_like(sigmas, 0.1), noise)
+    assert torch.equal(clean, noise - hats.first) and (plain - 0.9 * hats.first - 0.1 * noise).abs().max() < 1e-6
+
+
+def test_the_error_on_hats_is_that_where_they_are() -> None:
+    _, hats = a_batch(1)
+    error = torch.where(hats.where, 3.0, 1.0).expand_as(hats.first)
+    assert hats.error(error) == 3.0
+    assert replace(hats, where=torch.zeros_like(hats.where)).error(error) == 0.0
 
 
 def test_shots_apart_see_only_themselves() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import torch
@@ -17,7 +17,7 @@ from holocine_ext.layout import ShotLayout
 from holocine_ext.spans import allowed_key_ranges, text_spans
 from tools.nano.captions import describe
 from tools.nano.code import LinearCode, to_tensor
-from tools.nano.world import HATS, Scene, draw, random_cuts, random_scene
+from tools.nano.world import Scene, draw, random_cuts, random_scene
 from wan2.presets import NEGATIVE_PROMPT
 from wan2.text import TokenizedPrompt, clean_prompt
 
@@ -27,8 +27,6 @@ TOKENS_PER_STEP = 3456
 DROPOUT = 0.1
 DROPPED = ("", NEGATIVE_PROMPT)
 """What takes the place of a prompt that is dropped."""
-HAT_SHOWS = 0.05
-"""How much a latent's 16 numbers must change in all with the hat to count as showing it."""
 MOST_SHOTS = {33: 3, 49: 4, 65: 5, 97: 6}
 """Lengths in frames, and how many shots one may have."""
 
@@ -80,16 +78,13 @@ def encode_text(encoder: UMT5EncoderModel, prompts: list[TokenizedPrompt]) -> Te
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean latents [B, 16, F, 8, 8] of one layout, and their prompts.
-
-    `hats` [B, 1, F, 8, 8] is true where the hat is, and nowhere for a dropped prompt: it depends on the prompt and the
-    layout only, for they tell where the character is.
-    """
+    """Scenes of one layout, their clean latents [B, 16, F, 8, 8] and prompts; `captioned` [B]: not dropped."""
 
     layout: ShotLayout
+    scenes: list[Scene]
     latents: Tensor
     prompts: list[TokenizedPrompt]
-    hats: Tensor
+    captioned: Tensor
 
 
 def draw_batch(
@@ -107,17 +102,10 @@ def draw_batch(
     latents = encode_scenes(code, scenes)
     told = [describe(rng, scene).prompt for scene in scenes]
     prompts = [rng.choice(DROPPED) if rng.random() < DROPOUT else prompt for prompt in told]
-    kept = torch.tensor([prompt == whole for prompt, whole in zip(prompts, told, strict=True)])
-    hats = where_hats_are(code, scenes, latents) & kept.view(-1, 1, 1, 1, 1)
-    return Batch(layout, latents, [tokenize(tokenizer, prompt) for prompt in prompts], hats)
+    captioned = torch.tensor([prompt == whole for prompt, whole in zip(prompts, told, strict=True)])
+    return Batch(layout, scenes, latents, [tokenize(tokenizer, prompt) for prompt in prompts], captioned)
 
 
 def encode_scenes(code: LinearCode, scenes: list[Scene]) -> Tensor:
     """Latents [B, 16, F, 8, 8] of scenes of one length."""
     return torch.cat([code.encode(to_tensor(draw(scene))) for scene in scenes])
-
-
-def where_hats_are(code: LinearCode, scenes: list[Scene], latents: Tensor) -> Tensor:
-    """True in [B, 1, F, 8, 8] where another hat would have made other latents."""
-    others = [replace(scene, hat=next(hat for hat in HATS if hat != scene.hat)) for scene in scenes]
-    return (latents - encode_scenes(code, others)).abs().sum(dim=1, keepdim=True) > HAT_SHOWS

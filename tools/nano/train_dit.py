@@ -20,10 +20,11 @@ from holocine_ext.layout import ShotLayout
 from tools.nano.ablated import ShotsApart
 from tools.nano.batches import Batch, draw_batch, encode_text, window_bias
 from tools.nano.code import load_code
+from tools.nano.hats import Hats, draw_hats
 from tools.nano.state import load_model, train
 from tools.nano.tokenizer import fit_tokenizer
 from tools.nano.train_text import DIM, new_text_encoder
-from wan2.conditioning import AttentionProcessor, Attentions, Conditioning, dense_attention
+from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 SHIFT = 5.0
@@ -39,9 +40,8 @@ SHOTS = (1, 2, 3, 4, 5, 6)
 class Course:
     """How one transformer is trained: on noise levels `low` to `high`, with the attention of each variant in turn.
 
-    Without `windows` every shot sees the whole text. With `hats` the loss counts once more where the hat is: it covers
-    little of the picture, and no caption names it, so it is learnt last. As a prompt tells where the hat is, the
-    prediction that is best stays the same.
+    With `hats` the loss counts once more where the hat is; with `mixed`, too, half of the scenes change it between
+    shots. Without `windows` every shot sees the whole text.
     """
 
     steps: int
@@ -54,6 +54,7 @@ class Course:
     lengths: tuple[int, ...] = LENGTHS
     shots: tuple[int, ...] = SHOTS
     hats: bool = False
+    mixed: bool = False
     windows: bool = True
 
 
@@ -81,13 +82,10 @@ def random_sigmas(rng: Random, count: int, low: float, high: float) -> Tensor:
     return SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
 
 
-def flow_error(video: WanTransformer, batch: Batch, context: Tensor, sigmas: Tensor, attentions: Attentions) -> Tensor:
-    """Squared error of the predicted velocity, noise - latents (flow matching): [B, 16, F, 8, 8]."""
-    noise = torch.randn_like(batch.latents)
+def noised(latents: Tensor, sigmas: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy latents, and the velocity that leads there from clean ones (flow matching)."""
     s = sigmas.view(-1, 1, 1, 1, 1)
-    noisy = (1 - s) * batch.latents + s * noise
-    velocity = video(noisy, 1000 * sigmas, Conditioning(context, attentions.self_attn, attentions.cross_attn))
-    return (velocity - (noise - batch.latents)).square()
+    return (1 - s) * latents + s * noise, noise - latents
 
 
 SELF_ATTENTION: dict[str, Callable[[ShotLayout], AttentionProcessor]] = {
@@ -111,22 +109,22 @@ def train_transformer(text: Path, start: Path | None, path: Path, course: Course
     optimizer = torch.optim.AdamW(video.parameters(), lr=course.peak, betas=(0.9, 0.98), weight_decay=0.01)
 
     @lru_cache(maxsize=1)
-    def batch_of(index: int) -> tuple[Batch, Tensor]:
-        batch = draw_batch(Random(course.seed * 1_000_003 + index), code, tokenizer, course.lengths, course.shots)
+    def batch_of(index: int) -> tuple[Batch, Hats | None, Tensor]:
+        rng = Random(course.seed * 1_000_003 + index)
+        batch = draw_batch(rng, code, tokenizer, course.lengths, course.shots)
+        hats = draw_hats(rng, code, batch) if course.hats else None
         with torch.no_grad():
-            return batch, encode_text(encoder.text, batch.prompts)
+            return batch, hats, encode_text(encoder.text, batch.prompts)
 
     def loss_of(step: int, rng: Random) -> dict[str, Tensor]:
         variant = course.variants[step % len(course.variants)]
-        batch, context = batch_of(step // len(course.variants))
+        batch, hats, context = batch_of(step // len(course.variants))
         sigmas = random_sigmas(rng, len(batch.prompts), course.low, course.high)
         windows = window_bias(batch.layout, batch.prompts, course.windows)
-        attentions = Attentions(SELF_ATTENTION[variant](batch.layout), windows)
-        error = flow_error(video, batch, context, sigmas, attentions)
-        losses = {variant: error.mean()}
-        if course.hats:
-            there = batch.hats.expand_as(error)
-            losses["hats"] = error[there].sum() / there.sum().clamp_min(1)
-        return losses
+        noise = torch.randn_like(batch.latents)
+        noisy, velocity = hats.noised(sigmas, noise) if hats and course.mixed else noised(batch.latents, sigmas, noise)
+        predicted = video(noisy, 1000 * sigmas, Conditioning(context, SELF_ATTENTION[variant](batch.layout), windows))
+        error = (predicted - velocity).square()
+        return {variant: error.mean()} | ({"hats": hats.error(error)} if hats else {})
 
     yield from train(path, video, optimizer, loss_of, course.steps, course.peak, course.seed, course.cooldown)
