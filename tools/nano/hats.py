@@ -1,9 +1,9 @@
 """What training does for the hat, which no caption names: it counts more, and shots that disagree are shown the way.
 
 The hat is a small part of the picture, and all that tells a shot of it is what the noise leaves of the other shots. Two
-things help, and neither moves what is learnt: the loss is taken once more where the hat is, which captions and cuts
-tell; and of two hats, the one the noisy latents speak for is known exactly, since all else of a scene is known, also
-where shots were given different hats.
+things help, and neither changes what is best to predict for a scene. The loss is taken once more where the hat is,
+which captions and cuts tell. And shots are given different hats, with the way back to one of them as the target: which
+one the noisy latents speak for is known exactly, since all else of the scene is.
 """
 
 from __future__ import annotations
