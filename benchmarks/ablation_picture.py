@@ -34,7 +34,7 @@ def main() -> None:
     """Read the videos, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--films", type=Path, default=Path("out/ablation"), help="where the rows' videos are")
-    parser.add_argument("--scene", type=int, default=64, help="the number of a scene")
+    parser.add_argument("--scene", type=int, default=14, help="the number of a scene")
     parser.add_argument("--pictures", type=int, default=16, help="frames a row")
     parser.add_argument("--save_path", type=Path, default=Path("docs/ablation.png"))
     args = parser.parse_args()
