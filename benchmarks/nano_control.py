@@ -75,11 +75,11 @@ def write_storyboards(scenes: Sequence[Scene], folder: Path) -> Path:
 
 
 def generate(listing: Path, variant: str, folder: Path, options: Sequence[str]) -> list[Path]:
-    """Run the script on every storyboard; the videos in order."""
+    """Run the script on every storyboard that has no video yet; the videos in order."""
     script = [sys.executable, str(ROOT / "holocine_generate_video.py"), "--model", "nano", "--variant", variant]
     folder.mkdir(parents=True, exist_ok=True)
-    command = [*script, "--from_file", str(listing), "--save_path", str(folder), "--no_contact_sheet", *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = [*script, "--from_file", str(listing), "--save_path", str(folder), "--no_contact_sheet"]
+    subprocess.run([*command, "--resume", *options], check=True, stdout=subprocess.DEVNULL)
     return sorted(folder.glob("*.mp4"))
 
 
