@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -22,10 +23,11 @@ from tools.nano.code import fit_code, load_code, to_tensor
 from tools.nano.hats import Hats, draw_hats
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
-from tools.nano.train_dit import random_sigmas
+from tools.nano.train_dit import Course, random_sigmas
 from tools.nano.train_text import readings
 from tools.nano.vae_net import FrameVAE
 from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
+from tools.train_nano import NOISE, SHIPPED, SPARSE, courses, weights
 from wan2.models.attention import dense_attention
 from wan2.models.vae import load_vae
 from wan2.text import load_tokenizer
@@ -143,6 +145,23 @@ def test_mixed_hats_are_shot_by_shot_and_lead_back_to_one() -> None:
     assert apart.amin(dim=0).max() < 1e-2 and (apart.argmin(dim=0)[1::2] == 0).all()
     plain, clean = hats.noised(torch.full_like(sigmas, 0.1), noise)
     assert torch.equal(clean, noise - hats.first) and (plain - 0.9 * hats.first - 0.1 * noise).abs().max() < 1e-6
+
+
+def test_a_stage_of_the_sparse_experts_goes_on_from_the_one_before() -> None:
+    steps = {f"{stage}_steps": number for number, stage in enumerate(SPARSE, 7)}
+    at = {noise: Path("state") / f"{noise}.pt" for noise in NOISE}
+    for number, stage in enumerate(SPARSE, 7):
+        for noise, (start, path, course) in zip(
+            NOISE, courses(stage, Namespace(state=Path("state"), **steps)), strict=True
+        ):
+            assert start == at[noise] and course.steps == number and (course.low, course.high) == NOISE[noise]
+            at[noise] = path
+    assert at == {noise: weights(Path("state"), SHIPPED["sparse"], noise) for noise in NOISE}
+
+
+def test_hats_are_not_mixed_without_counting() -> None:
+    with pytest.raises(ValueError, match="where hats count"):
+        Course(1, 1e-3, 0.5, seed=1, mixed=True)
 
 
 def test_the_error_on_hats_is_that_where_they_are() -> None:

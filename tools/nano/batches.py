@@ -109,3 +109,9 @@ def draw_batch(
 def encode_scenes(code: LinearCode, scenes: list[Scene]) -> Tensor:
     """Latents [B, 16, F, 8, 8] of scenes of one length."""
     return torch.cat([code.encode(to_tensor(draw(scene))) for scene in scenes])
+
+
+def noised(latents: Tensor, sigmas: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy latents, and the velocity that leads there from clean ones (flow matching)."""
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    return (1 - s) * latents + s * noise, noise - latents

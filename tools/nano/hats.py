@@ -14,7 +14,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from tools.nano.batches import Batch, encode_scenes
+from tools.nano.batches import Batch, encode_scenes, noised
 from tools.nano.code import LinearCode
 from tools.nano.world import HATS
 
@@ -52,9 +52,9 @@ class Hats:
         s = sigmas.view(-1, 1, 1, 1, 1)
         changed = (torch.arange(len(sigmas)) % 2 == 0) & (sigmas > UNDECIDED)
         clean = torch.where(changed.view_as(s), self.mixed, self.first)
-        noisy = (1 - s) * clean + s * noise
+        noisy, velocity = noised(clean, sigmas, noise)
         towards = (noisy - self.expected(noisy, sigmas)) / s.clamp_min(DECIDED)
-        return noisy, torch.where(s > DECIDED, towards, noise - self.first)
+        return noisy, torch.where(s > DECIDED, towards, velocity)
 
     def expected(self, noisy: Tensor, sigmas: Tensor) -> Tensor:
         """E[latents | noisy], where they are `first` or `second`, as likely as each other, and noise is normal."""

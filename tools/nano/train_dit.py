@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from holocine_ext.attention import SparseInterShotAttention
 from holocine_ext.layout import ShotLayout
 from tools.nano.ablated import ShotsApart
-from tools.nano.batches import Batch, draw_batch, encode_text, window_bias
+from tools.nano.batches import Batch, draw_batch, encode_text, noised, window_bias
 from tools.nano.code import load_code
 from tools.nano.hats import Hats, draw_hats
 from tools.nano.state import load_model, train
@@ -57,6 +57,10 @@ class Course:
     mixed: bool = False
     windows: bool = True
 
+    def __post_init__(self) -> None:
+        if self.mixed and not self.hats:
+            raise ValueError("mixed hats are learnt where hats count")
+
 
 CONFIG = TransformerConfig(
     dim=144, in_dim=16, ffn_dim=576, out_dim=16, text_dim=DIM, freq_dim=256, eps=1e-6,
@@ -80,12 +84,6 @@ def random_sigmas(rng: Random, count: int, low: float, high: float) -> Tensor:
     rng.shuffle(u)
     uniform = torch.tensor(u)
     return SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
-
-
-def noised(latents: Tensor, sigmas: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy latents, and the velocity that leads there from clean ones (flow matching)."""
-    s = sigmas.view(-1, 1, 1, 1, 1)
-    return (1 - s) * latents + s * noise, noise - latents
 
 
 SELF_ATTENTION: dict[str, Callable[[ShotLayout], AttentionProcessor]] = {
