@@ -8,8 +8,9 @@ list. The model was trained on numbered tags that the global caption introduces,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from holocine_ext.prompt import COUNT_PHRASE, check_caption
 from wan2.errors import InputError
@@ -98,6 +99,20 @@ def uncalled(cast: Sequence[Character], captions: Sequence[str]) -> tuple[str, .
     """Names of the characters that no shot caption (references numbered) calls."""
     text = " ".join(captions)
     return tuple(character.name for i, character in enumerate(cast, 1) if f"[character{i}]" not in text)
+
+
+def strangers(global_caption: str, captions: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Number of the shot and tag, where a caption calls a character whom the global caption does not introduce.
+
+    That is `[character<n>]`, or what looks like a misspelling of one who is introduced (`[charcter1]`). Other words in
+    brackets may be anything: a sign that reads `[open]` is nobody.
+    """
+    known = {tag.casefold() for tag in _REFERENCE.findall(global_caption) if _NUMBERED.fullmatch(tag)}
+    for number, caption in enumerate(captions, 1):
+        for tag in dict.fromkeys(_REFERENCE.findall(caption)):
+            name = tag.casefold()
+            if name not in known and (_NUMBERED.fullmatch(tag) or get_close_matches(name, known, cutoff=0.8)):
+                yield number, tag
 
 
 def _clause(description: str) -> str:

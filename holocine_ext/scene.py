@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from holocine_ext.characters import Character
+from holocine_ext.characters import Character, strangers
 from holocine_ext.prompt import COUNT_PHRASE
 from wan2.errors import InputError
 from wan2.presets import Preset
@@ -149,7 +149,10 @@ def _place(
 
 
 def scene_warnings(scene: Scene, trained_frames: int, trained_shots: int) -> tuple[str, ...]:
-    """What is allowed but likely to disappoint, a line each: beyond training, a wrong count, an idle character."""
+    """What is allowed but likely to disappoint, a line each.
+
+    More than training had, a wrong count, a character whom no shot calls, or one whom nothing introduces.
+    """
     found = list(scene.storyboard.notes)
     if snap_frames(scene.num_frames) > trained_frames:
         found.append(f"{scene.num_frames} frames: the released weights were trained on at most {trained_frames}")
@@ -158,4 +161,7 @@ def scene_warnings(scene: Scene, trained_frames: int, trained_shots: int) -> tup
     stated = re.search(rf"{COUNT_PHRASE} (\d+) shots?", scene.storyboard.global_caption or "")
     if stated and int(stated[1]) != scene.num_shots:
         found.append(f"the global caption says '{stated[0]}', but there are {scene.num_shots}")
+    if scene.storyboard.global_caption is not None:
+        for shot, tag in strangers(scene.storyboard.global_caption, scene.storyboard.shot_captions):
+            found.append(f"shot {shot} calls [{tag}], whom the global caption does not introduce")
     return tuple(found)

@@ -267,3 +267,24 @@ def test_warnings() -> None:
     stated = "the global caption says 'This scene contains 5 shots', but there are 2"
     assert warned(global_caption="A storm. This scene contains 5 shots.") == (stated,)
     assert warned(characters={"keeper": "a woman"}) == ("a.toml: characters keeper: no shot calls [keeper]",)
+
+
+@pytest.mark.parametrize(
+    ("global_caption", "captions", "said"),
+    [
+        ("[character1] is a cat.", ("[character1] waits by a [closed] sign", "[Character1] leaves"), ()),
+        ("[character1] is a cat.", ("It waits", "[charcter1] leaves"), ("shot 2 calls [charcter1]",)),
+        ("A cat.", ("[character1] waits", "[open]"), ("shot 1 calls [character1]",)),
+        (
+            "[character1] and [character2]",
+            ("[character3] meets [character1] and [character3]", "[character 2]"),
+            ("shot 1 calls [character3]", "shot 2 calls [character 2]"),
+        ),
+    ],
+)
+def test_a_character_whom_nothing_introduces_is_told_of(
+    global_caption: str, captions: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    text = f"[global caption] {global_caption} [per shot caption] {' [shot cut] '.join(captions)}"
+    found = scene_warnings(plan_scene(from_prompt(text), PRESET), TRAINED_FRAMES, TRAINED_SHOTS)
+    assert found == tuple(f"{line}, whom the global caption does not introduce" for line in said)
