@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import torch
@@ -27,16 +27,20 @@ ON_SPARSE = Course(2000, 1e-3, 0.5, seed=41, variants=("sparse",), lengths=MANY_
 ON_HATS = replace(ON_SPARSE, steps=1500, cooldown=0.7, shots=(1, 2, 2, 2, 3, 3, 4, 4, 5, 6), hats=True)
 # Two long shots find it hardest to agree on a hat, so there are more of them than chance would have.
 ON_PAIRS = replace(ON_HATS, steps=1000, peak=8e-4, cooldown=0.9, seed=51, shots=(2, 2, 2, 3, 4, 5, 6))
-SPARSE = {
-    "sparse": ON_SPARSE,
-    "hats": ON_HATS,
-    "pairs": ON_PAIRS,
-    "mixed": replace(ON_PAIRS, steps=700, seed=61, mixed=True),
+ON_MIXED = replace(ON_PAIRS, steps=700, seed=61, mixed=True)
+ON_FULL = replace(
+    ON_MIXED, steps=1400, peak=1e-3, cooldown=0.8, seed=71, variants=("full",), shots=(1, *ON_MIXED.shots)
+)
+FURTHER = {
+    "sparse": {"sparse": ON_SPARSE, "hats": ON_HATS, "pairs": ON_PAIRS, "mixed": ON_MIXED},
+    "full": {"full": ON_FULL},
 }
-"""The stages of the sparse experts, one on from the other. Seeds are those of the high-noise one."""
-SHIPPED = {"full": "full", "sparse": list(SPARSE)[-1]}
-"""Variant -> whose weights it is shipped with."""
-STAGES = ("vae", "text", "base", "experts", *SPARSE, "export")
+"""Variant -> the stages that its experts take by themselves, one on from the other. Seeds are the high-noise one's."""
+ALONE = {stage: course for stages in FURTHER.values() for stage, course in stages.items()}
+BEFORE = {stage: before for stages in FURTHER.values() for before, stage in pairwise(("experts", *stages))}
+SHIPPED = {variant: list(stages)[-1] for variant, stages in FURTHER.items()}
+"""Variant -> the stage whose weights it is shipped with."""
+STAGES = ("vae", "text", "base", "experts", *ALONE, "export")
 
 
 def main() -> None:
@@ -52,8 +56,8 @@ def main() -> None:
     parser.add_argument("--text_steps", type=int, default=1700)
     parser.add_argument("--base_steps", type=int, default=2532)
     parser.add_argument("--expert_steps", type=int, default=3600, help="steps of each expert after the base")
-    for stage, course in SPARSE.items():
-        parser.add_argument(f"--{stage}_steps", type=int, default=course.steps, help="steps of each sparse expert")
+    for stage, course in ALONE.items():
+        parser.add_argument(f"--{stage}_steps", type=int, default=course.steps, help="steps of each expert")
     parser.add_argument("--ablated_steps", type=int, default=300, help="steps of each ablated expert after the expert")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -91,13 +95,12 @@ def courses(stage: str, args: argparse.Namespace) -> Iterator[tuple[Path | None,
         yield None, base, Course(args.base_steps, 1.5e-3, cooldown=0.0, seed=2)
     elif stage == "experts":
         for seed, (noise, sigmas) in enumerate(NOISE.items(), 21):
-            yield base, weights(state, "full", noise), Course(args.expert_steps, 1.2e-3, 0.4, seed, *sigmas)
-    elif stage in SPARSE:
-        steps = getattr(args, f"{stage}_steps")
+            yield base, weights(state, "experts", noise), Course(args.expert_steps, 1.2e-3, 0.4, seed, *sigmas)
+    elif stage in ALONE:
+        steps, course = getattr(args, f"{stage}_steps"), ALONE[stage]
         for i, (noise, (low, high)) in enumerate(NOISE.items()):
-            course = replace(SPARSE[stage], steps=steps, seed=SPARSE[stage].seed + i, low=low, high=high)
-            before = ("full", *SPARSE)[list(SPARSE).index(stage)]
-            yield weights(state, before, noise), weights(state, stage, noise), course
+            own = replace(course, steps=steps, seed=course.seed + i, low=low, high=high)
+            yield weights(state, BEFORE[stage], noise), weights(state, stage, noise), own
     else:
         for seed, (row, (noise, sigmas)) in enumerate(product(ABLATED, NOISE.items()), 31):
             self_attn, windows = ABLATED[row]
@@ -107,8 +110,8 @@ def courses(stage: str, args: argparse.Namespace) -> Iterator[tuple[Path | None,
 
 
 def weights(state: Path, stage: str, noise: str) -> Path:
-    """The state of an expert: of the full variant, or after one of the stages of the sparse one."""
-    return state / (f"{noise}.pt" if stage == "full" else f"{stage}_{noise}.pt")
+    """The state of an expert after a stage."""
+    return state / (f"{noise}.pt" if stage == "experts" else f"{stage}_{noise}.pt")
 
 
 def export(state: Path) -> Iterator[str]:

@@ -27,7 +27,7 @@ from tools.nano.train_dit import Course, random_sigmas
 from tools.nano.train_text import readings
 from tools.nano.vae_net import FrameVAE
 from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
-from tools.train_nano import NOISE, SHIPPED, SPARSE, courses, weights
+from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, weights
 from wan2.models.attention import dense_attention
 from wan2.models.vae import load_vae
 from wan2.text import load_tokenizer
@@ -147,16 +147,16 @@ def test_mixed_hats_are_shot_by_shot_and_lead_back_to_one() -> None:
     assert torch.equal(clean, noise - hats.first) and (plain - 0.9 * hats.first - 0.1 * noise).abs().max() < 1e-6
 
 
-def test_a_stage_of_the_sparse_experts_goes_on_from_the_one_before() -> None:
-    steps = {f"{stage}_steps": number for number, stage in enumerate(SPARSE, 7)}
-    at = {noise: Path("state") / f"{noise}.pt" for noise in NOISE}
-    for number, stage in enumerate(SPARSE, 7):
-        for noise, (start, path, course) in zip(
-            NOISE, courses(stage, Namespace(state=Path("state"), **steps)), strict=True
-        ):
-            assert start == at[noise] and course.steps == number and (course.low, course.high) == NOISE[noise]
+@pytest.mark.parametrize("variant", FURTHER)
+def test_a_stage_of_a_variant_goes_on_from_the_one_before(variant: str) -> None:
+    state, steps = Path("state"), {f"{stage}_steps": number for number, stage in enumerate(ALONE, 7)}
+    at = {noise: weights(state, "experts", noise) for noise in NOISE}
+    for stage in FURTHER[variant]:
+        for noise, (start, path, course) in zip(NOISE, courses(stage, Namespace(state=state, **steps)), strict=True):
+            assert start == at[noise] and course.steps == steps[f"{stage}_steps"]
+            assert (course.low, course.high) == NOISE[noise] and course.variants == (variant,)
             at[noise] = path
-    assert at == {noise: weights(Path("state"), SHIPPED["sparse"], noise) for noise in NOISE}
+    assert at == {noise: weights(state, SHIPPED[variant], noise) for noise in NOISE}
 
 
 def test_hats_are_not_mixed_without_counting() -> None:
