@@ -19,6 +19,7 @@ from holocine_ext.presets import MODELS
 from tests.tiny import QUICK, TinyModel
 from wan2.loading.header import read_header
 from wan2.memory import explain_out_of_memory, is_out_of_memory
+from wan2.outputs import whole_file
 
 ROOT = Path(__file__).parents[1]
 PROMPT = ["--prompt", "a gull", "--infer_steps", "4"]
@@ -141,6 +142,18 @@ def test_memory_that_runs_out_is_one_line_and_the_state_stays(tiny: TinyModel, t
     assert {path.name for path in tmp_path.iterdir()} == {"a.state.safetensors"}
 
 
+def test_two_runs_of_one_name_never_make_half_a_file(tiny: TinyModel, tmp_path: Path):
+    path = tmp_path / "a.mp4"
+    with whole_file(path) as part:
+        part.write_bytes(b"of the first")
+        done = subprocess.run(script(tiny, path, "--output_type", "both"), capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"another process is writing it: '{path}'; to go on: " in done.stderr.splitlines()[-1]
+    assert path.read_bytes() == b"of the first"
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"a.mp4", "a.safetensors", "a.state.safetensors"}
+
+
 def test_what_is_out_of_memory_and_what_would_help():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
@@ -152,6 +165,16 @@ def test_what_is_out_of_memory_and_what_would_help():
 
 
 def test_a_state_that_cannot_be_written_ends_no_run(tiny: TinyModel, tmp_path: Path):
+    with whole_file(tmp_path / "a.state.safetensors") as part:
+        part.touch()
+        command = script(tiny, tmp_path / "a.mp4", "--save_every", "1")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr.count("the state could not be saved: [Errno 16] another process is writing it") > 1
+    assert (tmp_path / "a.mp4").is_file()
+
+
+def test_a_folder_in_the_place_of_the_state_is_refused(tiny: TinyModel, tmp_path: Path):
     (tmp_path / "a.state.safetensors").mkdir()
     done = subprocess.run(script(tiny, tmp_path / "a.mp4"), capture_output=True, text=True)
     assert done.returncode == 2

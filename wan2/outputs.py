@@ -5,10 +5,11 @@ What has its name has reached the disk: a power cut leaves the file whole, or th
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -84,33 +85,79 @@ def plan_outputs(options: Options, now: datetime) -> OutputPaths:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the name `path` when the block ends well, else goes."""
+    """A temporary name beside `path` to write to; it takes the name `path` when the block ends well, else goes.
+
+    Raises:
+        OSError: another process writes the same file now.
+    """
     part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        yield part
-        _to_disk(part)
-        part.replace(path)
+    with _held(part, path):
+        try:
+            yield part
+            _to_disk(part)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         _to_disk(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """`whole_file` for a folder; a folder that has the name already is replaced."""
+    """`whole_file` for a folder of files; a folder that has the name already is replaced."""
     part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        for file in (*part.iterdir(), part):
-            _to_disk(file)
-        if path.exists():
-            shutil.rmtree(path)
-        part.replace(path)
+    part.mkdir(parents=True, exist_ok=True)
+    with _held(part, path):
+        try:
+            for left in part.iterdir():
+                left.unlink()
+            yield part
+            for file in (*part.iterdir(), part):
+                _to_disk(file)
+            if path.exists():
+                shutil.rmtree(path)
+            part.replace(path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         _to_disk(path.parent)
+
+
+@contextmanager
+def _held(part: Path, path: Path) -> Iterator[None]:
+    """Keep a temporary name to this process until the block ends, where the system and the disk know locks.
+
+    A lock goes with the process that holds it: what a killed one left behind is in nobody's way.
+
+    Raises:
+        OSError: another process holds the name.
+    """
+    if os.name == "nt":  # no file is renamed there that another process has open
+        yield
+        return
+    handle = _locked(part, path)
+    try:
+        yield
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked(part: Path, path: Path) -> int:
+    import fcntl
+
+    while True:
+        handle = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise OSError(errno.EBUSY, "another process is writing it", str(path)) from None
+        except OSError:  # a disk without locks
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), part.stat()):
+                return handle
+        os.close(handle)  # whoever had it gave it its final name meanwhile
 
 
 def _to_disk(path: Path) -> None:
