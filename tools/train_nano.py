@@ -81,8 +81,9 @@ def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
     elif stage == "export":
         yield from export(state)
     else:
+        files = MODELS["nano"]["full"].files
         for start, path, course in courses(stage, args):
-            yield from train_transformer(text, start, path, course)
+            yield from train_transformer(files.t5 if stage == "ablated" else text, start, path, course)
             if stage == "ablated":
                 export_expert(path, path.with_suffix(".safetensors"), "full" if "full" in course.variants else "sparse")
 
@@ -104,7 +105,7 @@ def courses(stage: str, args: argparse.Namespace) -> Iterator[tuple[Path | None,
     else:
         for seed, (row, (noise, sigmas)) in enumerate(product(ABLATED, NOISE.items()), 31):
             self_attn, windows = ABLATED[row]
-            start = weights(state, SHIPPED["full" if self_attn == "full" else "sparse"], noise)
+            start = shipped("full" if self_attn == "full" else "sparse", noise)
             course = Course(args.ablated_steps, 6e-4, 0.7, seed, *sigmas, variants=(self_attn,), windows=windows)
             yield start, state / f"{row}_{noise}.pt", course
 
@@ -114,14 +115,19 @@ def weights(state: Path, stage: str, noise: str) -> Path:
     return state / (f"{noise}.pt" if stage == "experts" else f"{stage}_{noise}.pt")
 
 
+def shipped(variant: str, noise: str) -> Path:
+    """The file of an expert that the command line runs."""
+    files = MODELS["nano"][variant].files
+    return files.dit_high_noise if noise == "high" else files.dit_low_noise
+
+
 def export(state: Path) -> Iterator[str]:
     """Write every checkpoint to where the command line looks for it."""
     files = MODELS["nano"]["full"].files
     export_vae(state / "vae.pt", files.vae)
     export_text(state / "text.pt", files)
     for variant, noise in product(VARIANTS, NOISE):
-        experts = MODELS["nano"][variant].files
-        path = experts.dit_high_noise if noise == "high" else experts.dit_low_noise
+        path = shipped(variant, noise)
         export_expert(weights(state, SHIPPED[variant], noise), path, variant)
         yield f"wrote {path}"
 

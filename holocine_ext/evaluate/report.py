@@ -22,7 +22,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0; display: inline; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #dcd9d2; vertical-align: top; }
-th { font-weight: 600; } td:nth-child(2), th:nth-child(2) { white-space: nowrap; } td small, .faint { color: #77746c; }
+th { font-weight: 600; } td small, .faint { color: #77746c; }
+td:nth-child(2), th:nth-child(2), small { white-space: nowrap; }
 details { border-top: 1px solid #dcd9d2; padding: .8rem 0; } summary { cursor: pointer; }
 svg, img { display: block; width: 100%; height: auto; margin: .8rem 0; }
 .wrong { color: #b3261e; font-weight: 600; }

@@ -9,26 +9,39 @@ from random import Random
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from holocine_ext.attention import WindowCrossAttention
 from holocine_ext.layout import ShotLayout
+from holocine_ext.presets import MODELS
 from holocine_ext.prompt import build_prompt
 from holocine_ext.spans import allowed_key_ranges, text_spans
 from tools.nano.ablated import ShotsApart
-from tools.nano.batches import TEXT_LENGTH, Batch, WindowBias, draw_batch, encode_scenes, tokenize, window_bias
+from tools.nano.batches import (
+    TEXT_LENGTH,
+    Batch,
+    WindowBias,
+    draw_batch,
+    encode_scenes,
+    encode_text,
+    tokenize,
+    window_bias,
+)  # fmt: skip
 from tools.nano.captions import describe
 from tools.nano.code import fit_code, load_code, to_tensor
+from tools.nano.export import export_expert
 from tools.nano.hats import Hats, draw_hats
-from tools.nano.state import train
+from tools.nano.shipped import load_expert, load_text
+from tools.nano.state import save_state, train
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
-from tools.nano.train_dit import Course, random_sigmas
-from tools.nano.train_text import readings
+from tools.nano.train_dit import Course, new_transformer, random_sigmas
+from tools.nano.train_text import new_text_encoder, readings
 from tools.nano.vae_net import FrameVAE
 from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
-from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, weights
+from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, shipped, weights
 from wan2.models.attention import dense_attention
+from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import load_vae
 from wan2.text import load_tokenizer
 
@@ -157,6 +170,39 @@ def test_a_stage_of_a_variant_goes_on_from_the_one_before(variant: str) -> None:
             assert (course.low, course.high) == NOISE[noise] and course.variants == (variant,)
             at[noise] = path
     assert at == {noise: weights(state, SHIPPED[variant], noise) for noise in NOISE}
+
+
+def test_the_shipped_text_encoder_is_trained_on_as_inference_runs_it() -> None:
+    files = MODELS["nano"]["full"].files
+    tokenizer = fit_tokenizer()
+    trained = new_text_encoder(tokenizer)
+    load_text(files.t5, trained)
+    prompt = tokenize(tokenizer, "Wide shot of a red ball moving right by day, in a meadow.")
+    used = load_text_encoder(files.t5, torch.device("cpu"), torch.float32)
+    with torch.inference_mode():
+        states, expected = encode_text(trained.text, [prompt]), encode(used, prompt)
+    assert states.abs().max() > 0.1
+    assert (states[0, : prompt.num_tokens] - expected[0, : prompt.num_tokens]).abs().max() < 1e-4
+
+
+def test_a_shipped_expert_is_exported_as_it_was_loaded(tmp_path: Path) -> None:
+    path, video = shipped("sparse", "low"), new_transformer()
+    load_expert(path, video)
+    save_state(tmp_path / "a.pt", video, torch.optim.SGD(video.parameters()), 1)
+    export_expert(tmp_path / "a.pt", tmp_path / "a.safetensors", "sparse")
+    loaded, again = load_file(path), load_file(tmp_path / "a.safetensors")
+    assert loaded.keys() == again.keys() and all(torch.equal(loaded[name], again[name]) for name in loaded)
+
+
+def test_the_ablated_go_on_from_what_is_shipped() -> None:
+    args = Namespace(state=Path("state"), ablated_steps=1)
+    rows = [(start, path.stem, course.windows) for start, path, course in courses("ablated", args)]
+    assert rows == [
+        (shipped("full", "high"), "without_window_high", False),
+        (shipped("full", "low"), "without_window_low", False),
+        (shipped("sparse", "high"), "without_summary_high", True),
+        (shipped("sparse", "low"), "without_summary_low", True),
+    ]
 
 
 def test_hats_are_not_mixed_without_counting() -> None:

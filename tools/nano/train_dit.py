@@ -21,7 +21,8 @@ from tools.nano.ablated import ShotsApart
 from tools.nano.batches import Batch, draw_batch, encode_text, noised, window_bias
 from tools.nano.code import load_code
 from tools.nano.hats import Hats, draw_hats
-from tools.nano.state import load_model, train
+from tools.nano.shipped import load_expert, load_text
+from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer
 from tools.nano.train_text import DIM, new_text_encoder
 from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
@@ -96,14 +97,14 @@ SELF_ATTENTION: dict[str, Callable[[ShotLayout], AttentionProcessor]] = {
 def train_transformer(text: Path, start: Path | None, path: Path, course: Course) -> Iterator[str]:
     """Train a transformer from the state at `path` to the end of its course; yields progress lines.
 
-    A new one starts from the weights in the state `start`, or untrained. Every batch is used once with the attention of
-    each variant; `text` is the state of the text encoder.
+    A new one starts from the weights in `start`, or untrained. Every batch is used once with the attention of each
+    variant; `text` holds the text encoder. Both may be states or shipped files.
     """
     code, tokenizer = load_code(), fit_tokenizer()
     encoder, video = new_text_encoder(tokenizer), new_transformer()
-    load_model(text, encoder)
+    load_text(text, encoder)
     if start is not None:
-        load_model(start, video)
+        load_expert(start, video)
     optimizer = torch.optim.AdamW(video.parameters(), lr=course.peak, betas=(0.9, 0.98), weight_decay=0.01)
 
     @lru_cache(maxsize=1)
