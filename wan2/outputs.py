@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -91,14 +91,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         OSError: another process writes the same file now.
     """
     part = path.with_name(f".{path.stem}.part{path.suffix}")
-    with _held(part, path):
-        try:
-            yield part
-            _to_disk(part)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    with _held(part, path), ExitStack() as undo:
+        undo.callback(part.unlink, missing_ok=True)
+        yield part
+        _to_disk(part)
+        part.replace(path)
+        undo.pop_all()
         _to_disk(path.parent)
 
 
@@ -107,19 +105,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """`whole_file` for a folder of files; a folder that has the name already is replaced."""
     part = path.with_name(f".{path.name}.part")
     part.mkdir(parents=True, exist_ok=True)
-    with _held(part, path):
-        try:
-            for left in part.iterdir():
-                left.unlink()
-            yield part
-            for file in (*part.iterdir(), part):
-                _to_disk(file)
-            if path.exists():
-                shutil.rmtree(path)
-            part.replace(path)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
+    with _held(part, path), ExitStack() as undo:
+        undo.callback(shutil.rmtree, part, ignore_errors=True)
+        for left in part.iterdir():
+            left.unlink()
+        yield part
+        for file in (*part.iterdir(), part):
+            _to_disk(file)
+        if path.exists():
+            shutil.rmtree(path)
+        part.replace(path)
+        undo.pop_all()
         _to_disk(path.parent)
 
 
