@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from PIL import Image, ImageDraw, ImageFont
 
 from holocine_ext.layout import Range
+from wan2.marks import save_png
 from wan2.outputs import whole_file
 from wan2.video_io import VideoWriter
 
@@ -117,9 +118,9 @@ class ContactSheet:
         return sheet
 
     def save(self, path: Path) -> None:
-        """Write the sheet, whole or not at all, in the format of the path's ending."""
+        """Write the sheet as PNG, whole or not at all."""
         with whole_file(path) as part:
-            self.image().save(part)
+            save_png(self.image(), part)
 
     def _row_text(self, shot: int) -> _Row:
         first, stop = self.layout.frames[shot]

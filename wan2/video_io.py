@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wan2.errors import InputError, RunError
+from wan2.marks import MARK, VIDEO_TAG
 from wan2.outputs import whole_file
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class VideoWriter:
         path: the file that appears at the end; an older one of that name is replaced.
         fps: frames per second, kept exactly (24000/1001 included, as a float or a fraction).
         width, height: pixels, both even.
-        metadata: texts that survive under their own names; see `read_metadata`.
+        metadata: texts that survive under their own names, beside the mark of this program; see `read_metadata`.
         crf: quality of H.264, 0 (the best) to 51.
     """
 
@@ -93,7 +94,7 @@ class VideoWriter:
     def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
         options = {"movflags": "+faststart+use_metadata_tags"}
         with whole_file(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
-            container.metadata.update(self.metadata)
+            container.metadata.update({**self.metadata, VIDEO_TAG: MARK})
             stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf), **SAME_EVERY_TIME})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             codec = stream.codec_context
