@@ -6,7 +6,9 @@ Loads nothing; `preflight.py` holds it against the files it needs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from holocine_ext.layout import ShotLayout, plan_layout
@@ -17,17 +19,27 @@ from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
 from wan2.jobs import beside_state, decode_values, plan_lines
 from wan2.latents import saved_record
+from wan2.lists import Lines
+from wan2.marks import is_our_png, is_our_video
 from wan2.options import BESIDE, Options, make_options
+from wan2.outputs import OutputPaths, Target
 from wan2.presets import ModelFiles, Preset
 from wan2.prompt_file import Line, parse_line
 from wan2.resume import saved_values, settle
 from wan2.state import read_state
 
+SHEET_ENDING = "_sheet.png"
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
 SHOWING = frozenset({"export_shots", "contact_sheet"})
 # What of the record decides the latents beside the options, and how messages call it.
 DECIDING = {"cuts": "cuts at frames", "variant": "--variant", "shot_mask_type": "--shot_mask_type"}
+
+
+def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
+    """The files of single shots that share stem and folder with `base`: `scene_shot01.mp4` and so on."""
+    digits = max(2, len(str(num_shots)))
+    return tuple(base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, num_shots + 1))
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,16 @@ class Job:
         record = self.as_record()
         return {name: record[name] for name in DECIDING if name in record}
 
+    def shown(self, paths: OutputPaths) -> tuple[Target, ...]:
+        """What is written besides the files of the base: the contact sheet, and every shot as a video."""
+        found = []
+        if self.contact_sheet:
+            found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
+        if self.export_shots and self.layout is not None:
+            shots = shot_paths(paths.video, self.layout.num_shots)
+            found += [Target(f"shot {number}", path, is_our_video) for number, path in enumerate(shots, 1)]
+        return tuple(found)
+
     def as_record(self) -> dict[str, Any]:
         """What the job adds to the record of the run; `decode_job` reads it again."""
         cuts = list(self.layout.cuts) if self.layout else None
@@ -105,6 +127,15 @@ def plan_scenes(given: Mapping[str, Any]) -> list[tuple[Line, dict[str, Any]]]:
         if given[name] is not None:
             raise InputError(f"--from_file and --{name}: two ways of giving a scene; give exactly one")
     return plan_lines(given, MODELS[given["model"] or DEFAULT_MODEL][given["variant"] or DEFAULT_VARIANT])
+
+
+def storyboards(lines: Lines) -> list[Path]:
+    """The storyboards that the lines of a list name; a line that cannot be read names none."""
+    found = []
+    for line, _ in lines:
+        with suppress(InputError):
+            found.append(line.path.parent / parse_line(line)["prompt"])
+    return found
 
 
 def line_job(line: Line, given: Mapping[str, Any]) -> Job:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 from PIL import Image, ImageDraw, ImageFont
 
 from holocine_ext.layout import Range
+from wan2.files import Whole, whole_file
 from wan2.marks import save_png
-from wan2.outputs import whole_file
 from wan2.video_io import VideoWriter
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class ContactSheet:
             top += height
         return sheet
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, whole: Whole = whole_file) -> None:
         """Write the sheet as PNG, whole or not at all."""
-        with whole_file(path) as part:
+        with whole(path) as part:
             save_png(self.image(), part)
 
     def _row_text(self, shot: int) -> _Row:
@@ -194,24 +194,30 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: 
 
 
 class ShotExport:
-    """Writes every shot as an mp4 of its own, `scene_shot01.mp4` and so on; use it in a `with`.
+    """Writes every shot as an mp4 of its own; use it in a `with`.
 
     When the block ends badly, the shot being written is left out; those before it are whole.
 
     Args:
-        base: the path whose stem and folder the files share.
+        paths: a file for each shot; see `job.shot_paths`.
         layout: the shots.
         fps: frames per second, kept exactly.
         captions: one a shot; goes into the file's metadata.
         crf: quality of H.264.
+        whole: how a file appears whole.
     """
 
-    def __init__(self, base: Path, layout: ShownShots, fps: float, captions: Sequence[str], crf: int) -> None:
-        self.layout, self.fps, self.captions, self.crf = layout, fps, tuple(captions), crf
-        digits = max(2, len(str(layout.num_shots)))
-        self.paths = tuple(
-            base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, layout.num_shots + 1)
-        )
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        layout: ShownShots,
+        fps: float,
+        captions: Sequence[str],
+        crf: int,
+        whole: Whole = whole_file,
+    ) -> None:
+        self.paths, self.layout, self.fps, self.captions, self.crf = paths, layout, fps, tuple(captions), crf
+        self.whole = whole
         self._starts = {first: shot for shot, (first, _) in enumerate(layout.frames)}
         self._open = ExitStack()
         self._writer: VideoWriter | None = None
@@ -236,7 +242,7 @@ class ShotExport:
     def _shot_writer(self, shot: int, frame: NDArray[np.uint8]) -> VideoWriter:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
-        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf)
+        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf, self.whole)
 
 
 def _count(number: int, what: str) -> str:

@@ -135,6 +135,8 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
         "what changes no latents may be said anew"
     )
     output.add_argument("--resume", help=what, type=Path, nargs="?", const=BESIDE, metavar="STATE")
+    what = "begin anew, and replace what an earlier run of this program finished under the same name"
+    output.add_argument("--overwrite", action="store_const", const=True, help=what)
     add(output, "preview", "a picture of the latents every N steps, 0 for none", type=whole_number, metavar="N")
     what = "write no JSON record, and none into the video"
     output.add_argument("--no_metadata", action="store_const", const=True, help=what)

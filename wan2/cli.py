@@ -15,16 +15,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wan2.arguments import build_parser
+from wan2.claim import claimed
 from wan2.errors import InputError, RunError
 from wan2.interrupts import Stopped, handled, waiting
 from wan2.jobs import given_values, plan_job, plan_line, plan_lines, scenes_of
-from wan2.lists import Make, check_fresh, make_each, plan_each
+from wan2.lists import Make, held_list, make_each, plan_each
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.options import Options
+from wan2.outputs import Inputs
 from wan2.planner import Work, chosen, leanest, within_budget, work_of
-from wan2.preflight import check_run
+from wan2.preflight import check_run, inputs_of
 from wan2.presets import COMPILED, WAN22_T2V
-from wan2.resume import already_done, check_resume
+from wan2.resume import check_resume, what_remains
+from wan2.taken import check_outputs
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -203,13 +206,14 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(build_parser(PROGRAM).parse_args(words))
     if scenes_of(given) == ["--from_file"]:
         lines = plan_lines(given, WAN22_T2V)
-        check_fresh(lines)
-        planned = plan_each(lines, lambda line, values: _checked(plan_line(line, values, WAN22_T2V), console))
+        inputs = {"--from_file": [given["from_file"]]}
+        planned = plan_each(lines, lambda line, values: _checked(plan_line(line, values, WAN22_T2V), inputs, console))
         console.repeats(words)
-        make_each(*planned, console)
+        with held_list(lines):
+            make_each(*planned, console)
         return
     options = plan_job(given, WAN22_T2V)
-    make_one(options.save_path, _checked(options, console), console)
+    make_one(options.save_path, _checked(options, {}, console), console)
 
 
 def make_one(path: Path, make: Make | None, console: Console) -> None:
@@ -217,25 +221,37 @@ def make_one(path: Path, make: Make | None, console: Console) -> None:
     if make is None:
         console.note(f"{path}: is there already")
         return
-    console.stage("Loading PyTorch")
     console.done(make())
 
 
-def _checked(options: Options, console: Console) -> Make | None:
-    """How a video is made, once nothing is left to refuse; None when it is there already."""
-    if already_done(options, {}):
+def _checked(options: Options, inputs: Inputs, console: Console) -> Make | None:
+    """How a video is made, once nothing is left to refuse; None when it is there already.
+
+    inputs: what the command reads besides the files of the run.
+    """
+    if (left := what_remains(options, {})) is None:
         return None
-    check_run(options)
-    check_resume(options, {})
-    return partial(_make, fitted(options, work_of(options), console), console)
+    inputs = {**inputs, **inputs_of(left)}
+    check_outputs(left, inputs, replace=left.overwrite)
+    check_run(left)
+    check_resume(left, {})
+    return partial(_make, fitted(left, work_of(left), console), inputs, console)
 
 
-def _make(options: Options, console: Console) -> Iterable[Path]:
+def _make(options: Options, inputs: Inputs, console: Console) -> Iterable[Path]:
+    with claimed(options, inputs) as claim:
+        load_pytorch(console)
+        from wan2.pipeline import generate
+
+        console.about(options, work_of(options))
+        return generate(options, claim, progress=console).written
+
+
+def load_pytorch(console: Console) -> None:
+    """The first thing that takes seconds; names are held by then."""
     keep_compiled()
-    from wan2.pipeline import generate
-
-    console.about(options, work_of(options))
-    return generate(options, progress=console).written
+    if "torch" not in sys.modules:
+        console.stage("Loading PyTorch")
 
 
 def fitted(options: Options, work: Work, console: Console) -> Options:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wan2.errors import InputError
 from wan2.latents import saved_settings
-from wan2.options import BESIDE, LATENT_SUFFIX, VIDEO_SUFFIX, Options, make_options
+from wan2.options import BESIDE, DECODE_FLAGS, LATENT_SUFFIX, VIDEO_SUFFIX, Options, make_options
 from wan2.presets import Preset
 from wan2.prompt_file import Line, parse_line, read_lines
 from wan2.resume import saved_values, settle
@@ -16,9 +16,6 @@ from wan2.rules import flag_of
 from wan2.state import read_state
 
 SCENES = ("prompt", "from_file", "latent_path")
-# The flags that still mean something when saved latents are only decoded.
-DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
-DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu"}
 
 
 def plan_job(given: Mapping[str, Any], preset: Preset) -> Options:

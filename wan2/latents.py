@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan2.errors import InputError
+from wan2.files import Whole, whole_file
 from wan2.loading.header import CheckpointHeader, read_header
-from wan2.outputs import whole_file
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE, VideoShape
 
 if TYPE_CHECKING:
@@ -85,14 +85,16 @@ def _check_finished(path: Path, state: Mapping[str, Any]) -> None:
         )
 
 
-def save_latents(path: Path, latents: Tensor, fps: float, record: Mapping[str, Any] | None) -> None:
+def save_latents(
+    path: Path, latents: Tensor, fps: float, record: Mapping[str, Any] | None, whole: Whole = whole_file
+) -> None:
     """Write latents [1, 16, F, h, w] in fp32, with the frame rate and, if given, the record; whole or not at all."""
     from safetensors.torch import save
 
     texts = {"plan": json.dumps({"fps": fps})}
     if record is not None:
         texts["record"] = json.dumps(record, ensure_ascii=False)
-    with whole_file(path) as part:
+    with whole(path) as part:
         part.write_bytes(save({TENSOR: latents.float().cpu().contiguous()}, texts))
 
 

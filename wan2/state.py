@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan2.errors import InputError
+from wan2.files import Whole, whole_file
 from wan2.latents import CHANNELS, TENSOR
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.options import Options
-from wan2.outputs import STATE_ENDING, whole_file
 from wan2.sampling.solvers import state_names
 from wan2.sampling.step_cache import is_state
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from wan2.sampling.denoise import DenoiseStep
 
 FORMAT = 2
+STATE_ENDING = ".state.safetensors"
 SOLVER, CACHE = "solver.", "cache."
+# Options of the command, not of the run.
+OF_ONE_COMMAND = ("resume", "overwrite")
 # What the metadata holds, as JSON, and of which type it must be.
 NOTES: dict[str, type] = {
     "format": int,
@@ -124,7 +127,9 @@ def _check_tensors(state: SavedState, header: CheckpointHeader) -> None:
         raise InputError(f"--resume {state.path}: does not hold what its step cache remembers")
 
 
-def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+def save_state(
+    path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Mapping[str, Any], whole: Whole = whole_file
+) -> None:
     """Write a state, whole or not at all; what stood at `path` before stays until then.
 
     Args:
@@ -132,6 +137,7 @@ def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Ma
         step: the latents and what solver and step cache remember.
         notes: every field of `SavedState` but the path and the step, as JSON values.
         plan: what makes finished latents readable to `--latent_path`, by its names.
+        whole: how the file appears whole.
     """
     from safetensors.torch import save
 
@@ -141,7 +147,7 @@ def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Ma
     copies = {name: tensor.detach().float().cpu().clone().contiguous() for name, tensor in tensors.items()}
     state = json.dumps({"format": FORMAT, "step": step.index, **notes}, ensure_ascii=False)
     texts = {"state": state, **{name: json.dumps(value, ensure_ascii=False) for name, value in plan.items()}}
-    with whole_file(path) as part:
+    with whole(path) as part:
         part.write_bytes(save(copies, texts))
 
 
@@ -167,7 +173,7 @@ def hash_text(contexts: Tensor) -> str:
 
 def plain_options(options: Options) -> dict[str, Any]:
     """Options as JSON values, paths whole: of a run that may go on from another folder."""
-    return {name: _whole(value) for name, value in asdict(options).items() if name != "resume"}
+    return {name: _whole(value) for name, value in asdict(options).items() if name not in OF_ONE_COMMAND}
 
 
 def _whole(value: object) -> object:

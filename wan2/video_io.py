@@ -21,8 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wan2.errors import InputError, RunError
+from wan2.files import Whole, whole_file
 from wan2.marks import MARK, VIDEO_TAG
-from wan2.outputs import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,15 +46,23 @@ class VideoWriter:
         width, height: pixels, both even.
         metadata: texts that survive under their own names, beside the mark of this program; see `read_metadata`.
         crf: quality of H.264, 0 (the best) to 51.
+        whole: how the file appears whole.
     """
 
     def __init__(
-        self, path: Path, fps: float | Fraction, width: int, height: int, metadata: dict[str, str], crf: int
+        self,
+        path: Path,
+        fps: float | Fraction,
+        width: int,
+        height: int,
+        metadata: dict[str, str],
+        crf: int,
+        whole: Whole = whole_file,
     ) -> None:
         self.path = Path(path)
         self.rate = Fraction(fps).limit_denominator(LARGEST_DENOMINATOR)
         self.width, self.height, self.crf = width, height, crf
-        self.metadata = metadata
+        self.metadata, self.whole = metadata, whole
         self.written = 0
         self._open = ExitStack()
 
@@ -93,7 +101,7 @@ class VideoWriter:
     @contextmanager
     def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
         options = {"movflags": "+faststart+use_metadata_tags"}
-        with whole_file(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
+        with self.whole(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
             container.metadata.update({**self.metadata, VIDEO_TAG: MARK})
             stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf), **SAME_EVERY_TIME})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"

@@ -144,7 +144,7 @@ def _write(
 ) -> list[Path]:
     """The report as a page and as JSON, whole or not at all."""
     from holocine_ext.evaluate.report import render
-    from wan2.outputs import whole_file
+    from wan2.files import whole_file
 
     document: dict[str, Any] = {
         "protocol": PROTOCOL,
