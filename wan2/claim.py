@@ -45,8 +45,7 @@ class Claim:
     def _placed(self, path: Path, inner: AbstractContextManager[Path]) -> Iterator[Path]:
         if path not in {target.path for target in self.targets}:
             raise ValueError(f"{path} is none of the files of this run")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.work.mkdir(exist_ok=True)  # an output folder that went away takes it along
+        self.work.mkdir(exist_ok=True)  # an output folder that went away took it along
         with inner as part:
             yield part
             if os.path.lexists(path) and path not in self.replaceable:

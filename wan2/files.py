@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 LOCK = "lock"
 WORK_BYTES = len("..part")
@@ -38,7 +42,13 @@ def work_folder(path: Path) -> Path:
 
 def is_work_folder(path: Path) -> bool:
     """Whether a work folder of this program stands at `path`, held or left by a killed process."""
-    return path.is_dir() and not path.is_symlink() and ((path / LOCK).is_file() or not any(path.iterdir()))
+    if path.is_symlink() or not path.is_dir():
+        return False
+    try:
+        names = [inside.name for inside in path.iterdir()]
+    except OSError:
+        return False
+    return not names or LOCK in names
 
 
 @contextmanager
@@ -52,35 +62,39 @@ def held(path: Path) -> Iterator[Path]:
         Busy: another process holds it.
         OSError: something stands there that is no work folder, or it cannot be made.
     """
-    from filelock import FileLock, Timeout
-
     work = work_folder(path)
     with ExitStack() as undo:
         for above in reversed([folder for folder in work.parents if not folder.exists()]):
             above.mkdir(exist_ok=True)
             undo.callback(_remove_empty, above)
-        for _ in range(TRIES):
-            with suppress(FileExistsError):
-                work.mkdir()
-            if not is_work_folder(work):
-                if not os.path.lexists(work):
-                    continue
-                raise OSError(errno.EEXIST, "is in the way, and is not this program's; remove or rename it", str(work))
-            lock = FileLock(work / LOCK, timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise Busy(path) from None
-            except FileNotFoundError:
-                continue
-            break
-        else:
-            raise Busy(path)
+        lock = _locked(work, path)
         # Elsewhere the lock goes while it is held; Windows removes no file that is open.
         for last in (partial(_remove_work, work), lock.release)[:: 1 if os.name == "nt" else -1]:
             undo.callback(last)
         _empty(work)
         yield work
+
+
+def _locked(work: Path, path: Path) -> BaseFileLock:
+    """The lock of a work folder, which the last owner may be removing at this moment."""
+    from filelock import FileLock, Timeout
+
+    for _ in range(TRIES):
+        with suppress(FileExistsError):
+            work.mkdir()
+        if not is_work_folder(work):
+            continue
+        lock = FileLock(work / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise Busy(path) from None
+        except (FileNotFoundError, FileExistsError):
+            continue
+        return lock
+    if os.path.lexists(work) and not is_work_folder(work):
+        raise OSError(errno.EEXIST, "is in the way, and is not this program's; remove or rename it", str(work))
+    raise Busy(path)
 
 
 @contextmanager

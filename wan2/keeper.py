@@ -63,6 +63,7 @@ class Keeper:
         if self.last is None:
             return
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             save_state(self.path, self.last, self.notes(), self.plan(), self.whole)
         except OSError as error:
             self.progress.note(f"the state could not be saved: {error}")

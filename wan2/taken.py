@@ -139,8 +139,8 @@ def _check_free(options: Options, paths: OutputPaths, found: Sequence[Target], r
             )
         if not (replace or goes_on or what == "preview" or _carries_on(options, what, path)):
             raise TakenError(
-                f"{asked}: {path} is there from an earlier run; keep it by another --save_path, or replace it by "
-                "--overwrite"
+                f"{asked}: {path} is there from an earlier run; go on with that by --resume, replace it by "
+                "--overwrite, or give another --save_path"
             )
 
 
