@@ -13,7 +13,6 @@ import pytest
 
 from wan2.files import LOCK, Busy, held, is_work_folder, whole_file, whole_folder, work_folder
 
-
 WholeOne = Callable[[Path], AbstractContextManager[Path]]
 
 
