@@ -16,7 +16,7 @@ from holocine_ext.characters import Character, strangers
 from holocine_ext.prompt import COUNT_PHRASE
 from wan2.errors import InputError
 from wan2.presets import Preset
-from wan2.rules import RANGES
+from wan2.rules import RANGES, exact_rate
 from wan2.shapes import snap_frames
 
 
@@ -113,7 +113,7 @@ def plan_scene(
     _check("--fps", fps, "fps")
     length_name = f"{prefix}num_frames" if num_frames is None and storyboard.num_frames else "--video_length"
     asked = num_frames if num_frames is not None else storyboard.num_frames
-    rate = next(value for value in (fps, storyboard.fps, preset.fps) if value is not None)
+    rate = exact_rate(next(value for value in (fps, storyboard.fps, preset.fps) if value is not None))
     if storyboard.lengths is None:
         cuts_name = f"{prefix}cuts" if prefix else "--shot_cut_frames"
         return Scene(storyboard, asked or preset.num_frames, rate, storyboard.shot_cut_frames, (length_name, cuts_name))

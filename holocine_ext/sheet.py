@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from holocine_ext.layout import Range
 from wan2.marks import save_png
 from wan2.outputs import whole_file
-from wan2.video_io import VideoWriter
+from wan2.video_io import VideoWriter, Whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,9 +117,9 @@ class ContactSheet:
             top += height
         return sheet
 
-    def save(self, path: Path) -> None:
-        """Write the sheet as PNG, whole or not at all."""
-        with whole_file(path) as part:
+    def save(self, path: Path, whole: Whole = whole_file) -> None:
+        """Write the sheet as PNG, whole or not at all; `whole` gives the temporary name."""
+        with whole(path) as part:
             save_png(self.image(), part)
 
     def _row_text(self, shot: int) -> _Row:
@@ -204,10 +204,19 @@ class ShotExport:
         fps: frames per second, kept exactly.
         captions: one a shot; goes into the file's metadata.
         crf: quality of H.264.
+        whole: gives the temporary name of a file.
     """
 
-    def __init__(self, base: Path, layout: ShownShots, fps: float, captions: Sequence[str], crf: int) -> None:
-        self.layout, self.fps, self.captions, self.crf = layout, fps, tuple(captions), crf
+    def __init__(
+        self,
+        base: Path,
+        layout: ShownShots,
+        fps: float,
+        captions: Sequence[str],
+        crf: int,
+        whole: Whole = whole_file,
+    ) -> None:
+        self.layout, self.fps, self.captions, self.crf, self.whole = layout, fps, tuple(captions), crf, whole
         digits = max(2, len(str(layout.num_shots)))
         self.paths = tuple(
             base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, layout.num_shots + 1)
@@ -236,7 +245,7 @@ class ShotExport:
     def _shot_writer(self, shot: int, frame: NDArray[np.uint8]) -> VideoWriter:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
-        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf)
+        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf, self.whole)
 
 
 def _count(number: int, what: str) -> str:
