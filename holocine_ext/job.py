@@ -115,8 +115,6 @@ def line_job(line: Line, given: Mapping[str, Any]) -> Job:
     """
     settings = parse_line(line)
     folder, storyboard = line.path.parent, line.path.parent / settings["prompt"]
-    if "\x00" in settings["prompt"]:
-        raise InputError(f"{line.place}: holds a character that no name of a file has")
     if not storyboard.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
     return make_job({**given, **settings, "prompt": None, "storyboard": storyboard})
