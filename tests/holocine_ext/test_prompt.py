@@ -91,16 +91,16 @@ ODD_TAGS = [
     "[shot cut 2]", "[cut]", "[shot cut:]", "【shot cut】", "(shot cut)", "[Shot Cut #2]", "[shot\u200bcut]",
     "[shót cut]", "[shto cut]", "[short cut]", "[shot]", "[shot 2]", "[Shot II]", "[shot B]", "[cut 3]", "[CUT TO]",
     "[next shot]", "[scene 2]", "[per-shot caption 1]", "[global caption:]", "[globl caption]", "[caption]",
-    "[per shot]", "[shot caption]", "{shot cut}", "<shot cut>", "「shot cut」", "\\[shot cut\\]", "[镜头切换]", "[镜头二]",
-    "[カット]", "[shot cut", "shot cut]", "[ѕhot cut]", "[shot   cut]", "[shot\ncut]", "&#12304;shot cut&#12305;",
-    "[*shot cut*]", "[/shot cut]", "[cut shot]", "[shot-two]",
+    "[per shot]", "[shot caption]", "{shot cut}", "<shot cut>", "「shot cut」", "\\[shot cut\\]", "[镜头切换]",
+    "[镜头二]", "[カット]", "[shot cut", "shot cut]", "[ѕhot cut]", "[shot   cut]", "[shot\ncut]",
+    "&#12304;shot cut&#12305;", "[*shot cut*]", "[/shot cut]", "[cut shot]", "[shot-two]",
 ]  # fmt: skip
 WORDS_IN_BRACKETS = [
     "[open]", "[cut here]", "[character1]", "[mara]", "[Per]", "[wide shot]", "[shot put]", "[shot clock]",
     "[no entry]", "(cut)", "(one shot)", "(shot 2)", "(in a single shot)", "[cut to black]", "[scene 4, take 2]",
     "[gift shop]", "[Toma]", "[captain]", "[global news]", "[hot cuts]", "[exit", "shots]", "$2 (per shot)", "[]",
-    "[ ]", "[1]", "[to]", "[per]", "[new]", "「カット」", "[开门]", "[cut & dry]", "[uncut]", "[snapshot]", "a shot, cut!",
-    "the shot cut short",
+    "[ ]", "[1]", "[to]", "[per]", "[new]", "「カット」", "[开门]", "[cut & dry]", "[uncut]", "[snapshot]",
+    "a shot, cut!", "the shot cut short",
 ]  # fmt: skip
 
 
