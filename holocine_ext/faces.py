@@ -6,6 +6,7 @@ other scripts there are the fonts of the system.
 
 from __future__ import annotations
 
+import re
 import struct
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -54,10 +55,12 @@ PATTERNS = (
     "*.ttf",
 )
 MOST_FONTS = 400
+MOST_NAMED = 5
 # The plane and the place in it of what joins to the sign before: variations of its look, and colours of skin.
 JOINING = (range(0xFE00, 0xFE10), range(0x1F3FB, 0x1F400), range(0xE0100, 0xE01F0))
 JOINER = "\u200d"
 REPLACEMENT = "\ufffd"
+_REPLACED = re.compile(f"{REPLACEMENT}+")
 
 
 def clusters(text: str) -> Iterator[str]:
@@ -74,8 +77,8 @@ def clusters(text: str) -> Iterator[str]:
 
 
 def drawable(text: str) -> str:
-    """The text with one blank for white space, and without what cannot be drawn: controls and halves of characters."""
-    return "".join(_drawn(char) for char in " ".join(text.split()))
+    """The text with one blank for white space, and one � for what cannot be drawn: controls, halves of characters."""
+    return _REPLACED.sub(REPLACEMENT, "".join(_drawn(char) for char in " ".join(text.split())))
 
 
 def _drawn(char: str) -> str:
@@ -89,6 +92,15 @@ def font_of(text: str) -> Path | None:
     """The first font that has every character of a drawable text; None where there is none."""
     needed = frozenset(ord(char) for char in text if _needs_glyph(char))
     return next((path for path in _fonts() if needed <= _characters(path)), None) if needed else OWN_FONT
+
+
+def font_warnings(texts: Iterable[str]) -> tuple[str, ...]:
+    """One warning, where the contact sheet of these texts will show boxes; else none."""
+    if not (scripts := unknown_scripts(texts)):
+        return ()
+    more = f" and {len(scripts) - MOST_NAMED} more" if len(scripts) > MOST_NAMED else ""
+    named = ", ".join(scripts[:MOST_NAMED]) + more
+    return (f"the contact sheet shows boxes for {named}: no font of this machine has them; Noto fonts have",)
 
 
 def unknown_scripts(texts: Iterable[str]) -> tuple[str, ...]:
@@ -112,8 +124,8 @@ def _needs_glyph(char: str) -> bool:
 
 def _script(char: str) -> str:
     """The name of a character's script, as far as Unicode's name of it says so."""
-    if unicodedata.category(char) in ("So", "Sk", "Sm"):
-        return "symbols"
+    if (kind := unicodedata.category(char)[0]) in "SP":
+        return {"S": "symbols", "P": "punctuation"}[kind]
     return unicodedata.name(char, "private characters").partition(" ")[0].replace("CJK", "Chinese").capitalize()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from holocine_ext.faces import font_warnings
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.saved import saved_scene, saved_shots
@@ -61,7 +62,8 @@ class Job:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
-        return scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        return found + (font_warnings((self.title, *self.captions)) if self.contact_sheet else ())
 
     @property
     def deciding(self) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import groupby, islice
 
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont, features
 
 from holocine_ext.faces import OWN_FONT, clusters, drawable, font_of
 
@@ -40,11 +41,14 @@ class Text:
 
     def draw(self, draw: ImageDraw.ImageDraw, left: int, top: int, colour: str) -> None:
         """Draw the lines below each other, the letters of all fonts on one baseline."""
+        to_left = _reads_to_left("".join(self.lines))
+        direction = ("rtl" if to_left else "ltr") if features.check_feature("raqm") else None
         for number, line in enumerate(self.lines):
-            place: float = left
+            place = left + (self.width - text_width(line, self.size) if to_left else 0)
             baseline = top + number * leading(self.size) + own_font(self.size).getmetrics()[0]
-            for font, text in _runs(line, self.size):
-                draw.text((place, baseline), text, colour, font, anchor="ls")
+            runs = _runs(line, self.size)
+            for font, text in reversed(runs) if to_left else runs:
+                draw.text((place, baseline), text, colour, font, anchor="ls", direction=direction)
                 place += font.getlength(text)
 
     def _lines(self, text: str) -> Iterator[str]:
@@ -83,6 +87,12 @@ class Text:
         while parts and text_width("".join(parts) + ELLIPSIS, self.size) > self.width:
             parts.pop()
         return "".join(parts).rstrip() + ELLIPSIS
+
+
+def _reads_to_left(text: str) -> bool:
+    """Whether the first letter that has a direction is of a script that is written to the left."""
+    kinds = (unicodedata.bidirectional(char) for char in text)
+    return next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L"
 
 
 def text_width(text: str, size: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from holocine_ext.cli import build_parser
 from holocine_ext.presets import MODELS
 from holocine_ext.scene import plan_scene
 from holocine_ext.storyboard import from_document
@@ -36,3 +37,10 @@ def test_a_rate_of_a_file_is_the_rate_of_the_flag_and_of_the_stream(fps: float, 
     assert (from_file.fps, from_file.cuts) == (from_flag.fps, from_flag.cuts) == (float(exact), (round(2 * exact),))
     assert from_file.as_record()["fps"] == float(exact)
     assert VideoWriter(Path("a.mp4"), from_file.fps, 64, 48, {}, 12).rate == exact
+
+
+@pytest.mark.parametrize("flag", ["storyboard", "from_file", "save_path", "latent_path", "vae"])
+def test_a_tilde_is_the_home_folder(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert getattr(build_parser().parse_args([f"--{flag}", "~/a"]), flag) == tmp_path / "a"
+    assert getattr(build_parser().parse_args([f"--{flag}", "./~/a"]), flag) == Path("~/a")
