@@ -18,6 +18,7 @@ from wan2.errors import InputError
 _NAME = re.compile(r"[^\W\d_]\w*(?:[ -]\w+)*")
 _REFERENCE = re.compile(r"\[(" + _NAME.pattern + r")\]")
 _NUMBERED = re.compile(r"character(\d+)", re.IGNORECASE)
+_DESCRIBED = re.compile(r"\[character([0-9]+)\](?: is|,) (?:an?|the) ", re.IGNORECASE)
 _SENTENCE_END = (".", "!", "?", "…", "。", "！", "？", '"', "”")
 
 
@@ -40,7 +41,7 @@ def check_cast(cast: Sequence[Character], place: str) -> None:
             raise InputError(f"{name}: listed twice (capitals do not count)")
         seen.add(character.name.casefold())
         numbered = _NUMBERED.fullmatch(character.name)
-        if numbered and int(numbered[1]) != number:
+        if numbered and numbered[1].lstrip("0") != str(number):
             raise InputError(f"{name}: stands at place {number}, where captions would call it [character{number}]")
         check_caption(f"[{character.name}]", name)
         check_caption(character.description, name)
@@ -81,10 +82,11 @@ def introduce(global_caption: str, cast: Sequence[Character], name: str) -> str:
     at the end, but before "This scene contains N shots." where the caption says that itself.
     """
     text = number_references(global_caption.strip(), cast, name, global_caption)
+    described = set(_DESCRIBED.findall(text))
     sentences = [
         f"[character{i}] is {_clause(number_references(character.description, cast, name, global_caption))}"
         for i, character in enumerate(cast, 1)
-        if not re.search(rf"\[character{i}\](?: is|,) (?:an?|the) ", text, re.IGNORECASE)
+        if str(i) not in described
     ]
     if not sentences:
         return text
@@ -111,7 +113,8 @@ def strangers(global_caption: str, captions: Sequence[str]) -> Iterator[tuple[in
     for number, caption in enumerate(captions, 1):
         for tag in dict.fromkeys(_REFERENCE.findall(caption)):
             name = tag.casefold()
-            if name not in known and (_NUMBERED.fullmatch(tag) or get_close_matches(name, known, cutoff=0.8)):
+            misspelt = known and get_close_matches(name.rstrip("0123456789 "), ["character"], cutoff=0.8)
+            if name not in known and (_NUMBERED.fullmatch(tag) or misspelt):
                 yield number, tag
 
 

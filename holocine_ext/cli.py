@@ -15,7 +15,7 @@ from holocine_ext.layout import SHOT_MASK_TYPES
 from holocine_ext.plan import KeyRanges, Plan, render_plan
 from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
-from wan2.arguments import Parser, add_common_arguments, number, whole_number
+from wan2.arguments import Parser, add_common_arguments, number, path, whole_number
 from wan2.claim import claimed
 from wan2.cli import Console, fitted, guarded, load_pytorch, make_one
 from wan2.errors import InputError
@@ -120,7 +120,7 @@ def build_parser() -> Parser:
         "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
         "--latent_path)"
     )
-    scene.add_argument("--storyboard", type=Path, metavar="FILE", help="a scene as .toml, .json or .yaml")
+    scene.add_argument("--storyboard", type=path, metavar="FILE", help="a scene as .toml, .json or .yaml")
     scene.add_argument("--global_caption", metavar="TEXT", help="what all shots share: place, people, style")
     scene.add_argument(
         "--shot_captions", nargs="+", action="extend", metavar="TEXT", help="what each shot shows, in order; repeatable"
@@ -134,7 +134,7 @@ def build_parser() -> Parser:
     )
     scene.add_argument("--prompt", metavar="TEXT", help="a raw prompt with its own tags, or a plain one for one shot")
     what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
-    scene.add_argument("--from_file", type=Path, metavar="FILE", help=what)
+    scene.add_argument("--from_file", type=path, metavar="FILE", help=what)
 
     model = parser.add_argument_group("model")
     what = (

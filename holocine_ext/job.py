@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from holocine_ext.faces import font_warnings
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.saved import saved_scene, saved_shots
@@ -73,7 +74,8 @@ class Job:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
-        return scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        return found + (font_warnings((self.title, *self.captions)) if self.contact_sheet else ())
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -146,8 +148,6 @@ def line_job(line: Line, given: Mapping[str, Any]) -> Job:
     """
     settings = parse_line(line)
     folder, storyboard = line.path.parent, line.path.parent / settings["prompt"]
-    if "\x00" in settings["prompt"]:
-        raise InputError(f"{line.place}: holds a character that no name of a file has")
     if not storyboard.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
     return make_job({**given, **settings, "prompt": None, "storyboard": storyboard})

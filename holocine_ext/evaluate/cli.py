@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holocine_ext.evaluate.asked import NANO, Asked, find_asked
 from holocine_ext.evaluate.cuts import PROTOCOL
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
-from wan2.arguments import Parser
+from wan2.arguments import Parser, path
 from wan2.cli import Console, guarded
 from wan2.errors import InputError
 
@@ -43,9 +43,9 @@ def build_parser() -> Parser:
         "stay the same across them, does every shot show what its caption says?",
     )
     what = "videos, their records, or folders of both; every folder is a row of the table"
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=what)
+    parser.add_argument("paths", nargs="+", type=path, metavar="PATH", help=what)
     what = "what was asked of all these videos, in place of their records; for videos of any other tool"
-    parser.add_argument("--storyboard", type=Path, metavar="FILE", help=what)
+    parser.add_argument("--storyboard", type=path, metavar="FILE", help=what)
     what = f"what finds the cuts (default: {DETECTORS[0]})"
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=what)
     what = "another that is asked too, its score in a column of its own; repeatable"
@@ -60,7 +60,7 @@ def build_parser() -> Parser:
     parser.add_argument("--no_ceiling", action="store_true", help=what)
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
     what = f"folder for report.html and report.json (default: {FOLDER} in the first path's folder)"
-    parser.add_argument("--save_path", type=Path, metavar="FOLDER", help=what)
+    parser.add_argument("--save_path", type=path, metavar="FOLDER", help=what)
     return parser
 
 
