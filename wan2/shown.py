@@ -39,9 +39,9 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{text[:head]}{GAP}{text[head - kept :]}"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, longest: int = LONGEST) -> str:
     """The text as one line that is safe to show: escaped, shortened, every run of white space one blank."""
-    return shortened(escaped(shortened(" ".join(text.split()))))
+    return shortened(escaped(shortened(" ".join(text.split()), longest)), longest)
 
 
 def as_lines(text: str) -> str:
