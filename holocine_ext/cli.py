@@ -17,7 +17,8 @@ from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, number, path, whole_number
 from wan2.claim import claimed
-from wan2.cli import Console, fitted, guarded, load_pytorch, make_one
+from wan2.cli import check_cache, fitted, guarded, load_pytorch, make_one, parsed
+from wan2.console import Console
 from wan2.errors import InputError
 from wan2.jobs import given_values
 from wan2.lists import Lines, Make, held_list, make_each, plan_each
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    given = given_values(build_parser().parse_args(words))
+    given = given_values(parsed(build_parser(), words, console))
     tflops = given["tflops"]
     check_rate(tflops, given["dry_run"])
     listed = given["from_file"] is not None and given["latent_path"] is None
@@ -66,10 +67,10 @@ def _show(lines: Lines, given: Mapping[str, Any], inputs: Inputs, tflops: float 
         return dry_plan(job, tflops)
 
     if not lines:
-        print(render_plan(plan(plan_job(given))))
+        console.show(render_plan(plan(plan_job(given))))
         return
     planned, broken = plan_each(lines, lambda line, values: plan(line_job(line, values)))
-    print("\n\n".join(render_plan(plan) for _, plan in planned))
+    console.show("\n\n".join(render_plan(plan) for _, plan in planned))
     for _, said in broken:
         console.note(said)
     if broken:
@@ -85,6 +86,7 @@ def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
         return None
     job = replace(job, options=left)
     inputs = check_job_outputs(job, inputs, replace=left.overwrite)
+    check_cache(left)
     windows = check_job(job)
     job = replace(job, options=fitted(left, work_of_job(job), console))
     for warning in job.warnings:
@@ -94,7 +96,7 @@ def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
 
 def _make(job: Job, inputs: Inputs, windows: KeyRanges | None, console: Console) -> Iterable[Path]:
     with claimed(job.options, inputs, job.shown) as claim:
-        load_pytorch(console)
+        load_pytorch(job.options, console)
         from holocine_ext.run import run_job
 
         console.about(job.options, work_of_job(job))

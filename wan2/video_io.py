@@ -137,13 +137,13 @@ def read_video(path: Path) -> NDArray[np.uint8]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts a video carries, under their own names.
+    """The texts a video carries, under their own names; bytes that are not UTF-8 are replaced.
 
     Raises:
         InputError: the file is absent or no video.
     """
     try:
-        with av.open(url_of(path)) as container:
+        with av.open(url_of(path), metadata_errors="replace") as container:
             return dict(container.metadata)
     except FFmpegError as error:
         raise InputError(f"{path}: is not a video that can be read ({error})") from error
