@@ -105,3 +105,13 @@ def differences(found: object, expected: object, place: str = "") -> Iterator[st
             yield from differences(one, other, place)
     elif found != expected:
         yield f"{place}: {str(found):.{SHOWN}} instead of {str(expected):.{SHOWN}}"
+
+
+def raw(folder: Path) -> dict[str, bytes | str]:
+    """Every path below a folder, hidden ones included, and its very bytes; links are not followed."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        is_folder = path.is_dir() and not path.is_symlink()
+        name = str(path.relative_to(folder))
+        found[name] = str(content(path)) if is_folder or path.is_symlink() else path.read_bytes()
+    return found
