@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from holocine_ext.prompt import COUNT_PHRASE, check_caption
 from wan2.errors import InputError
 
+MOST_CHARACTERS = 100
 _NAME = re.compile(r"[^\W\d_]\w*(?:[ -]\w+)*")
 _REFERENCE = re.compile(r"\[(" + _NAME.pattern + r")\]")
 _NUMBERED = re.compile(r"character(\d+)", re.IGNORECASE)
@@ -31,7 +33,12 @@ class Character:
 
 
 def check_cast(cast: Sequence[Character], place: str) -> None:
-    """InputError unless names are words, differ, agree with their numbers, and descriptions are plain captions."""
+    """InputError unless names are words, differ, agree with their numbers, and descriptions are plain captions.
+
+    Also for more than `MOST_CHARACTERS`: the text encoder reads 512 tokens.
+    """
+    if len(cast) > MOST_CHARACTERS:
+        raise InputError(f"{place}: {len(cast)} of them; must be at most {MOST_CHARACTERS}")
     seen: set[str] = set()
     for number, character in enumerate(cast, 1):
         name = f"{place} {character.name}"
@@ -62,7 +69,7 @@ def number_references(text: str, cast: Sequence[Character], name: str, global_ca
     if not cast:
         return text
     tags = {f"character{i}": f"[character{i}]" for i in range(1, len(cast) + 1)}
-    tags |= {tag.casefold(): f"[{tag}]" for tag in _REFERENCE.findall(global_caption) if _NUMBERED.fullmatch(tag)}
+    tags |= _introduced(global_caption)
     tags |= {character.name.casefold(): f"[character{i}]" for i, character in enumerate(cast, 1)}
 
     def numbered(match: re.Match[str]) -> str:
@@ -73,6 +80,12 @@ def number_references(text: str, cast: Sequence[Character], name: str, global_ca
         return tag or match[0]
 
     return _REFERENCE.sub(numbered, text)
+
+
+@lru_cache(maxsize=1)
+def _introduced(global_caption: str) -> dict[str, str]:
+    """The numbered characters of a global caption, which every caption of a scene asks for anew."""
+    return {tag.casefold(): f"[{tag}]" for tag in _REFERENCE.findall(global_caption) if _NUMBERED.fullmatch(tag)}
 
 
 def introduce(global_caption: str, cast: Sequence[Character], name: str) -> str:
