@@ -24,6 +24,7 @@ from wan2.jobs import given_values
 from wan2.lists import Lines, Make, held_list, make_each, plan_each
 from wan2.outputs import Inputs
 from wan2.resume import what_remains
+from wan2.taken import check_names
 
 PROGRAM = "holocine_generate_video"
 
@@ -63,6 +64,7 @@ def _show(lines: Lines, given: Mapping[str, Any], inputs: Inputs, tflops: float 
     """Print the plan of the video, or of every line of a list."""
 
     def plan(job: Job) -> Plan:
+        check_names(job.options, job.shown)
         check_job_outputs(job, inputs, replace=True)
         return dry_plan(job, tflops)
 
@@ -82,6 +84,7 @@ def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
 
     inputs: what the command reads besides the files of the run.
     """
+    check_names(job.options, job.shown)
     if (left := what_remains(job.options, job.deciding)) is None:
         return None
     job = replace(job, options=left)

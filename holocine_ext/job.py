@@ -24,6 +24,7 @@ from wan2.lists import Lines
 from wan2.marks import is_our_png, is_our_video
 from wan2.options import BESIDE, Options, make_options
 from wan2.outputs import OutputPaths, Target
+from wan2.paths import path_of
 from wan2.presets import ModelFiles, Preset
 from wan2.prompt_file import Line, parse_line
 from wan2.resume import saved_values, settle
@@ -136,7 +137,7 @@ def storyboards(lines: Lines) -> list[Path]:
     found = []
     for line, _ in lines:
         with suppress(InputError):
-            found.append(line.path.parent / parse_line(line)["prompt"])
+            found.append(_storyboard_of(line, parse_line(line)))
     return found
 
 
@@ -147,10 +148,17 @@ def line_job(line: Line, given: Mapping[str, Any]) -> Job:
         InputError: a storyboard outside the folder of the file, or a scene or setting that breaks its rule.
     """
     settings = parse_line(line)
-    folder, storyboard = line.path.parent, line.path.parent / settings["prompt"]
+    folder, storyboard = line.path.parent, _storyboard_of(line, settings)
     if not storyboard.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
     return make_job({**given, **settings, "prompt": None, "storyboard": storyboard})
+
+
+def _storyboard_of(line: Line, settings: Mapping[str, Any]) -> Path:
+    try:
+        return line.path.parent / path_of(settings["prompt"])
+    except ValueError as error:
+        raise InputError(f"{line.place}: {error}") from error
 
 
 def resumed_job(given: Mapping[str, Any]) -> Job:

@@ -1,4 +1,4 @@
-"""Model files that change while a run uses them: noticed, said in one line, and nothing of them gets into the latents."""
+"""Model files that change while a run uses them: noticed, said in a line, and nothing of them gets into the latents."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from wan2.errors import InputError
 from wan2.options import AUTO, BESIDE, RECIPES
+from wan2.paths import path_of
 from wan2.presets import LORA_MULTIPLIER, WAN22_T2V, ModelFiles, Preset
 from wan2.rules import CHOICES, exact_rate
 
@@ -163,12 +164,10 @@ def _shown(preset: Preset, name: str) -> str:
 
 def path(text: str) -> Path:
     """A path, for argparse; `~` is the home folder of the user, `~name` that of another."""
-    if not text.startswith("~"):  # a Path forgets the ./ that makes a name of ./~
-        return Path(text)
     try:
-        return Path(text).expanduser()
-    except (RuntimeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: ~ with the name of an unknown user; ./~ is a file") from error
+        return path_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def whole_number(text: str) -> int:

@@ -16,7 +16,7 @@ from wan2.files import Busy, held, placed, placed_folder
 from wan2.options import Options
 from wan2.ours import is_our_frame
 from wan2.outputs import Also, Inputs, OutputPaths, Target, name_in_folder, named_outputs, nothing_else, targets
-from wan2.taken import check_outputs
+from wan2.taken import check_names, check_outputs
 
 
 @dataclass
@@ -61,6 +61,7 @@ def claimed(options: Options, inputs: Inputs, also: Also = nothing_else) -> Iter
         RunError: another process holds the name.
         InputError: as `check_outputs`, of which this is the last word: now nobody else makes these files.
     """
+    check_names(options, also)
     with ExitStack() as stack:
         paths, work = _hold(options, stack)
         check_outputs(options, inputs, also, replace=options.overwrite)

@@ -16,8 +16,8 @@ from typing import TextIO, cast
 
 from wan2.arguments import Parser, build_parser
 from wan2.claim import claimed
-from wan2.console import Answered, Console, Ended
-from wan2.errors import InputError
+from wan2.console import Console
+from wan2.errors import Answered, Ended, InputError
 from wan2.interrupts import Stopped, handled
 from wan2.jobs import given_values, plan_job, plan_line, plan_lines, scenes_of
 from wan2.lists import Make, held_list, make_each, plan_each
@@ -28,7 +28,7 @@ from wan2.preflight import check_run, inputs_of
 from wan2.presets import WAN22_T2V
 from wan2.resume import check_resume, what_remains
 from wan2.streams import steady
-from wan2.taken import check_outputs
+from wan2.taken import check_names, check_outputs
 
 PROGRAM = "wan2_generate_video"
 EXIT_INTERRUPTED = 130
@@ -98,6 +98,7 @@ def _checked(options: Options, inputs: Inputs, console: Console) -> Make | None:
 
     inputs: what the command reads besides the files of the run.
     """
+    check_names(options)
     if (left := what_remains(options, {})) is None:
         return None
     inputs = {**inputs, **inputs_of(left)}

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from wan2.errors import InputError, RunError
+from wan2.errors import Ended, InputError, RunError
 from wan2.interrupts import waiting
 from wan2.memory import explain_out_of_memory, is_out_of_memory
 from wan2.planner import leanest
@@ -30,41 +30,6 @@ if TYPE_CHECKING:
     from wan2.planner import Work
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
-RUST_PANIC = "PanicException"
-"""What libraries in Rust raise; it is no `Exception`, and its class cannot be imported."""
-
-
-class Answered(SystemExit):
-    """The command line asked for words only, as `--help` does, and has them."""
-
-
-class Ended:
-    """A block whose failure goes no further: `tell` says what it was and gives the exit code, else `code` is 0.
-
-    Interrupts are no failures, and pass.
-    """
-
-    def __init__(self, tell: Callable[[BaseException], int]) -> None:
-        self.tell = tell
-        self.code = EXIT_DONE
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if error is None or not is_failure(error):
-            return False
-        # Told here and not kept: an error holds every tensor of the run that it ended.
-        self.code = self.tell(error)
-        return True
-
-
-def is_failure(error: BaseException) -> bool:
-    """Whether an error ends one run and no other: any exception, a library's panic, or its wish to exit."""
-    leaves = isinstance(error, SystemExit) and not isinstance(error, Answered)
-    return leaves or isinstance(error, Exception) or type(error).__name__ == RUST_PANIC
 
 
 class Console:

@@ -9,6 +9,7 @@ from typing import Any
 from wan2.errors import InputError
 from wan2.latents import saved_settings
 from wan2.options import BESIDE, DECODE_FLAGS, LATENT_SUFFIX, VIDEO_SUFFIX, Options, make_options
+from wan2.paths import check_name
 from wan2.presets import Preset
 from wan2.prompt_file import Line, parse_line, read_lines
 from wan2.resume import saved_values, settle
@@ -56,10 +57,13 @@ def plan_lines(given: Mapping[str, Any], preset: Preset) -> list[tuple[Line, dic
         latent = given["output_type"] == "latent"
         output = output / f"{path.stem}{LATENT_SUFFIX if latent else VIDEO_SUFFIX}"
     values = {name: value for name, value in given.items() if name != "from_file"}
-    return [
-        (line, {**values, "save_path": output.with_name(f"{output.stem}-{line.number:03d}{output.suffix}")})
-        for line in read_lines(path)
-    ]
+    lines = read_lines(path)
+    paths = [output.with_name(f"{output.stem}-{line.number:03d}{output.suffix}") for line in lines]
+    try:
+        check_name(paths[-1])
+    except ValueError as error:
+        raise InputError(f"--save_path {error}") from error
+    return [(line, {**values, "save_path": one}) for line, one in zip(lines, paths, strict=True)]
 
 
 def plan_line(line: Line, given: Mapping[str, Any], preset: Preset) -> Options:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from wan2.errors import InputError, RunError
+from wan2.errors import Ended, InputError, RunError
 from wan2.files import Busy, held
 from wan2.prompt_file import Line
 from wan2.taken import TakenError
@@ -67,17 +68,22 @@ def plan_each(
     planned: list[tuple[Line, Planned]] = []
     broken: list[tuple[Line, str]] = []
     for line, given in lines:
-        try:
+        with Ended(partial(_pass_over, line, broken)):
             planned.append((line, plan(line, given)))
-        except TakenError as error:
-            raise InputError(f"{line.place}: {error}") from error
-        except (InputError, OSError) as error:
-            said = str(error)
-            broken.append((line, said if said.startswith(line.place) else f"{line.place}: {said}"))
     if not planned:
         others = f" (none of the other {len(broken) - 1} lines will do either)" if len(broken) > 1 else ""
         raise InputError(broken[0][1] + others)
     return planned, broken
+
+
+def _pass_over(line: Line, broken: list[tuple[Line, str]], error: BaseException) -> int:
+    """Any failure of a line is that line's, but for what would be lost by making the list."""
+    said = str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
+    placed = said if said.startswith(line.place) else f"{line.place}: {said}"
+    if isinstance(error, TakenError):
+        raise InputError(placed) from error
+    broken.append((line, placed))
+    return 1
 
 
 def make_each(planned: Sequence[tuple[Line, Make | None]], broken: Sequence[tuple[Line, str]], teller: Teller) -> None:

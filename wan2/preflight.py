@@ -17,7 +17,7 @@ from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import PICKLES, TransformerFile, inspect_transformer, read_header
 from wan2.loading.formats import describe
 from wan2.loading.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
-from wan2.loading.fp8_cache import cache_layout, gains_by_cache, layout_bytes, look_for_cache
+from wan2.loading.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache
 from wan2.loading.header import checkpoint_files
 from wan2.loading.lora import add_loras, lora_deltas
 from wan2.loading.scales import check_scales
@@ -43,16 +43,22 @@ def model_files(options: Options) -> dict[str, Path]:
 
 def input_files(options: Options) -> list[Path]:
     """Every file with weights or rules that a run reads, the shards of a checkpoint one by one."""
-    return [file for files in inputs_of(options).values() for file in files]
+    return [file for files in _weights(options).values() for file in files]
 
 
 def inputs_of(options: Options) -> dict[str, list[Path]]:
     """Flag -> the files that the run reads by it. What cannot be read stands for itself: it is refused elsewhere."""
-    named = {name: (path,) for name, path in model_files(options).items()} | lora_files(options)
-    found = {f"--{name}": [file for path in paths for file in _parts(path)] for name, paths in named.items()}
+    found = _weights(options)
     if options.latent_path:
         found["--latent_path"] = [options.latent_path]
+    elif options.fp8_cache:
+        found["--fp8_cache"] = [cache_path(getattr(options.files, name), loras_of(options, name)) for name in EXPERTS]
     return found
+
+
+def _weights(options: Options) -> dict[str, list[Path]]:
+    named = {name: (path,) for name, path in model_files(options).items()} | lora_files(options)
+    return {f"--{name}": [file for path in paths for file in _parts(path)] for name, paths in named.items()}
 
 
 def _parts(path: Path) -> list[Path]:

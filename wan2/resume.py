@@ -10,7 +10,7 @@ from typing import Any
 from wan2.errors import InputError
 from wan2.lora_options import LORA_WEIGHTS, lora_files
 from wan2.options import BESIDE, Options
-from wan2.outputs import named_outputs
+from wan2.outputs import named_outputs, targets
 from wan2.preflight import model_files
 from wan2.presets import ModelFiles
 from wan2.record import fingerprints, versions
@@ -81,6 +81,8 @@ def what_remains(options: Options, scene: Mapping[str, Any]) -> Options | None:
     """
     if options.resume is None or options.resume.exists():
         return options
+    if not _is_made(options):
+        return replace(options, resume=None)  # `check_outputs` refuses what stands there
     try:
         check_record(options, scene)
     except InputError:
@@ -88,6 +90,13 @@ def what_remains(options: Options, scene: Mapping[str, Any]) -> Options | None:
             return replace(options, resume=None)
         raise
     return None
+
+
+def _is_made(options: Options) -> bool:
+    """Whether what has the name of the output was made by this program."""
+    paths = named_outputs(options.save_path)
+    found = () if paths is None else targets(options, paths)
+    return bool(found) and found[0].ours(found[0].path)
 
 
 def check_record(options: Options, scene: Mapping[str, Any]) -> None:

@@ -25,8 +25,25 @@ class TakenError(InputError):
     """Something stands where a run would write."""
 
 
+def check_names(options: Options, also: Also = nothing_else) -> None:
+    """Refuse names that cannot be written, or should not be.
+
+    Raises:
+        InputError: the name and the rule.
+    """
+    _check_characters(options.save_path)
+    _check_folder(options.save_path)
+    named = named_outputs(options.save_path)
+    paths = named or OutputPaths(options.save_path, name_in_folder(datetime.now(), options.seed))
+    _check_length(options.save_path, paths, targets(options, paths, also))
+    if named and named.name.endswith(RESERVED):
+        raise InputError(
+            f"--save_path {options.save_path}: a name that ends in {RESERVED} is that of a state; give another"
+        )
+
+
 def check_outputs(options: Options, inputs: Inputs, also: Also = nothing_else, *, replace: bool) -> None:
-    """Refuse names that cannot be written, that a run reads from, or that are taken.
+    """Refuse names that a run reads from, or that are taken.
 
     Args:
         options: the run.
@@ -37,18 +54,9 @@ def check_outputs(options: Options, inputs: Inputs, also: Also = nothing_else, *
     Raises:
         InputError: the first path that will not do.
     """
-    _check_characters(options.save_path)
-    _check_folder(options.save_path)
-    named = named_outputs(options.save_path)
-    paths = named or OutputPaths(options.save_path, name_in_folder(datetime.now(), options.seed))
-    found = targets(options, paths, also)
-    _check_length(options.save_path, paths, found)
-    if named is None:
+    if (paths := named_outputs(options.save_path)) is None:
         return
-    if paths.name.endswith(RESERVED):
-        raise InputError(
-            f"--save_path {options.save_path}: a name that ends in {RESERVED} is that of a state; give another"
-        )
+    found = targets(options, paths, also)
     _check_inputs(options, found, inputs)
     _check_free(options, paths, found, replace)
 

@@ -15,7 +15,7 @@ from wan2.files import work_folder
 from wan2.options import Options, make_options
 from wan2.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
 from wan2.presets import WAN22_T2V
-from wan2.taken import TakenError, check_outputs
+from wan2.taken import TakenError, check_names, check_outputs
 
 
 def options_for(path: Path, **more: object) -> Options:
@@ -142,23 +142,23 @@ def test_names_are_measured_in_bytes(tmp_path: Path, letter: str):
                 part.touch()
     assert len(list(tmp_path.iterdir())) == 3
     with pytest.raises(InputError, match="is too long by [1-4] bytes"):
-        check_outputs(options_for(tmp_path / f"{letter * (fits + 1)}.mp4"), {}, replace=False)
+        check_names(options_for(tmp_path / f"{letter * (fits + 1)}.mp4"))
 
 
 def test_a_whole_path_is_measured_too(tmp_path: Path):
     deep = tmp_path.joinpath(*["d" * 200] * 20)
     with pytest.raises(InputError, match="is too long by"):
-        check_outputs(options_for(deep / "a.mp4"), {}, replace=False)
+        check_names(options_for(deep / "a.mp4"))
     with pytest.raises(InputError, match="is too long by"):
-        check_outputs(options_for(deep / "folder"), {}, replace=False)
+        check_names(options_for(deep / "folder"))
 
 
 @pytest.mark.parametrize("name", ["a\nb.mp4", "a\x1b[2J.mp4", "\x00.mp4", "a\x85.mp4", os.fsdecode(b"a\xff.mp4")])
 def test_names_that_are_no_text_are_refused(tmp_path: Path, name: str):
     with pytest.raises(InputError, match="control character|UTF-8"):
-        check_outputs(options_for(tmp_path / name), {}, replace=False)
+        check_names(options_for(tmp_path / name))
 
 
 def test_the_name_of_a_state_is_reserved(tmp_path: Path):
     with pytest.raises(InputError, match="that of a state"):
-        check_outputs(options_for(tmp_path / "x.state.mp4", output_type="both"), {}, replace=True)
+        check_names(options_for(tmp_path / "x.state.mp4", output_type="both"))
