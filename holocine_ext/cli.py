@@ -17,7 +17,7 @@ from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, number, path, whole_number
 from wan2.claim import claimed
-from wan2.cli import check_cache, fitted, guarded, load_pytorch, make_one, parsed
+from wan2.cli import check_cache, check_paths, fitted, guarded, load_pytorch, make_one, parsed
 from wan2.console import Console
 from wan2.errors import InputError
 from wan2.jobs import given_values
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(parsed(build_parser(), words, console))
+    check_paths(given)
     tflops = given["tflops"]
     check_rate(tflops, given["dry_run"])
     listed = given["from_file"] is not None and given["latent_path"] is None

@@ -17,6 +17,7 @@ from wan2.lora_options import told_loras
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.planner import Work, predict
+from wan2.shown import one_line
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
 KeyRanges = tuple[tuple[Range, ...], ...]
@@ -156,14 +157,14 @@ def render_plan(plan: Plan) -> str:
         f"{_big(plan.total_flops)}FLOP{',' if plan.spares else ''}",
         *(["           less what the step cache spares"] if plan.spares else []),
         *_time(plan),
-        *([f"LoRA       {plan.loras}"] if plan.loras else []),
+        *([f"LoRA       {one_line(plan.loras)}"] if plan.loras else []),
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)};",
         f"           transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
         f"VAE {_bytes(memory.vae)})",
         *(f"           {line}" for line in _streaming(plan.streamed)),
         *_budget(plan),
         f"           host, predicted: {_bytes(memory.host)} without the libraries and the page cache",
-        *(f"warning    {warning}" for warning in plan.warnings),
+        *(f"warning    {one_line(warning)}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from wan2.arguments import Parser, build_parser
 from wan2.claim import claimed
@@ -27,6 +27,7 @@ from wan2.planner import Work, chosen, within_budget, work_of
 from wan2.preflight import check_run, inputs_of
 from wan2.presets import WAN22_T2V
 from wan2.resume import check_resume, what_remains
+from wan2.rules import flag_of
 from wan2.streams import steady
 from wan2.taken import check_names, check_outputs
 
@@ -71,8 +72,21 @@ def parsed(parser: Parser, words: Sequence[str], console: Console) -> argparse.N
             raise Answered(end.code) from None
 
 
+def check_paths(given: Mapping[str, Any]) -> None:
+    """Refuse files that a run could use, but whose names it could not write into its record.
+
+    Raises:
+        InputError: a path that is not UTF-8 text.
+    """
+    for name, value in given.items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and any("\ud800" <= char <= "\udfff" for char in str(path.absolute())):
+                raise InputError(f"{flag_of(name)} {path}: its whole path is not UTF-8 text")
+
+
 def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(parsed(build_parser(PROGRAM), words, console))
+    check_paths(given)
     if scenes_of(given) == ["--from_file"]:
         lines = plan_lines(given, WAN22_T2V)
         inputs = {"--from_file": [given["from_file"]]}
