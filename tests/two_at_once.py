@@ -4,7 +4,7 @@ Each has a seed of its own, so that it is seen whose a file is. What must hold: 
 run makes them undisturbed; whoever loses says one line, names no file on stdout, exits with 1 or 2 within a second, and
 touches nothing; a state is not lost; nothing is left over. Runs whose `--save_path` is a folder all succeed.
 
-The second is measured from the start of a process to its end; longer where more processes run than cores are there.
+The second goes from the start of a process to its end; it is longer where more processes run than there are cores.
 """
 
 from __future__ import annotations
