@@ -22,6 +22,7 @@ from wan2.lora_options import lora_files
 from wan2.options import Options
 from wan2.outputs import whole_file
 from wan2.preflight import model_files
+from wan2.sampling.schedule import timesteps
 from wan2.text import TOKENIZER_FILE
 
 try:
@@ -63,6 +64,10 @@ class Recorder:
         """The fingerprint of every model file of the run."""
         return fingerprints(self.options)
 
+    def _timesteps(self) -> list[float]:
+        options = self.options
+        return list(timesteps(options.infer_steps, options.flow_shift, options.sample_solver))
+
     def so_far(self) -> dict[str, Any]:
         """The record as known now, as JSON values."""
         shape = self.options.shape
@@ -71,6 +76,7 @@ class Recorder:
             "options": self.options.as_record(),
             "num_frames": shape.num_frames,
             "latent_frames": shape.latent_frames,
+            **({} if self.options.latent_path else {"timesteps": self._timesteps()}),
             **self.scene,
             "checkpoints": self.checkpoints,
             "versions": versions(),
