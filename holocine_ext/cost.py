@@ -13,7 +13,7 @@ from holocine_ext.layout import Range, ShotLayout
 from wan2.cost import Attended
 from wan2.models.config import TransformerConfig
 from wan2.sampling.experts import first_low_noise_step
-from wan2.sampling.schedule import first_unguided_step, timesteps
+from wan2.sampling.schedule import first_unguided_step
 
 
 def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
@@ -48,16 +48,17 @@ def forward_flops(config: TransformerConfig, self_pairs: int, cross_pairs: int, 
 
 
 def count_passes(
-    steps: int, shift: float, boundary: float, scale_high: float, scale_low: float, cfg_skip: float
+    times: Sequence[float], boundary: float, scale_high: float, scale_low: float, cfg_skip: float
 ) -> tuple[int, int]:
     """Passes of the transformer in a whole run: (with the prompt, with the negative prompt); fewer with a step cache.
 
+    `times` are the timesteps of the run, which decide which expert takes a step.
     The negative pass is run only where the guidance scale of the step's expert is not 1, and not in the share
     `cfg_skip` of the steps, at the end.
     """
-    guided = first_unguided_step(steps, cfg_skip)
-    high = min(guided, first_low_noise_step(timesteps(steps, shift), boundary))
-    return steps, high * (scale_high != 1) + (guided - high) * (scale_low != 1)
+    guided = first_unguided_step(len(times), cfg_skip)
+    high = min(guided, first_low_noise_step(times, boundary))
+    return len(times), high * (scale_high != 1) + (guided - high) * (scale_low != 1)
 
 
 def attended(layout: ShotLayout, sparse: bool) -> Attended:

@@ -17,6 +17,7 @@ from wan2.lora_options import told_loras
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.planner import Work, predict
+from wan2.sampling.schedule import timesteps
 from wan2.shown import one_line
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
@@ -95,7 +96,6 @@ def make_plan(
     """
     streamed = options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else None
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
-    guidance = options.guidance_scale_high_noise, options.guidance_scale, options.cfg_skip
     config = work.config
     return Plan(
         height=options.height,
@@ -106,7 +106,7 @@ def make_plan(
         sparse=sparse,
         num_tokens=tokenized.num_tokens,
         steps=options.infer_steps,
-        passes=count_passes(options.infer_steps, options.flow_shift, options.dual_dit_boundary, *guidance),
+        passes=_passes(options),
         positive_flops=_flops(config, layout, sparse, ranges),
         negative_flops=_flops(config, layout, sparse, None),
         full_flops=_flops(config, layout, False, None),
@@ -119,6 +119,12 @@ def make_plan(
         tflops=tflops,
         warnings=tuple(warnings),
     )
+
+
+def _passes(options: Options) -> tuple[int, int]:
+    times = timesteps(options.infer_steps, options.flow_shift, options.sample_solver)
+    scales = options.guidance_scale_high_noise, options.guidance_scale
+    return count_passes(times, options.dual_dit_boundary, *scales, options.cfg_skip)
 
 
 def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:

@@ -43,6 +43,8 @@ def _holocine(variant: str) -> Preset:
         guidance_scale=5.0,
         guidance_scale_high_noise=5.0,
         dual_dit_boundary=0.875,
+        round_timestep=True,
+        vae_dtype="auto",
         published=WAN22_T2V.published,
     )
 

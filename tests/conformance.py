@@ -1,6 +1,7 @@
 """Check the code against a folder of reference figures: `python -m tests.conformance DIR`.
 
-The folder is laid out like `tests/data` (see its README). Every case in it is run; each prints its largest error.
+The folder is laid out like `tests/data`, figures of HoloCine, or like `tests/data/wan22`, figures of Wan2.2 (see the
+README there): a file has its own kind of cases, whichever folder it lies in. Every case is run; each prints its error.
 Exit code 0 when all are within tolerance, 1 when one is not, 2 when the folder holds no case at all.
 """
 
@@ -18,21 +19,26 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.layout import ShotLayout, auto_cuts, repair_cuts
 from holocine_ext.prompt import build_prompt
 from holocine_ext.spans import TextSpans, allowed_key_ranges, text_spans
 from wan2.conditioning import Conditioning
+from wan2.loading.checkpoint import load_transformer
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.transformer import TransformerConfig, WanTransformer
 from wan2.models.vae import Tiles, WanVAE, load_vae
-from wan2.presets import NEGATIVE_PROMPT
+from wan2.presets import NEGATIVE_PROMPT, WAN22_T2V
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
-from wan2.shapes import snap_frames
+from wan2.shapes import VideoShape, snap_frames
 from wan2.text import TEXT_LENGTH, load_tokenizer
 
 EXACT, SCHEDULE, TRANSFORMER, RUN, TEXT, VAE = 0.0, 1e-6, 5e-5, 1e-3, 2e-5, 1e-5
+# Of the figures of Wan2.2: noise levels; latents, of their norm.
+LEVELS, RELATIVE = 1e-7, 1e-5
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ def close(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Check
     """A case of tensors, which must also agree in shape."""
     same = found.shape == expected.shape
     return Check(name, (found.float() - expected.float()).abs().max().item() if same else float("inf"), tolerance)
+
+
+def relative(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Check:
+    """A case of tensors whose difference is taken as a share of the expected one, by their norms."""
+    same = found.shape == expected.shape
+    return Check(name, ((found - expected).norm() / expected.norm()).item() if same else float("inf"), tolerance)
 
 
 def read(folder: Path, name: str) -> Any:  # noqa: ANN401  JSON
@@ -86,8 +98,11 @@ def frames(folder: Path) -> Iterator[Check]:
 
 
 def schedule(folder: Path) -> Iterator[Check]:
-    """Noise levels, timesteps and the step at which the experts change."""
+    """Noise levels and timesteps; for Euler, which names no solver, the step at which the experts change, too."""
     for case in read(folder, "schedule.json"):
+        if "solver" in case:
+            yield from wan22_schedule(case)
+            continue
         steps, shift = case["num_inference_steps"], case["shift"]
         plan = DenoisePlan(steps, shift, "euler", 0.875, 1.0, 1.0)
         name = f"schedule {steps} steps, shift {shift:g}"
@@ -95,6 +110,15 @@ def schedule(folder: Path) -> Iterator[Check]:
         times = torch.tensor(plan.timesteps) / 1000, torch.tensor(case["timesteps"]) / 1000
         yield close(f"{name}: timesteps / 1000", *times, SCHEDULE)
         yield exact(f"{name}: first low-noise step", plan.first_low_noise_step, case["first_low_noise_step"])
+
+
+def wan22_schedule(case: dict[str, Any]) -> Iterator[Check]:
+    """Noise levels of a solver of Wan2.2, the final 0 among them, and its timesteps."""
+    steps, shift, solver = case["steps"], float(case["shift"]), case["solver"]
+    plan = DenoisePlan(steps, shift, solver, WAN22_T2V.dual_dit_boundary, 1.0, 1.0, WAN22_T2V.round_timestep)
+    name = f"schedule {solver} {steps} steps, shift {shift:g}"
+    yield close(f"{name}: sigmas", torch.tensor([*plan.sigmas, 0.0]), torch.tensor(case["sigmas"]), LEVELS)
+    yield exact(f"{name}: timesteps", plan.timesteps, case["timesteps"])
 
 
 def windows(folder: Path) -> Iterator[Check]:
@@ -177,6 +201,33 @@ def runs(folder: Path) -> Iterator[Check]:
         yield close(f"run {run['key']}", last.latents, expected, RUN)
 
 
+def wan22_runs(folder: Path) -> Iterator[Check]:
+    """Whole runs of Wan2.2 through both experts, read as the command line reads them, each with its own solver."""
+    tensors = load_file(folder / "runs.safetensors")
+    experts = {
+        name: load_transformer(folder / f"dit_{name}_noise.safetensors", CPU, torch.float32) for name in ("high", "low")
+    }
+
+    def open_expert(name: str) -> AbstractContextManager[WanTransformer]:
+        return nullcontext(experts[name])
+
+    for number, run in enumerate(read(folder, "runs.json")):
+        (width, height), (low, high) = run["size"], run["guide"]
+        plan = DenoisePlan(
+            run["steps"], run["shift"], run["solver"], WAN22_T2V.dual_dit_boundary, high, low, WAN22_T2V.round_timestep
+        )
+        passes = [Conditioning(padded(tensors[f"{number}.{which}"])) for which in ("positive", "negative")]
+        noise = initial_noise((1, *VideoShape(run["frames"], height, width).latent), run["seed"])
+        *_, last = denoise(open_expert, noise, plan, *passes)
+        name = f"run {number}: {run['solver']} {run['steps']} steps, {width}x{height}"
+        yield relative(name, last.latents[0], tensors[f"{number}.latents"], RELATIVE)
+
+
+def padded(embedding: Tensor) -> Tensor:
+    """A text [tokens, text_dim] as the transformer takes it: [1, 512, text_dim], zero after the last token."""
+    return functional.pad(embedding, (0, 0, 0, TEXT_LENGTH - len(embedding)))[None]
+
+
 def text(folder: Path) -> Iterator[Check]:
     """Embeddings of the text encoder, and the default negative prompt."""
     tokenizer, tensors = load_tokenizer(folder / "tokenizer"), load_file(folder / "t5_cases.safetensors")
@@ -223,6 +274,7 @@ SECTIONS: dict[str, Callable[[Path], Iterator[Check]]] = {
     "text_windows.json": windows,
     "dit_cases.json": transformer,
     "denoise.json": runs,
+    "runs.json": wan22_runs,
     "t5_cases.json": text,
     "negative_prompt.txt": negative_prompt,
     "vae_cases.safetensors": vae,

@@ -102,10 +102,12 @@ def predict_memory(
     fast: bool = False,
     fp8_t5: bool = False,
     wide: int = 0,
+    vae: int = 0,
     passes: int = 1,
     apart: bool = False,
 ) -> Memory:
-    """Predicted memory of a run of `tokens` tokens whose values take `size` bytes; in text encoder and VAE `wide`.
+    """Predicted memory of a run of `tokens` tokens whose values take `size` bytes, in the text encoder `wide` bytes and
+    in the VAE `vae`; where these are 0, `size` and `wide`.
 
     Text encoder: the layers in the ring, and one of them at work on the longest text. Transformer: one expert whole.
     Its work is the stream, the keys and values that are `attended` at once, and the larger of what two moments add: a
@@ -116,6 +118,7 @@ def predict_memory(
     (`fast`): then the input of the attention is kept in fp8. In the text encoder it is so with `fp8_t5`.
     """
     weights, wide = weight_bytes(config, size, fp8), wide or size
+    vae = vae or wide
     token = config.dim * size
     multiplied_out = config.dim * config.ffn_dim * size if fp8 and not fast else 0
     # The input of keys and values that waits in fp8 for the queries, with a scale a token.
@@ -132,8 +135,8 @@ def predict_memory(
         text_encoder=encoder_bytes(config.text_dim, wide, fp8_t5),
         transformer_weights=weights.on_device(streamed),
         transformer_work=work + text + other_stream,
-        vae=decoding.device(wide),
-        host=max(weights.on_host(streamed, from_ram) + largest * size, decoding.host(wide)) + latents,
+        vae=decoding.device(vae),
+        host=max(weights.on_host(streamed, from_ram) + largest * size, decoding.host(vae)) + latents,
     )
 
 

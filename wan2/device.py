@@ -27,7 +27,7 @@ class Machine:
 
     @property
     def wide_dtype(self) -> torch.dtype:
-        """The dtype for the text encoder and the VAE, whose values overflow float16."""
+        """The compute dtype of the text encoder, and of a VAE without one of its own: their values overflow float16."""
         return torch.float32 if self.dtype == torch.float16 else self.dtype
 
     @property

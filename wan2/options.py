@@ -33,6 +33,8 @@ BESIDE = Path()
 class Options:
     """One run. Sizes in pixels, lengths in frames, `fps` in frames per second; `num_frames` is the length asked for.
 
+    `round_timestep` and `vae_dtype` are the model's: see `Preset`.
+
     Raises:
         InputError: a value breaks its rule; the message names the flag, the value and the rule.
     """
@@ -50,6 +52,8 @@ class Options:
     guidance_scale: float
     guidance_scale_high_noise: float
     dual_dit_boundary: float
+    round_timestep: bool
+    vae_dtype: str
     cfg_skip: float
     step_cache: float
     seed: int

@@ -20,7 +20,7 @@ from torch import Tensor
 from wan2.attention_choice import choose_attention
 from wan2.claim import Claim
 from wan2.conditioning import Conditioning, PlanAttentions, attend_densely
-from wan2.device import Machine, resolve_machine
+from wan2.device import DTYPES, Machine, resolve_machine
 from wan2.errors import RunError
 from wan2.experts import experts, keep_fp8
 from wan2.keeper import keep_state, machine_notes
@@ -169,8 +169,10 @@ def _colours(run: Run) -> Tensor | None:
 def _vae(run: Run, device: torch.device | str) -> WanVAE:
     from wan2.models.vae import load_vae
 
+    options = run.options
+    dtype = DTYPES.get(options.vae_dtype, run.machine.wide_dtype)
     with naming("vae"):
-        return load_vae(run.options.files.vae, device, run.machine.wide_dtype, run.options.vae_cache_cpu)
+        return load_vae(options.files.vae, device, dtype, options.vae_cache_cpu)
 
 
 def _read(run: Run) -> Tensor:
@@ -198,6 +200,7 @@ def _denoised(
         boundary=options.dual_dit_boundary,
         guidance_scale_high_noise=options.guidance_scale_high_noise,
         guidance_scale=options.guidance_scale,
+        round_timestep=options.round_timestep,
         cfg_skip=options.cfg_skip,
         step_cache=options.step_cache,
     )

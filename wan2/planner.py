@@ -25,7 +25,7 @@ GB = 1e9
 # What a prediction may be short of, and what tensors that come and go leave unused between them.
 MARGIN = 1.1
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-# The VAE overflows float16: with it, it computes in float32.
+# The text encoder and the VAE overflow float16: with it, they compute in float32.
 WIDE = {"float16": 4}
 STAGES = {"Reading the text": "text_encoder", "Denoising": "transformer", "Decoding": "vae"}
 SMALLEST_TILE = 4 * SIZE_MULTIPLE
@@ -80,6 +80,7 @@ def value_bytes(options: Options) -> int:
 def predict(options: Options, work: Work) -> Memory:
     """The memory of a run; with `auto`, of one whose blocks are all on the device."""
     size, pixels = value_bytes(options), options.height * options.width
+    wide = WIDE.get(options.dtype, size)
     rows, columns = (options.tile_height or options.height), (options.tile_width or options.width)
     tile = min(rows, options.height) * min(columns, options.width)
     return predict_memory(
@@ -93,7 +94,8 @@ def predict(options: Options, work: Work) -> Memory:
         fp8=work.fp8,
         fast=options.fp8_fast,
         fp8_t5=options.fp8_t5,
-        wide=WIDE.get(options.dtype, size),
+        wide=wide,
+        vae=BYTES.get(options.vae_dtype, wide),
         passes=2 if options.guided else 1,
         apart=options.passes_apart or not options.guided,
     )

@@ -65,8 +65,10 @@ FEWER_PASSES = {"cfg_skip": 0.3, "step_cache": 0.1}
 class Preset:
     """Every default of a command line; sizes in pixels, lengths in frames, `fps` in frames per second.
 
-    `published` are the sizes of the transformers, where they can be known without the files. `recipes` are what
-    `--preset` fills in, by its name.
+    `round_timestep` and `vae_dtype` have no flag: they are how the model was run where it was published. Timesteps are
+    rounded to the compute dtype before they are embedded, or not; the VAE computes in this dtype, `auto` being the
+    compute dtype. `published` are the sizes of the transformers, where they can be known without the files. `recipes`
+    are what `--preset` fills in, by its name.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Preset:
     guidance_scale: float
     guidance_scale_high_noise: float
     dual_dit_boundary: float
+    round_timestep: bool
+    vae_dtype: str
     cfg_skip: float = 0.0
     step_cache: float = 0.0
     negative_prompt: str = NEGATIVE_PROMPT
@@ -127,5 +131,7 @@ WAN22_T2V = Preset(
     guidance_scale=3.0,
     guidance_scale_high_noise=4.0,
     dual_dit_boundary=0.875,
+    round_timestep=False,
+    vae_dtype="float32",
     published=A14B,
 )

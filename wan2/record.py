@@ -21,6 +21,7 @@ from wan2.loading.header import checkpoint_files
 from wan2.lora_options import lora_files
 from wan2.options import DECODE_FLAGS, DECODE_SIZES, Options
 from wan2.preflight import model_files
+from wan2.sampling.schedule import timesteps
 from wan2.text import TOKENIZER_FILE
 
 try:
@@ -73,6 +74,7 @@ class Recorder:
             "created": self._created(),
             "options": self.options.as_record(),
             **self._shape(),
+            "timesteps": self._timesteps(),
             **self.scene,
             **self._world(),
             "attention": self.attention,
@@ -86,6 +88,10 @@ class Recorder:
         read = {name: value for name, value in options.items() if name in DECODE_FLAGS | DECODE_SIZES}
         files = {"files": {"vae": options["files"]["vae"]}}
         return {"created": self._created(), "options": read | files, **self._world(), "seconds": dict(self.seconds)}
+
+    def _timesteps(self) -> list[float]:
+        options = self.options
+        return list(timesteps(options.infer_steps, options.flow_shift, options.sample_solver))
 
     def _created(self) -> str:
         return self.created.astimezone().isoformat(timespec="seconds")

@@ -16,13 +16,14 @@ from wan2.presets import ModelFiles
 from wan2.record import fingerprints, versions
 from wan2.recorded import read_record, recorded_seed
 from wan2.rules import flag_of
-from wan2.state import OF_ONE_COMMAND, SavedState, plain_options, read_state
+from wan2.sampling.solvers import MULTISTEP
+from wan2.state import OF_ONE_COMMAND, OLDER_MODEL, SavedState, plain_options, read_state
 
 # What may differ from the run that saved a state, because no latent depends on it.
 FREE = frozenset(
     {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume", "overwrite"}
     | {"blocks_to_swap", "passes_apart", "weights_from", "vram_budget", "fp8_cache"}
-    | {"tile_height", "tile_width", "vae_cache_cpu"}
+    | {"tile_height", "tile_width", "vae_cache_cpu", "vae_dtype"}
     | set(LORA_WEIGHTS.values())  # of which only the paths are free
 )
 # The libraries that no latent depends on.
@@ -110,7 +111,10 @@ def check_record(options: Options, scene: Mapping[str, Any]) -> None:
     if paths is None or record is None:
         return
     place = f"--resume: {paths.main(options)} is there already, made"
-    saved, given = record["options"], options.as_record()
+    saved, given = OLDER_MODEL | record["options"], options.as_record()
+    solver = saved.get("sample_solver")
+    if not OLDER_MODEL.keys() <= record["options"].keys() and solver in MULTISTEP:
+        raise InputError(f"{place} by a version in which --sample_solver {solver} had other noise levels")
     _check_loras(place, saved, given)
     for name in sorted(given.keys() & saved.keys() - FREE):
         if saved[name] != given[name]:

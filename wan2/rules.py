@@ -16,6 +16,7 @@ from wan2.shapes import SIZE_MULTIPLE
 CHOICES: dict[str, tuple[str, ...]] = {
     "sample_solver": SOLVERS,
     "dtype": ("auto", "bfloat16", "float16", "float32"),
+    "vae_dtype": ("auto", "bfloat16", "float32"),
     "attn_mode": (AUTO, *KERNELS),
     "output_type": ("video", "images", "latent", "both"),
     "weights_from": ("disk", "ram"),
@@ -54,13 +55,15 @@ FLAGS = {
     "height": "--video_size",
     "width": "--video_size",
     "num_frames": "--video_length",
+    "round_timestep": "the model's round_timestep",
+    "vae_dtype": "the model's vae_dtype",
 }
 WHOLE: tuple[str, ...] = ("height", "width", "num_frames", "infer_steps", "seed", "preview", "save_every", "crf")
 WHOLE += ("tile_height", "tile_width")
 
 
 def flag_of(name: str) -> str:
-    """The command line's name for a field of `Options`."""
+    """The command line's name for a field of `Options`; for one without a flag, what it is."""
     return FLAGS.get(name, f"--{name}")
 
 

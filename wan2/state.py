@@ -18,7 +18,7 @@ from wan2.files import Whole, whole_file
 from wan2.latents import CHANNELS, TENSOR
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.options import Options
-from wan2.sampling.solvers import state_names
+from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
     from wan2.sampling.denoise import DenoiseStep
 
-FORMAT = 2
+FORMAT = 3
 STATE_ENDING = ".state.safetensors"
+# Format 2: unipc and dpm++ had other noise levels, and what is a field of the model now was the same for every model.
+OLDER_FORMAT = 2
+OLDER_MODEL = {"round_timestep": True, "vae_dtype": "auto"}
 SOLVER, CACHE = "solver.", "cache."
 # Options of the command, not of the run.
 OF_ONE_COMMAND = ("resume", "overwrite")
@@ -102,11 +105,24 @@ def read_state(path: Path) -> SavedState:
     for name, kind in NOTES.items():
         if type(notes[name]) is not kind:
             raise InputError(f"--resume {path}: its field {name} does not hold what it should")
-    if notes.pop("format") != FORMAT:
-        raise InputError(f"--resume {path}: was saved by another version of this program")
+    if (found := notes.pop("format")) != FORMAT:
+        notes["options"] = _options_of_older(path, found, notes["options"])
     state = SavedState(path, **notes)
     _check_tensors(state, header)
     return state
+
+
+def _options_of_older(path: Path, found: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a state of an older format, completed to those of today."""
+    solver = options.get("sample_solver")
+    if found != OLDER_FORMAT or solver not in SOLVERS:
+        raise InputError(f"--resume {path}: was saved by another version of this program")
+    if solver in MULTISTEP:
+        raise InputError(
+            f"--resume {path}: was saved by a version in which --sample_solver {solver} had other noise levels; the "
+            "schedule of that solver has changed, so begin anew"
+        )
+    return options | OLDER_MODEL
 
 
 def _check_tensors(state: SavedState, header: CheckpointHeader) -> None:

@@ -17,6 +17,7 @@ from wan2.loading.fp8 import linears, quantised
 from wan2.models.attention import DenseAttention
 from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import TransformerConfig, WanTransformer
+from wan2.sampling.schedule import timesteps
 
 A14B = TransformerConfig(
     dim=5120, in_dim=16, ffn_dim=13824, out_dim=16, text_dim=4096, freq_dim=256, eps=1e-6,
@@ -66,13 +67,14 @@ def test_the_published_floor(num_frames: int, num_shots: int, sparse: bool, peta
 
 
 def test_passes() -> None:
-    assert count_passes(50, 5.0, 0.875, 5.0, 5.0, 0.0) == (50, 50)
-    assert count_passes(50, 5.0, 0.875, 5.0, 5.0, 0.3) == (50, 35)
-    assert count_passes(50, 5.0, 0.875, 5.0, 5.0, 1.0) == (50, 0)
-    assert count_passes(50, 5.0, 0.875, 1.0, 1.0, 0.0) == (50, 0)
-    steps, negative = count_passes(50, 5.0, 0.875, 1.0, 3.0, 0.0)
+    times = timesteps(50, 5.0, "euler")
+    assert count_passes(times, 0.875, 5.0, 5.0, 0.0) == (50, 50)
+    assert count_passes(times, 0.875, 5.0, 5.0, 0.3) == (50, 35)
+    assert count_passes(times, 0.875, 5.0, 5.0, 1.0) == (50, 0)
+    assert count_passes(times, 0.875, 1.0, 1.0, 0.0) == (50, 0)
+    steps, negative = count_passes(times, 0.875, 1.0, 3.0, 0.0)
     assert steps == 50
-    assert negative == 50 - count_passes(50, 5.0, 0.875, 3.0, 1.0, 0.0)[1]
+    assert negative == 50 - count_passes(times, 0.875, 3.0, 1.0, 0.0)[1]
     assert 20 < negative < 50
 
 

@@ -25,6 +25,7 @@ def test_the_defaults_are_those_of_wan22():
     assert (made.infer_steps, made.flow_shift, made.num_frames, made.fps) == (40, 12.0, 81, 16.0)
     assert (made.guidance_scale_high_noise, made.guidance_scale, made.dual_dit_boundary) == (4.0, 3.0, 0.875)
     assert (made.height, made.width, made.negative_prompt) == (720, 1280, NEGATIVE_PROMPT)
+    assert (made.sample_solver, made.round_timestep, made.vae_dtype) == ("unipc", False, "float32")
 
 
 def test_the_negative_prompt_is_the_published_one():

@@ -60,7 +60,7 @@ def test_the_cache_goes_to_the_host_before_the_picture_is_cut() -> None:
     only = {"latent_path": DATA / "denoise.safetensors"}
     words = [
         chosen(options, within_budget(options, WORK))
-        for options in (asked(vram_budget=b, **only) for b in (9, 4, 1.7, 1.2))
+        for options in (asked(vram_budget=b, **only) for b in (18, 8, 3.4, 2.4))
     ]
     assert words[0] == ""
     assert words[1] == "--vae_cache_cpu"
@@ -233,3 +233,12 @@ def test_out_of_memory_names_the_leanest_options() -> None:
     assert leanest(asked(blocks_to_swap=40, passes_apart=True), WORK, "Denoising") == ""
     line = explain_out_of_memory(MemoryError(), "Denoising", "--blocks_to_swap 40 (predicted 7 GB)")
     assert line.endswith("; the least as it is: --blocks_to_swap 40 (predicted 7 GB)")
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16", "float16", "float32"])
+def test_the_vae_computes_in_the_dtype_it_was_published_with(dtype: str) -> None:
+    published = predict(asked(dtype=dtype), WORK)
+    own = predict(asked(dtype=dtype, vae_dtype="auto"), WORK)
+    assert published.vae == predict(asked(dtype="float32"), WORK).vae
+    assert published.vae == own.vae * (1 if dtype in ("float16", "float32") else 2)
+    assert (published.text_encoder, published.transformer) == (own.text_encoder, own.transformer)

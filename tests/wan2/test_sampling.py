@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.sampling.experts import Expert, expert_steps, first_low_noise_step
 from wan2.sampling.guidance import guide
 from wan2.sampling.schedule import sigmas, timesteps
-from wan2.sampling.solvers import SOLVERS, UniPC, make_solver
+from wan2.sampling.solvers import MULTISTEP, SOLVERS, UniPC, make_solver
 
 DATA = Path(__file__).parents[1] / "data"
 SCHEDULES = json.loads((DATA / "schedule.json").read_text())
@@ -30,9 +32,29 @@ SCHEDULES = json.loads((DATA / "schedule.json").read_text())
 @pytest.mark.parametrize("case", SCHEDULES, ids=lambda case: f"{case['num_inference_steps']}-{case['shift']}")
 def test_the_schedule_is_the_published_one(case: dict) -> None:
     steps, shift = case["num_inference_steps"], case["shift"]
-    assert sigmas(steps, shift) == pytest.approx(case["sigmas"], abs=1e-6)
-    assert timesteps(steps, shift) == pytest.approx(case["timesteps"], abs=1e-6)
-    assert first_low_noise_step(timesteps(steps, shift), 0.875) == case["first_low_noise_step"]
+    assert sigmas(steps, shift, "euler") == pytest.approx(case["sigmas"], abs=1e-6)
+    assert timesteps(steps, shift, "euler") == pytest.approx(case["timesteps"], abs=1e-6)
+    assert first_low_noise_step(timesteps(steps, shift, "euler"), 0.875) == case["first_low_noise_step"]
+
+
+@pytest.mark.parametrize("solver", MULTISTEP)
+@pytest.mark.parametrize("shift", [0.01, 0.7, 1.0, 3.0, 5.0, 7.3, 12.0, 100.0])
+def test_the_levels_of_a_multistep_solver_are_those_of_wan22(solver: str, shift: float) -> None:
+    """Its schedulers' arithmetic in NumPy, for every number of steps: to the bit."""
+    training = torch.from_numpy(1.0 - np.linspace(1, 1 / 1000, 1000)[::-1].copy()).float()
+    first, last = (training[0].item(), training[-1].item()) if solver == "unipc" else (1.0, 0.0)
+    for steps in range(1, 1001):
+        evenly = np.linspace(first, last, steps + 1)[:-1]
+        levels = shift * evenly / (1 + (shift - 1) * evenly)
+        assert list(sigmas(steps, shift, solver)) == levels.astype(np.float32).tolist()
+        assert list(timesteps(steps, shift, solver)) == (levels * 1000).astype(np.int64).tolist()
+
+
+def test_eulers_levels_begin_at_1_and_its_timesteps_have_fractions() -> None:
+    assert sigmas(4, 5.0, "euler")[0] == sigmas(4, 5.0, "dpm++")[0] == 1.0 > sigmas(4, 5.0, "unipc")[0]
+    assert timesteps(4, 5.0, "euler") == (1000.0, 937.5, pytest.approx(833.3333), 625.0)
+    assert timesteps(4, 5.0, "dpm++") == (1000.0, 937.0, 833.0, 625.0)
+    assert timesteps(4, 5.0, "unipc") == (999.0, 937.0, 833.0, 624.0)
 
 
 def test_a_step_at_the_boundary_is_the_high_noise_experts() -> None:
@@ -55,7 +77,7 @@ def gaussian_velocity(x: Tensor, sigma: float, mean: float = 2.0, deviation: flo
 
 def solve(name: str, steps: int, x: Tensor, shift: float = 5.0) -> Tensor:
     solver = make_solver(name, steps, shift)
-    for index, sigma in enumerate(sigmas(steps, shift)):
+    for index, sigma in enumerate(sigmas(steps, shift, name)):
         x = solver.step(gaussian_velocity(x, sigma), index, x)
     return x
 
@@ -67,32 +89,54 @@ def test_solvers_reach_the_exact_answer(name: str) -> None:
     assert error < 0.02
 
 
-@pytest.mark.parametrize("name", ["unipc", "dpm++"])
-def test_second_order_beats_euler_on_the_same_levels(name: str) -> None:
+@pytest.mark.parametrize("name", MULTISTEP)
+def test_second_order_beats_euler(name: str) -> None:
     noise = initial_noise((1, 1, 1, 8, 8), 0)
     exact = 2.0 + 0.3 * noise
     error, eulers = ((solve(solver, 20, noise, 1.0) - exact).abs().max() for solver in (name, "euler"))
     assert error < 0.2 * eulers
 
 
-@pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 5.0), (8, 12.0), (20, 0.2), (50, 5.0)])
-@pytest.mark.parametrize("name", ["unipc", "dpm++"])
-def test_multistep_solvers_run_on_exactly_our_levels(name: str, steps: int, shift: float) -> None:
+@pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 5.0), (3, 100.0), (8, 12.0), (20, 0.2), (50, 5.0)])
+@pytest.mark.parametrize("name", MULTISTEP)
+def test_multistep_solvers_run_on_exactly_their_levels(name: str, steps: int, shift: float) -> None:
     solver = make_solver(name, steps, shift)
     assert isinstance(solver, UniPC) == (name == "unipc")
-    ours = torch.tensor((*sigmas(steps, shift), 0.0))
-    theirs = solver.scheduler.sigmas  # type: ignore[attr-defined]
-    assert torch.equal(theirs[1:], ours[1:])
-    assert abs(theirs[0] - 1) <= 1.1e-6
+    scheduler = solver.scheduler  # type: ignore[attr-defined]
+    assert scheduler.sigmas.tolist() == [*sigmas(steps, shift, name), 0.0]
+    assert scheduler.timesteps.tolist() == list(timesteps(steps, shift, name))
     assert torch.isfinite(solve(name, steps, initial_noise((1, 1, 1, 2, 2), 0), shift)).all()
+
+
+def dpm_by_the_paper(x: Tensor, levels: Sequence[float]) -> Tensor:
+    """DPM-Solver++(2M) in float64 as the paper writes it, its limit taken where the first level is 1."""
+    x, before = x.double(), None
+    for index, (sigma, after) in enumerate(pairwise(levels)):
+        data = x - sigma * gaussian_velocity(x, sigma)
+        guess = data
+        if before is not None and after > 0:
+            earlier, now, then = (
+                math.log((1 - s) / s) if s < 1 else -math.inf for s in (levels[index - 1], sigma, after)
+            )
+            guess = data + (then - now) / (2 * (now - earlier)) * (data - before)
+        ratio = after / sigma
+        x, before = ratio * x + (1 - after - ratio * (1 - sigma)) * guess, data
+    return x
+
+
+@pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 3.0), (5, 3.0), (14, 12.0), (40, 1.0)])
+def test_dpm_is_that_of_the_paper(steps: int, shift: float) -> None:
+    noise = initial_noise((1, 1, 1, 4, 4), 0)
+    expected = dpm_by_the_paper(noise, [*sigmas(steps, shift, "dpm++"), 0.0])
+    torch.testing.assert_close(solve("dpm++", steps, noise, shift).double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_unipc_is_the_one_diffusers_makes_when_given_our_levels() -> None:
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
-    scheduler.set_timesteps(sigmas=np.array(sigmas(12, 5.0)))
+    scheduler.set_timesteps(sigmas=np.array(sigmas(12, 5.0, "unipc")))
     scheduler.set_begin_index(0)
     x = noise = initial_noise((1, 1, 1, 4, 4), 0)
-    for index, sigma in enumerate(sigmas(12, 5.0)):
+    for index, sigma in enumerate(sigmas(12, 5.0, "unipc")):
         x = scheduler.step(gaussian_velocity(x, sigma), scheduler.timesteps[index], x).prev_sample
     torch.testing.assert_close(solve("unipc", 12, noise), x, atol=1e-5, rtol=1e-5)
 
@@ -105,7 +149,8 @@ def test_an_unknown_solver_is_refused() -> None:
 class Experts:
     """Opens the reference experts, and remembers which and how many at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.dtype = dtype
         self.opened: list[str] = []
         self.open = 0
         self.passes = 0
@@ -117,7 +162,7 @@ class Experts:
         assert self.open == 1
         model = WanTransformer(CONFIG)
         model.load_state_dict(load_file(DATA / f"dit_{expert}_noise.safetensors"))
-        model.register_forward_pre_hook(lambda *_: setattr(self, "passes", self.passes + 1))
+        model.to(self.dtype).register_forward_pre_hook(lambda *_: setattr(self, "passes", self.passes + 1))
         try:
             yield model
         finally:
@@ -161,6 +206,29 @@ def test_a_run_goes_on_bit_for_bit(solver: str, after: int) -> None:
     rest = list(denoise(Experts(), noise, plan, positive, negative, whole[after]))
     assert [step.index for step in rest] == list(range(after + 1, 6))
     assert torch.equal(rest[-1].latents, whole[-1].latents)
+
+
+@pytest.mark.parametrize(
+    ("solver", "dtype"), [("euler", torch.float16), ("unipc", torch.bfloat16), ("dpm++", torch.float32)]
+)
+@pytest.mark.parametrize("rounded", [True, False])
+def test_whether_timesteps_are_rounded_to_the_compute_dtype_is_the_models(
+    monkeypatch: pytest.MonkeyPatch, solver: str, dtype: torch.dtype, rounded: bool
+) -> None:
+    noise, (positive, negative) = initial_noise((1, 16, 1, 4, 4), 1), conditionings()
+    plan = small_plan(solver=solver, round_timestep=rounded)
+    given: list[float] = []
+
+    def noted(self: WanTransformer, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        given.append(timestep.item())
+        return embed_time(self, timestep)
+
+    embed_time = WanTransformer.embed_time
+    monkeypatch.setattr(WanTransformer, "embed_time", noted)
+    list(denoise(Experts(dtype), noise, plan, positive, negative))
+    expected = [torch.tensor(t).to(dtype).item() if rounded else t for t in plan.timesteps for _ in range(2)]
+    assert given == expected
+    assert any(t not in plan.timesteps for t in given) == (rounded and dtype != torch.float32)
 
 
 def test_leaving_the_loop_closes_the_expert() -> None:

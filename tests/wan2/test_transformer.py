@@ -65,13 +65,16 @@ def test_every_parameter_learns(model: WanTransformer) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def test_the_timestep_is_rounded_to_the_compute_dtype() -> None:
+def test_the_timestep_is_embedded_in_float64_whatever_the_compute_dtype() -> None:
+    """937 and 936 are one number in bfloat16."""
     model = WanTransformer(CONFIG).bfloat16()
     latents, conditioning = torch.randn(1, 16, 1, 4, 4), Conditioning(torch.randn(1, 512, 64))
     with torch.inference_mode():
-        at_937, at_936 = (model(latents, torch.tensor(t), conditioning) for t in (937.5, 936.0))
-    assert torch.equal(at_937, at_936)
+        at_937, at_936 = (model(latents, torch.tensor(t), conditioning) for t in (937.0, 936.0))
+        (found, _), (expected, _) = model.embed_time(torch.tensor(937.0)), model.float().embed_time(torch.tensor(937.0))
+    assert not torch.equal(at_937, at_936)
     assert at_937.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 def test_bfloat16_stays_near_fp32(model: WanTransformer) -> None:

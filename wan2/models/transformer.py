@@ -86,11 +86,8 @@ class WanTransformer(nn.Module):
         return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim].
-
-        The timestep is rounded to the compute dtype first: the trained weights know no other.
-        """
-        position = timestep.to(self.dtype).double().reshape(-1, 1)
+        """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim], of a timestep as it is given."""
+        position = timestep.double().reshape(-1, 1)
         half = self.config.freq_dim // 2
         rates = 10000.0 ** -(torch.arange(half, dtype=torch.float64, device=position.device) / half)
         wave = torch.cat([(position * rates).cos(), (position * rates).sin()], dim=1).float()

@@ -30,7 +30,8 @@ class DenoisePlan:
     """Everything that decides the path of the latents, given the noise, the experts and the conditioning.
 
     boundary: timestep, as a share of 1000, below which the low-noise expert works. The two guidance scales are those
-    of the two experts; 1.0 means no negative pass. cfg_skip: share of the steps, at the end, that go without it.
+    of the two experts; 1.0 means no negative pass. round_timestep: whether the experts were trained on timesteps that
+    are rounded to the compute dtype. cfg_skip: share of the steps, at the end, that go without a negative pass.
     step_cache: see `StepCache`; 0 computes every step.
     """
 
@@ -40,18 +41,19 @@ class DenoisePlan:
     boundary: float
     guidance_scale_high_noise: float
     guidance_scale: float
+    round_timestep: bool = False
     cfg_skip: float = 0.0
     step_cache: float = 0.0
 
     @property
     def sigmas(self) -> tuple[float, ...]:
         """Noise level before each step."""
-        return sigmas(self.infer_steps, self.shift)
+        return sigmas(self.infer_steps, self.shift, self.solver)
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Timestep of each step, 0 to 1000."""
-        return timesteps(self.infer_steps, self.shift)
+        """Timestep of each step, 0 to 1000, before any rounding to the compute dtype."""
+        return timesteps(self.infer_steps, self.shift, self.solver)
 
     @property
     def first_low_noise_step(self) -> int:
@@ -117,6 +119,8 @@ def denoise(
             for index in steps:
                 with torch.inference_mode():
                     timestep = torch.tensor(plan.timesteps[index], device=latents.device)
+                    if plan.round_timestep:
+                        timestep = timestep.to(model.dtype).float()
                     scale, sigma = plan.scale(expert, index), plan.sigmas[index]
                     velocity, run = predict_velocity(model, latents, timestep, towards, away, scale, sigma, cache)
                     latents = solver.step(velocity, index, latents)

@@ -1,6 +1,6 @@
 """One step down the schedule, from a velocity. Knows nothing of models or guidance.
 
-All three solvers run on the very same noise levels, `schedule.sigmas`; only the way between two levels differs.
+Each solver runs on its own noise levels, `schedule.sigmas`: those it was published with.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wan2.errors import InputError
-from wan2.sampling.schedule import sigmas
+from wan2.sampling.schedule import sigmas, timesteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SOLVERS = ("euler", "unipc", "dpm++")
+MULTISTEP = ("unipc", "dpm++")
 ORDER = 2
-FIRST_LEVEL = 1 - 1e-6
 
 
 class Solver(Protocol):
@@ -38,13 +38,13 @@ class Solver(Protocol):
 
 def make_solver(name: str, steps: int, shift: float) -> Solver:
     """The solver called `name` (euler, unipc or dpm++) over `steps` levels. Raises `InputError` for another name."""
+    if name not in SOLVERS:
+        raise InputError(f"--sample_solver {name}: must be one of {', '.join(SOLVERS)}")
+    levels = sigmas(steps, shift, name)
     if name == "euler":
-        return Euler(sigmas(steps, shift))
-    if name == "unipc":
-        return UniPC(sigmas(steps, shift))
-    if name == "dpm++":
-        return DPMSolverPP(sigmas(steps, shift))
-    raise InputError(f"--sample_solver {name}: must be one of {', '.join(SOLVERS)}")
+        return Euler(levels)
+    made = UniPC if name == "unipc" else DPMSolverPP
+    return made(levels, timesteps(steps, shift, name))
 
 
 def state_names(name: str, steps: int) -> set[str]:
@@ -77,20 +77,22 @@ class Euler:
 
 
 class _Multistep:
-    """A second-order multistep solver of diffusers, its table of noise levels replaced by ours.
+    """A second-order multistep solver of diffusers, its table of noise levels and timesteps replaced by ours.
 
-    The first level is 1 - 1e-6: at 1 the logarithm of the signal's share, which these methods are built on, does not
-    exist. Left to themselves the schedulers differ in their levels, and DPM-Solver++ takes none from outside.
+    The algorithm is that of Wan2.2's own scheduler of the name; the table that diffusers makes is another one. At level
+    1 the logarithm of the signal's share, which these methods are built on, is minus infinity; DPM++'s formulas hold in
+    that limit, and UniPC's levels begin below 1.
     """
 
-    def __init__(self, scheduler_class: Any, levels: tuple[float, ...]) -> None:  # noqa: ANN401  diffusers is untyped
+    def __init__(self, scheduler_class: Any, levels: tuple[float, ...], times: tuple[float, ...]) -> None:  # noqa: ANN401  diffusers is untyped
         import torch
 
         self.scheduler = scheduler_class(
             solver_order=ORDER, prediction_type="flow_prediction", use_flow_sigmas=True, final_sigmas_type="zero"
         )
         self.scheduler.set_timesteps(len(levels))
-        self.scheduler.sigmas = torch.tensor([*(min(level, FIRST_LEVEL) for level in levels), 0.0])
+        self.scheduler.sigmas = torch.tensor([*levels, 0.0])
+        self.scheduler.timesteps = torch.tensor(times)
         self.scheduler.set_begin_index(0)
 
     def step(self, velocity: Tensor, index: int, latents: Tensor) -> Tensor:
@@ -116,10 +118,10 @@ class _Multistep:
 class UniPC(_Multistep):
     """Predictor and corrector of order 2, B2(h). Zhao et al., "UniPC", 2023."""
 
-    def __init__(self, levels: tuple[float, ...]) -> None:
+    def __init__(self, levels: tuple[float, ...], times: tuple[float, ...]) -> None:
         from diffusers import UniPCMultistepScheduler
 
-        super().__init__(UniPCMultistepScheduler, levels)
+        super().__init__(UniPCMultistepScheduler, levels, times)
 
     def state(self) -> dict[str, Tensor]:
         """The predictions, and the sample the corrector starts from."""
@@ -136,7 +138,7 @@ class UniPC(_Multistep):
 class DPMSolverPP(_Multistep):
     """DPM-Solver++(2M). Lu et al., 2022."""
 
-    def __init__(self, levels: tuple[float, ...]) -> None:
+    def __init__(self, levels: tuple[float, ...], times: tuple[float, ...]) -> None:
         from diffusers import DPMSolverMultistepScheduler
 
-        super().__init__(DPMSolverMultistepScheduler, levels)
+        super().__init__(DPMSolverMultistepScheduler, levels, times)
