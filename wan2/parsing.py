@@ -1,4 +1,4 @@
-"""One boundary around every parser: whatever it raises about a file becomes one line. Knows nothing of any format.
+"""One boundary around every parser: whatever it raises about a file becomes one line. Knows nothing of formats.
 
 Parsers fail in more ways than they document: recursion, memory, numbers too long for Python, panics of libraries in
 Rust. What a parser's caller can say better it says itself, by an `InputError` of its own, which passes unchanged.
@@ -6,11 +6,12 @@ Rust. What a parser's caller can say better it says itself, by an `InputError` o
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from wan2.errors import InputError
 
@@ -45,6 +46,26 @@ class Reading:
             return
         if isinstance(error, Exception) or type(error).__name__ == PANIC:
             raise InputError(f"{self.place}: cannot be read ({_reason(error)})") from error
+
+
+def read_json(text: str, place: str, name: str) -> dict[str, Any]:
+    """A table that this program wrote as JSON: into a file's metadata, under `name`.
+
+    Raises:
+        InputError: what is no JSON, no table, or holds text that no file can hold.
+    """
+    with Reading(f"{place}: its {name}"):
+        try:
+            table = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: its {name} is not JSON") from error
+        if not isinstance(table, dict):
+            raise InputError(f"{place}: its {name} is not a table")
+        try:
+            json.dumps(table, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{place}: its {name} holds text that is not valid Unicode") from error
+        return table
 
 
 def _reason(error: BaseException) -> str:
