@@ -21,8 +21,9 @@ from wan2.rules import RANGES
 from wan2.shapes import SIZE_MULTIPLE
 from wan2.text import check_length
 
+SETTINGS = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
+FIELDS = ("prompt", "global_caption", "characters", "shots", *SETTINGS, "shot_captions")
 CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
-FIELDS = ("prompt", *CAPTIONS, "shot_cut_frames", "num_frames", "fps", "seed", "size")
 TIMES = ("seconds", "frames", "cut_frame")
 MOST_CHARACTERS = 100
 A_RECORD = "is the record of a run; a storyboard is global_caption, shot_captions and shot_cut_frames of its storyboard"

@@ -195,7 +195,7 @@ def _entry(path: Path, name: str, value: object, data_start: int) -> StoredTenso
 
 def _shown(value: object) -> str:
     """A value of a header for a message."""
-    return ascii(value[:8] if isinstance(value, list | str) else value)[:60]
+    return ascii(value[:60] if isinstance(value, list | str) else value)[:60]
 
 
 def _counts(value: object) -> tuple[int, ...] | None:
