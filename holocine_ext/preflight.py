@@ -125,7 +125,7 @@ def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
     storyboard, folder = making.scene.storyboard, options.files.tokenizer
     if not folder.exists():
         raise InputError(f"--tokenizer {folder}: no such folder")
-    tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
+    tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt, storyboard.caption_name)
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
     return tokenized

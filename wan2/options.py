@@ -22,7 +22,7 @@ LATENT_SUFFIX = ".safetensors"
 # The flags that still mean something when saved latents are only decoded, and what the latents say themselves.
 DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
 DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu", "overwrite"}
-DECODE_SIZES = frozenset({"height", "width", "num_frames", "crf"})
+DECODE_SIZES = frozenset({"height", "width", "num_frames", "crf", "vae_dtype"})
 
 RANDOM_SEED_BYTES = 4
 # `--resume` without a path: the state beside the output.

@@ -15,7 +15,7 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import PICKLES, TransformerFile, inspect_transformer, read_header
-from wan2.loading.formats import describe
+from wan2.loading.formats import describe, embedding_rows
 from wan2.loading.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
 from wan2.loading.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache
 from wan2.loading.header import checkpoint_files
@@ -24,7 +24,8 @@ from wan2.loading.scales import check_scales
 from wan2.lora_options import LORA_WEIGHTS, lora_files, loras_of, named_loras
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.text import TEXT_LENGTH, TOKENIZER_FILE, TokenizedPrompt, load_tokenizer
+from wan2.presets import ModelFiles
+from wan2.text import TEXT_LENGTH, TOKENIZER_FILE, TokenizedPrompt, check_vocabulary, load_tokenizer
 
 # What `formats.describe` calls the two models that are not transformers.
 KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
@@ -93,6 +94,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
         _check_cache(options, experts)
     if not options.latent_path:
         tokenize_prompts(options)
+        _check_vocabulary(options.files)
 
 
 def check_blocks(options: Options, name: str, config: TransformerConfig) -> None:
@@ -140,7 +142,7 @@ def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
     """
     tokenizer = load_tokenizer(options.files.tokenizer)
     texts = {"--prompt": options.prompt} | ({"--negative_prompt": options.negative_prompt} if options.guided else {})
-    prompts = {flag: tokenizer.tokenize(text) for flag, text in texts.items()}
+    prompts = {flag: tokenizer.tokenize(text, flag) for flag, text in texts.items()}
     for flag, prompt in prompts.items():
         if prompt.num_tokens > TEXT_LENGTH:
             raise InputError(f"{flag}: has {prompt.num_tokens} tokens; the text encoder reads at most {TEXT_LENGTH}")
@@ -185,6 +187,13 @@ def _check_cache(options: Options, experts: Mapping[str, TransformerFile]) -> No
         if free < needed:
             have = f"{folder} has {free / 1e9:.1f} GB free"
             raise InputError(f"--fp8_cache: {have}; the fp8 weights of --{name} take {needed / 1e9:.1f} GB")
+
+
+def _check_vocabulary(files: ModelFiles) -> None:
+    """Refuse a text encoder whose header shows fewer embeddings than the tokenizer has tokens."""
+    rows = embedding_rows(read_header(files.t5).shapes) if files.t5.suffix not in PICKLES else None
+    if rows is not None:
+        check_vocabulary(load_tokenizer(files.tokenizer), rows, f"--t5 {files.t5}")
 
 
 def _check_kind(name: str, path: Path) -> None:

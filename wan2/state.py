@@ -18,8 +18,10 @@ from wan2.files import Whole, whole_file
 from wan2.latents import CHANNELS, TENSOR
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.options import Options
+from wan2.parsing import read_json
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
+from wan2.state_notes import NOTES
 
 if TYPE_CHECKING:
     import torch
@@ -35,19 +37,6 @@ OLDER_MODEL = {"round_timestep": True, "vae_dtype": "auto"}
 SOLVER, CACHE = "solver.", "cache."
 # Options of the command, not of the run.
 OF_ONE_COMMAND = ("resume", "overwrite")
-# What the metadata holds, as JSON, and of which type it must be.
-NOTES: dict[str, type] = {
-    "format": int,
-    "step": int,
-    "options": dict,
-    "scene": dict,
-    "checkpoints": dict,
-    "versions": dict,
-    "text": str,
-    "machine": dict,
-    "seconds": dict,
-    "passes": int,
-}
 
 
 @dataclass(frozen=True)
@@ -96,14 +85,11 @@ def read_state(path: Path) -> SavedState:
         raise InputError(f"--resume {error}") from error
     if "state" not in header.metadata:
         raise InputError(f"--resume {path}: holds no state of a run")
-    try:
-        notes = json.loads(header.metadata["state"])
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--resume {path}: its metadata is not JSON") from error
-    if not isinstance(notes, dict) or notes.keys() != NOTES.keys():
+    notes = read_json(header.metadata["state"], f"--resume {path}", "metadata")
+    if notes.keys() != NOTES.keys():
         raise InputError(f"--resume {path}: its metadata does not have the fields of a state")
-    for name, kind in NOTES.items():
-        if type(notes[name]) is not kind:
+    for name, holds in NOTES.items():
+        if not holds(notes[name]):
             raise InputError(f"--resume {path}: its field {name} does not hold what it should")
     if (found := notes.pop("format")) != FORMAT:
         notes["options"] = _options_of_older(path, found, notes["options"])
