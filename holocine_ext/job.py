@@ -24,6 +24,7 @@ from wan2.lists import Lines
 from wan2.marks import is_our_png, is_our_video
 from wan2.options import BESIDE, Options, make_options
 from wan2.outputs import OutputPaths, Target
+from wan2.parsing import Reading
 from wan2.paths import path_of
 from wan2.presets import ModelFiles, Preset
 from wan2.prompt_file import Line, parse_line
@@ -149,7 +150,9 @@ def line_job(line: Line, given: Mapping[str, Any]) -> Job:
     """
     settings = parse_line(line)
     folder, storyboard = line.path.parent, _storyboard_of(line, settings)
-    if not storyboard.resolve().is_relative_to(folder.resolve()):
+    with Reading(line.place):  # also a link that leads to itself
+        inside = storyboard.resolve().is_relative_to(folder.resolve())
+    if not inside:
         raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
     return make_job({**given, **settings, "prompt": None, "storyboard": storyboard})
 
