@@ -30,7 +30,7 @@ TOKENS_PER_POSITION = 16
 TOKENIZER_FILE = "tokenizer.json"
 END = "</s>"
 # What a tokenizer is tried with before it is trusted: blanks, capitals, tags, scripts, a character beyond 16 bits.
-PROBE = "[global caption] A gull & a boat, 灯台 é 👩‍🚀. <unk> </s> [shot cut]"
+PROBE = "[one caption] A gull & a boat, 灯台 é 👩‍🚀. <unk> </s> [a cut]"
 
 
 def clean_prompt(text: str) -> str:
