@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from wan2.errors import RunError
+from wan2.loading.fingerprint import fingerprint
 
-Stamp = tuple[int, int, int, int] | None
+
+class Stamp(NamedTuple):
+    """What changes when a file is replaced or written to. `touched` also changes with its name, owner or links."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
+    touched: int
 
 
 class Watch:
@@ -18,10 +28,13 @@ class Watch:
 
     def __init__(self) -> None:
         self._seen: dict[Path, Stamp] = {}
+        self._prints: dict[Path, str] = {}
 
     def add(self, files: Iterable[Path]) -> None:
         """Watch these, too, as they are now."""
-        self._seen |= {file: _stamp(file) for file in files if file not in self._seen}
+        for file in files:
+            if file not in self._seen and (stamp := _stamp(file)) is not None:
+                self._seen[file], self._prints[file] = stamp, _print(file)
 
     def check(self) -> None:
         """Refuse to go on with files that are not the ones that were added.
@@ -30,18 +43,25 @@ class Watch:
             RunError: the first that was replaced, written to or removed.
         """
         for file, stamp in self._seen.items():
-            if (now := _stamp(file)) != stamp:
-                what = "was changed" if now else "was removed"
-                raise RunError(
-                    f"{file}: {what} while the run used it; what it was in the making of is thrown away, back to the "
-                    "last step that was saved"
-                )
+            now = _stamp(file)
+            if now == stamp:
+                continue
+            if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
+                self._seen[file] = now  # a name, an owner or a link more: the content is the same
+                continue
+            what = "was changed" if now else "was removed"
+            raise RunError(
+                f"{file}: {what} while the run used it; what came of it since the last saved step is dropped"
+            )
 
 
-def _stamp(file: Path) -> Stamp:
-    """What changes when a file is replaced or written to: device, inode, size and time of the last change."""
+def _stamp(file: Path) -> Stamp | None:
     try:
         stat = file.stat()
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+    return Stamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _print(file: Path) -> str:
+    return str(fingerprint([file])["fingerprint"])
