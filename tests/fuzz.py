@@ -1,14 +1,15 @@
 """Damaged input of every kind, each case within bounds: `python -m tests.fuzz --runs 20000`.
 
-A case runs in a process of its own address space limit and processor time limit. It may be accepted or refused in one
-line; a traceback, a crash, a hang, memory beyond the bound, or anything left on disk is a finding, told with the number
-by which `--first N --runs 1` repeats it.
+The system limits the address space of a process and the processor time of a case, and ends what goes beyond. A case may
+be accepted or refused in one line; a traceback, a crash, a hang, memory beyond the bound, or anything left on disk is a
+finding, with the number by which `--first N --runs 1` repeats it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import mmap
 import os
 import platform
@@ -31,7 +32,7 @@ import torch
 from tests.fuzzed import WEIGHTS, Targets, sound_inputs
 from tests.tiny import write_tiny_model
 
-CHUNK = 1000
+CHUNK = 500
 MEMORY = 512 << 20
 SECONDS = 5.0
 PATIENCE = 120.0
@@ -71,6 +72,8 @@ def one_case(targets: Targets, seed: int, number: int, folder: Path, tally: Tall
     rng, name = draw(seed, number)
     folder.mkdir()
     os.chdir(folder)
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + SECONDS) + 1, most))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     start = time.process_time()
@@ -111,7 +114,7 @@ def fuzz(runs: int, seed: int, first: int, folder: Path) -> Tally:
     torch.set_num_threads(1)  # what a fork inherits of a pool of threads is a lock that nobody will open
     with redirect_stdout(sys.stderr):
         targets = sound_inputs(write_tiny_model(folder / "model"), folder)
-    at, tally, number = mmap.mmap(-1, 8), Tally(), first
+    at, tally, number, start = mmap.mmap(-1, 8), Tally(), first, time.monotonic()
     while number < first + runs and len(tally.findings) < MOST_FINDINGS:
         numbers = range(number, min(number + CHUNK, first + runs))
         place = Path(tempfile.mkdtemp(dir=folder))
@@ -131,7 +134,9 @@ def fuzz(runs: int, seed: int, first: int, folder: Path) -> Tally:
             how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
             tally.findings.append(f"{reached} {draw(seed, reached)[1]}: the process ended by {how}")
             number = reached + 1
-        sys.stderr.write(f"{number - first} of {runs}, {len(tally.findings)} findings\n")
+        passed = time.monotonic() - start
+        rate = f"{(number - first) / passed:.0f} a second"
+        sys.stderr.write(f"{number - first} of {runs}, {len(tally.findings)} findings, {rate}\n")
     return tally
 
 
@@ -149,9 +154,9 @@ def main() -> None:
     say(f"{total} cases from {args.first} of seed {args.seed}, {len(tally.findings)} findings; each within ")
     say(f"{MEMORY >> 20} MiB of memory beyond the libraries and {SECONDS:g} s of processor time\n")
     say(f"python {platform.python_version()}, torch {version('torch')}, tokenizers {version('tokenizers')}\n")
-    say(f"{'target':14s} {'cases':>6s} {'refused':>8s} {'slowest':>8s}\n")
+    say(f"{'target':17s} {'cases':>6s} {'refused':>8s} {'slowest':>8s}\n")
     for name, count in tally.cases.most_common():
-        say(f"{name:14s} {count:6d} {count - tally.accepted[name]:8d} {tally.slowest[name]:6.2f} s\n")
+        say(f"{name:17s} {count:6d} {count - tally.accepted[name]:8d} {tally.slowest[name]:6.2f} s\n")
     for finding in tally.findings:
         say(f"{finding}\n")
     if tally.findings:

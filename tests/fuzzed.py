@@ -28,6 +28,7 @@ from holocine_ext.evaluate.report import render
 from holocine_ext.evaluate.result import summarise
 from holocine_ext.layout import ShotLayout
 from holocine_ext.sheet import ContactSheet
+from tests import bulky
 from tests.holocine_ext.evaluate.test_report import VOID, Reader, result
 from tests.mutate import NUMBERS, WORDS, bomb, damage_bytes, damage_value, json_bytes
 from tests.tiny import QUICK, TinyModel, impatient
@@ -189,6 +190,53 @@ class Targets:
         put(folder, "tokenizer.json", damage_bytes(rng, data) if rng.random() < 0.3 else data)
         return command("holocine", [*self.flags(tokenizer=folder), *PROMPT, "--dry_run"])
 
+    def rules(self, rng: random.Random, folder: Path) -> bool:
+        """A tokenizer of other rules than it had, on a short or a long text."""
+        sound = json.loads((self.tiny.tokenizer / "tokenizer.json").read_bytes())
+        put(folder, "tokenizer.json", json.dumps(bulky.tokenizer(rng, sound)).encode())
+        text = rng.choice(("a gull", "灯台 & rain", bulky.long_text(rng, 20_000).replace("\x00", "")))
+        return command("holocine", [*self.flags(tokenizer=folder), "--prompt", text, "--dry_run"])
+
+    def bulky_storyboard(self, rng: random.Random, folder: Path) -> bool:
+        """A storyboard that is long, deep or much."""
+        kind, text = rng.choice(
+            (("toml", bulky.toml), ("yaml", bulky.yaml), ("json", bulky.scene), ("json", bulky.scene))
+        )
+        path = put(folder, f"a.{kind}", text(rng).encode("utf-8", "replace"))
+        return command("holocine", [*self.flags(), "--dry_run", "--storyboard", str(path)])
+
+    def bulky_prompt(self, rng: random.Random, folder: Path) -> bool:  # noqa: ARG002
+        """A long prompt on the command line."""
+        flag = rng.choice(("--prompt", "--negative_prompt"))
+        words = ["--prompt", "a", flag, bulky.long_text(rng)]
+        return command("holocine", [*self.flags(), "--dry_run", *words]) and command(
+            "wan2", [*self.flags(), *words, "--vae", "absent"]
+        )
+
+    def bulky_list(self, rng: random.Random, folder: Path) -> bool:
+        """A list of megabytes, of which no line leads to anything."""
+        path = put(folder, "list.txt", bulky.lines(rng))
+        return command(rng.choice(("holocine", "wan2")), [*self.flags(), "--from_file", str(path)], lines=1)
+
+    def bulky_header(self, rng: random.Random, folder: Path) -> bool:
+        """A safetensors file of very many tensors, as a checkpoint, a LoRA, a state, latents."""
+        path = put(folder, "a.safetensors", bulky.header(rng))
+        flag = rng.choice(("--dit_high_noise", "--lora_weight", "--t5", "--vae", "--resume", "--latent_path"))
+        program = rng.choice(("holocine", "wan2"))
+        if flag in ("--resume", "--latent_path"):
+            return command(program, [flag, str(path), "--vae", "absent"])
+        return command(program, [*self.flags(), "--vae", str(self.tiny.vae), *PROMPT, flag, str(path)])
+
+    def bulky_pickle(self, rng: random.Random, folder: Path) -> bool:
+        """A PyTorch file of odd tensors, or one that is long, deep or packed."""
+        path = put(folder, "a.pth", bulky.pickled(rng))
+        load = rng.choice((load_vae, load_text_encoder))
+        try:
+            return tensors_of(path) and bool(load(path, "cpu", torch.float32))
+        except InputError as error:
+            one_line(str(error))
+            return False
+
     def words(self, rng: random.Random, folder: Path) -> bool:  # noqa: ARG002
         """A command line of any words."""
         flags = ("--fps", "--seed", "--video_size", "--video_length", "--infer_steps", "--shot_captions", "--prompt")
@@ -201,6 +249,7 @@ class Targets:
     def caption(self, rng: random.Random, folder: Path) -> bool:
         """Captions that try to leave their place in the mp4, the JSON, the sheet and the page."""
         text = "".join(rng.choice(("a", " ", *WORDS)) for _ in range(rng.randint(1, 6)))[:9000]
+        text = bulky.long_text(rng) if rng.random() < 0.1 else text
         board = {"global_caption": text, "shots": [{"caption": text}, {"caption": "The sea"}]}
         path = put(folder, "a.json", json.dumps(board).encode())
         if not command("holocine", [*self.flags(), "--dry_run", "--storyboard", str(path)]):
@@ -238,7 +287,10 @@ WEIGHTS = {
     "state": 12,
     "latent_file": 8,
 }
-WEIGHTS |= {"json_record": 8, "tokenizer": 4, "words": 8, "caption": 4}
+WEIGHTS |= {"json_record": 8, "tokenizer": 4, "words": 8, "caption": 4, "rules": 4}
+WEIGHTS |= {f"bulky_{name}": 1 for name in ("storyboard", "prompt", "list", "header", "pickle")}
+# What a library says that was refused memory: within bounds nothing asks for so much.
+NO_MEMORY = "asks for more memory than there is"
 
 
 def put(folder: Path, name: str, data: bytes) -> Path:
@@ -343,14 +395,14 @@ def command(program: str, words: list[str], lines: int = 0) -> bool:
             code = int(end.code or 0)
     err.seek(0)
     told = err.read().splitlines()
-    if code not in (0, 2) or (code == 2 and not 1 <= len(told) <= 1 + lines):
+    if code not in (0, 2) or (code == 2 and not 1 <= len(told) <= 1 + lines) or any(NO_MEMORY in line for line in told):
         raise AssertionError(f"{program} ended with {code}: {told[-3:]}")
     return code == 0
 
 
 def one_line(text: str) -> None:
     """An error's text is a line of reasonable length."""
-    if len(text.splitlines()) != 1 or len(text) > 2000:
+    if len(text.splitlines()) != 1 or len(text) > 2000 or NO_MEMORY in text:
         raise AssertionError(f"an error of {len(text)} characters: {text[:300]!r}")
 
 
