@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	$(BIN)/python holocine_generate_video.py --model nano --storyboard examples/nano_three_shots.toml --save_path out/demo.mp4
+	$(BIN)/python holocine_generate_video.py --model nano --storyboard examples/nano_three_shots.toml --save_path out/demo.mp4 --overwrite
 
 test: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -11,13 +11,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from holocine_ext.prompt import COUNT_PHRASE, check_caption
 from wan2.errors import InputError
 
+MOST_CHARACTERS = 100
 _NAME = re.compile(r"[^\W\d_]\w*(?:[ -]\w+)*")
 _REFERENCE = re.compile(r"\[(" + _NAME.pattern + r")\]")
 _NUMBERED = re.compile(r"character(\d+)", re.IGNORECASE)
+_DESCRIBED = re.compile(r"\[character([0-9]+)\](?: is|,) (?:an?|the) ", re.IGNORECASE)
 _SENTENCE_END = (".", "!", "?", "…", "。", "！", "？", '"', "”")
 
 
@@ -30,7 +33,12 @@ class Character:
 
 
 def check_cast(cast: Sequence[Character], place: str) -> None:
-    """InputError unless names are words, differ, agree with their numbers, and descriptions are plain captions."""
+    """InputError unless names are words, differ, agree with their numbers, and descriptions are plain captions.
+
+    Also for more than `MOST_CHARACTERS`: the text encoder reads 512 tokens.
+    """
+    if len(cast) > MOST_CHARACTERS:
+        raise InputError(f"{place}: {len(cast)} of them; must be at most {MOST_CHARACTERS}")
     seen: set[str] = set()
     for number, character in enumerate(cast, 1):
         name = f"{place} {character.name}"
@@ -40,7 +48,7 @@ def check_cast(cast: Sequence[Character], place: str) -> None:
             raise InputError(f"{name}: listed twice (capitals do not count)")
         seen.add(character.name.casefold())
         numbered = _NUMBERED.fullmatch(character.name)
-        if numbered and int(numbered[1]) != number:
+        if numbered and numbered[1].lstrip("0") != str(number):
             raise InputError(f"{name}: stands at place {number}, where captions would call it [character{number}]")
         check_caption(f"[{character.name}]", name)
         check_caption(character.description, name)
@@ -61,7 +69,7 @@ def number_references(text: str, cast: Sequence[Character], name: str, global_ca
     if not cast:
         return text
     tags = {f"character{i}": f"[character{i}]" for i in range(1, len(cast) + 1)}
-    tags |= {tag.casefold(): f"[{tag}]" for tag in _REFERENCE.findall(global_caption) if _NUMBERED.fullmatch(tag)}
+    tags |= _introduced(global_caption)
     tags |= {character.name.casefold(): f"[character{i}]" for i, character in enumerate(cast, 1)}
 
     def numbered(match: re.Match[str]) -> str:
@@ -74,6 +82,12 @@ def number_references(text: str, cast: Sequence[Character], name: str, global_ca
     return _REFERENCE.sub(numbered, text)
 
 
+@lru_cache(maxsize=1)
+def _introduced(global_caption: str) -> dict[str, str]:
+    """The numbered characters of a global caption, which every caption of a scene asks for anew."""
+    return {tag.casefold(): f"[{tag}]" for tag in _REFERENCE.findall(global_caption) if _NUMBERED.fullmatch(tag)}
+
+
 def introduce(global_caption: str, cast: Sequence[Character], name: str) -> str:
     """The global caption, references numbered, with a sentence for every character it does not describe already.
 
@@ -81,10 +95,11 @@ def introduce(global_caption: str, cast: Sequence[Character], name: str) -> str:
     at the end, but before "This scene contains N shots." where the caption says that itself.
     """
     text = number_references(global_caption.strip(), cast, name, global_caption)
+    described = set(_DESCRIBED.findall(text))
     sentences = [
         f"[character{i}] is {_clause(number_references(character.description, cast, name, global_caption))}"
         for i, character in enumerate(cast, 1)
-        if not re.search(rf"\[character{i}\](?: is|,) (?:an?|the) ", text, re.IGNORECASE)
+        if str(i) not in described
     ]
     if not sentences:
         return text
@@ -111,7 +126,8 @@ def strangers(global_caption: str, captions: Sequence[str]) -> Iterator[tuple[in
     for number, caption in enumerate(captions, 1):
         for tag in dict.fromkeys(_REFERENCE.findall(caption)):
             name = tag.casefold()
-            if name not in known and (_NUMBERED.fullmatch(tag) or get_close_matches(name, known, cutoff=0.8)):
+            misspelt = known and get_close_matches(name.rstrip("0123456789 "), ["character"], cutoff=0.8)
+            if name not in known and (_NUMBERED.fullmatch(tag) or misspelt):
                 yield number, tag
 
 

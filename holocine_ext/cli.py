@@ -10,17 +10,21 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from holocine_ext.job import Job, line_job, plan_job, plan_scenes
+from holocine_ext.job import Job, line_job, plan_job, plan_scenes, storyboards
 from holocine_ext.layout import SHOT_MASK_TYPES
-from holocine_ext.plan import KeyRanges, render_plan
-from holocine_ext.preflight import check_job, dry_plan, work_of_job
+from holocine_ext.plan import KeyRanges, Plan, render_plan
+from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
-from wan2.arguments import Parser, add_common_arguments, number, whole_number
-from wan2.cli import Console, fitted, guarded, keep_compiled, make_one
+from wan2.arguments import Parser, add_common_arguments, number, path, whole_number
+from wan2.claim import claimed
+from wan2.cli import check_cache, check_paths, fitted, guarded, load_pytorch, make_one, parsed
+from wan2.console import Console
 from wan2.errors import InputError
 from wan2.jobs import given_values
-from wan2.lists import Lines, Make, check_fresh, make_each, plan_each
-from wan2.resume import already_done
+from wan2.lists import Lines, Make, held_list, make_each, plan_each
+from wan2.outputs import Inputs
+from wan2.resume import what_remains
+from wan2.taken import check_names
 
 PROGRAM = "holocine_generate_video"
 
@@ -32,53 +36,75 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    given = given_values(build_parser().parse_args(words))
+    given = given_values(parsed(build_parser(), words, console))
+    check_paths(given)
     tflops = given["tflops"]
     check_rate(tflops, given["dry_run"])
     listed = given["from_file"] is not None and given["latent_path"] is None
     lines = plan_scenes(given) if listed else []
+    inputs = inputs_given(given, lines)
     if given["dry_run"]:
-        _show(lines, given, tflops, console)
+        _show(lines, given, inputs, tflops, console)
     elif listed:
-        check_fresh(lines)
-        planned = plan_each(lines, lambda line, values: _checked(line_job(line, values), console))
+        planned = plan_each(lines, lambda line, values: _checked(line_job(line, values), inputs, console))
         console.repeats(words)
-        make_each(*planned, console)
+        with held_list(lines):
+            make_each(*planned, console)
     else:
         job = plan_job(given)
-        make_one(job.options.save_path, _checked(job, console), console)
+        make_one(job.options.save_path, _checked(job, inputs, console), console)
 
 
-def _show(lines: Lines, given: Mapping[str, Any], tflops: float | None, console: Console) -> None:
+def inputs_given(given: Mapping[str, Any], lines: Lines) -> Inputs:
+    """The files that the command itself reads: the storyboard, or the list and all of its storyboards."""
+    inputs = {f"--{name}": [given[name]] for name in ("storyboard", "from_file") if given[name] is not None}
+    return inputs | ({"the storyboard": storyboards(lines)} if lines else {})
+
+
+def _show(lines: Lines, given: Mapping[str, Any], inputs: Inputs, tflops: float | None, console: Console) -> None:
     """Print the plan of the video, or of every line of a list."""
+
+    def plan(job: Job) -> Plan:
+        check_names(job.options, job.shown)
+        check_job_outputs(job, inputs, replace=True)
+        return dry_plan(job, tflops)
+
     if not lines:
-        print(render_plan(dry_plan(plan_job(given), tflops)))
+        console.show(render_plan(plan(plan_job(given))))
         return
-    planned, broken = plan_each(lines, lambda line, values: dry_plan(line_job(line, values), tflops))
-    print("\n\n".join(render_plan(plan) for _, plan in planned))
+    planned, broken = plan_each(lines, lambda line, values: plan(line_job(line, values)))
+    console.show("\n\n".join(render_plan(plan) for _, plan in planned))
     for _, said in broken:
         console.note(said)
     if broken:
         raise InputError(f"{len(broken)} of {len(lines)} lines cannot be made")
 
 
-def _checked(job: Job, console: Console) -> Make | None:
-    """How a video is made, once nothing is left to refuse; None when it is there already."""
-    if already_done(job.options, job.deciding):
+def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
+    """How a video is made, once nothing is left to refuse; None when it is there already.
+
+    inputs: what the command reads besides the files of the run.
+    """
+    check_names(job.options, job.shown)
+    if (left := what_remains(job.options, job.deciding)) is None:
         return None
+    job = replace(job, options=left)
+    inputs = check_job_outputs(job, inputs, replace=left.overwrite)
+    check_cache(left)
     windows = check_job(job)
-    job = replace(job, options=fitted(job.options, work_of_job(job), console))
+    job = replace(job, options=fitted(left, work_of_job(job), console))
     for warning in job.warnings:
         console.note(warning)
-    return partial(_make, job, windows, console)
+    return partial(_make, job, inputs, windows, console)
 
 
-def _make(job: Job, windows: KeyRanges | None, console: Console) -> Iterable[Path]:
-    keep_compiled()
-    from holocine_ext.run import run_job
+def _make(job: Job, inputs: Inputs, windows: KeyRanges | None, console: Console) -> Iterable[Path]:
+    with claimed(job.options, inputs, job.shown) as claim:
+        load_pytorch(job.options, console)
+        from holocine_ext.run import run_job
 
-    console.about(job.options, work_of_job(job))
-    return run_job(job, windows, console)
+        console.about(job.options, work_of_job(job))
+        return run_job(job, claim, windows, console)
 
 
 def check_rate(tflops: float | None, dry_run: bool | None) -> None:
@@ -100,7 +126,7 @@ def build_parser() -> Parser:
         "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
         "--latent_path)"
     )
-    scene.add_argument("--storyboard", type=Path, metavar="FILE", help="a scene as .toml, .json or .yaml")
+    scene.add_argument("--storyboard", type=path, metavar="FILE", help="a scene as .toml, .json or .yaml")
     scene.add_argument("--global_caption", metavar="TEXT", help="what all shots share: place, people, style")
     scene.add_argument(
         "--shot_captions", nargs="+", action="extend", metavar="TEXT", help="what each shot shows, in order; repeatable"
@@ -114,7 +140,7 @@ def build_parser() -> Parser:
     )
     scene.add_argument("--prompt", metavar="TEXT", help="a raw prompt with its own tags, or a plain one for one shot")
     what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
-    scene.add_argument("--from_file", type=Path, metavar="FILE", help=what)
+    scene.add_argument("--from_file", type=path, metavar="FILE", help=what)
 
     model = parser.add_argument_group("model")
     what = (

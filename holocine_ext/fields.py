@@ -5,28 +5,31 @@ Every message is one line that names the file, the field, the value and the rule
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-import reprlib
+import re
 import tomllib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from holocine_ext.words import describe, hint, named
 from wan2.errors import InputError
-
-if TYPE_CHECKING:
-    import yaml
+from wan2.parsing import Reading
 
 SUFFIXES = (".toml", ".json", ".yaml", ".yml")
-# Brackets within brackets in YAML; a storyboard needs three.
-DEEPEST = 32
 # A scene is a few pages of text; what is larger was not meant.
 MAX_BYTES = 1 << 18
 MAX_LINE = 8192
+# A storyboard needs two: `shots.caption`.
+MAX_PARTS = 8
 LARGEST = 2**63 - 1
-SHOWN = 100
+# What of a TOML document is no key: texts and comments. The end of the document ends each, so one look is enough.
+_TEXTS = re.compile(
+    r'"""(?:\\.|[^\\])*?(?:"""|\Z)|' r"'''.*?(?:'''|\Z)|" r'"(?:\\.|[^"\\\n])*+"?|' r"'[^'\n]*+'?|#[^\n]*+", re.DOTALL
+)
+_DOTTED = re.compile(rf"(?<![^\s.=\[\]{{}},])(?:[^\s.=\[\]{{}},]++[ \t]*+\.[ \t]*+){{{MAX_PARTS}}}")
+_LIKE_A_NUMBER = re.compile(r"[-+]?[0-9][0-9_:.]*|0[xob][0-9a-fA-F]+")
 
 
 def read_document(path: Path, name: str) -> dict[str, Any]:
@@ -40,31 +43,37 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{name} {path}: must end in {', '.join(SUFFIXES[:3])}")
     if not path.is_file():
         raise InputError(f"{name} {path}: no such file")
-    try:
+    with Reading(f"{name} {path}"):
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{name} {path}: is larger than {MAX_BYTES} bytes")
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+    with Reading(str(path)):
+        document = _parsed(path, content)
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: must hold fields, not {_kind(document)}")
+    return document
+
+
+def _parsed(path: Path, content: bytes) -> object:
+    """The value of a document, by the suffix of its name."""
+    try:
+        return _PARSERS[path.suffix.lower()](content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise InputError(f"{name} {path}: cannot be read ({error.strerror})") from error
-    try:
-        document = _PARSERS[path.suffix.lower()](text)
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: {error.msg} (at line {error.lineno}, column {error.colno})") from error
     except ValueError as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: must hold fields, not {_kind(document)}")
-    return document
 
 
 def _parse_toml(text: str) -> object:
-    """TOML, of which the library takes a time quadratic in the parts of a dotted key; keys do not leave their line."""
+    """TOML, of which the library takes a time quadratic in the length of a line and in the parts of a dotted key."""
     if any(len(line) > MAX_LINE for line in text.splitlines()):
         raise ValueError(f"has a line of more than {MAX_LINE} characters; long texts go between triple quotes")
+    if dotted := _DOTTED.search(_TEXTS.sub("text", text)):
+        raise ValueError(f"{named(dotted[0])}: a key of more than {MAX_PARTS} parts")
     return tomllib.loads(text)
 
 
@@ -73,7 +82,7 @@ def _parse_json(text: str) -> object:
         table: dict[str, object] = {}
         for key, value in pairs:
             if key in table:
-                raise ValueError(f"{_named(key)}: given twice")
+                raise ValueError(f"{named(key)}: given twice")
             table[key] = value
         return table
 
@@ -81,36 +90,9 @@ def _parse_json(text: str) -> object:
 
 
 def _parse_yaml(text: str) -> object:
-    import yaml
+    from holocine_ext.yaml_document import parse_yaml  # a tenth of a second, which other documents need not wait
 
-    class UniqueKeyLoader(yaml.SafeLoader):
-        """The safe loader, which would silently keep the last of two equal keys, and looks at every open bracket again
-        at each token."""
-
-        def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
-            if self.flow_level >= DEEPEST:
-                raise RecursionError
-            super().fetch_flow_collection_start(token)
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            keys = set()
-            for name, _ in node.value:
-                key = self.construct_object(name, deep=True)
-                if isinstance(key, Hashable) and key in keys:
-                    raise ValueError(f"{_named(key)}: given twice{_place(name.start_mark)}")
-                keys |= {key} if isinstance(key, Hashable) else set()
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(text, UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
-    except yaml.MarkedYAMLError as error:
-        raise ValueError(f"{error.problem or error.context}{_place(error.problem_mark)}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(_one_line(error)) from error
-
-
-def _place(mark: yaml.Mark | None) -> str:
-    return f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    return parse_yaml(text)
 
 
 def _one_line(error: Exception) -> str:
@@ -132,20 +114,21 @@ class Fields:
         table: the table as parsed.
         place: what a message begins with: the file, and which part of it.
         known: every field that may occur.
+        synonyms: what people call these fields -> what to write instead.
 
     Raises:
-        InputError: a field that is not known, with the nearest that is.
+        InputError: a field that is not known, with what to write instead.
     """
 
-    def __init__(self, table: object, place: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, table: object, place: str, known: Iterable[str], synonyms: Mapping[str, str] | None = None
+    ) -> None:
         if not isinstance(table, Mapping):
             raise InputError(f"{place}: must hold fields, not {_kind(table)}")
         self.table, self.place, self.known = table, place, tuple(known)
         for key in table:
             if key not in self.known:
-                near = difflib.get_close_matches(_named(key), self.known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.known)}"
-                raise InputError(f"{place}: {_named(key)}: unknown field; {hint}")
+                raise InputError(f"{place}: {named(key)}: unknown field; {hint(key, self.known, synonyms or {})}")
 
     def name(self, field: str) -> str:
         """The field as messages call it."""
@@ -168,7 +151,7 @@ class Fields:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.refuse(field, "must be a number")
+            raise self.refuse(field, f"must be a number{_plainly(value)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise self.refuse(field, "must be a finite number")
         if not low <= value <= high:
@@ -179,7 +162,7 @@ class Fields:
         """A whole number between `low` and `high`."""
         value = self.table.get(field)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self.refuse(field, "must be a whole number")
+            raise self.refuse(field, f"must be a whole number{_plainly(value)}")
         return None if self.number(field, low, high) is None else value
 
     def whole_list(self, field: str) -> tuple[int, ...] | None:
@@ -192,31 +175,12 @@ class Fields:
         return tuple(value)
 
 
-class _Brief(reprlib.Repr):
-    """Writes a value without reading more of it than is shown: a few lines of YAML can stand for gigabytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxdict, self.maxlist = 3, 8, 8
-
-    def repr_str(self, value: str, level: int) -> str:  # noqa: ARG002
-        return repr(value[:SHOWN])
-
-    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
-        return repr(value) if value.bit_length() <= 64 else "a number beyond 64 bits"
-
-
-def describe(value: object, width: int = 48) -> str:
-    """A value for a message: short, on one line, strings in quotes."""
-    text = " ".join(_Brief().repr(value).split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _named(key: object) -> str:
-    """A key for a message."""
-    return describe(key).strip("'\"")
-
-
 def _kind(value: object) -> str:
     kinds = {str: "text", list: "a list", dict: "fields", bool: "true or false", type(None): "nothing"}
     return kinds.get(type(value), f"{describe(value)}")
+
+
+def _plainly(value: object) -> str:
+    """How to write a number, for one that was given as text: in quotes, or as YAML has none."""
+    plain = isinstance(value, str) and len(value) < MAX_LINE and _LIKE_A_NUMBER.fullmatch(value)
+    return ", in decimal digits, without quotes and leading zeros" if plain else ""

@@ -6,9 +6,12 @@ Loads nothing; `preflight.py` holds it against the files it needs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+from holocine_ext.faces import font_warnings
 from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.saved import saved_scene, saved_shots
@@ -17,17 +20,29 @@ from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
 from wan2.jobs import beside_state, decode_values, plan_lines
 from wan2.latents import saved_record
+from wan2.lists import Lines
+from wan2.marks import is_our_png, is_our_video
 from wan2.options import BESIDE, Options, make_options
+from wan2.outputs import OutputPaths, Target
+from wan2.parsing import Reading
+from wan2.paths import path_of
 from wan2.presets import ModelFiles, Preset
 from wan2.prompt_file import Line, parse_line
 from wan2.resume import saved_values, settle
 from wan2.state import read_state
 
+SHEET_ENDING = "_sheet.png"
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
 SHOWING = frozenset({"export_shots", "contact_sheet"})
 # What of the record decides the latents beside the options, and how messages call it.
 DECIDING = {"cuts": "cuts at frames", "variant": "--variant", "shot_mask_type": "--shot_mask_type"}
+
+
+def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
+    """The files of single shots that share stem and folder with `base`: `scene_shot01.mp4` and so on."""
+    digits = max(2, len(str(num_shots)))
+    return tuple(base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, num_shots + 1))
 
 
 @dataclass(frozen=True)
@@ -61,13 +76,24 @@ class Job:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
-        return scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        return found + (font_warnings((self.title, *self.captions)) if self.contact_sheet else ())
 
     @property
     def deciding(self) -> dict[str, Any]:
         """What of the record decides the latents beside the options."""
         record = self.as_record()
         return {name: record[name] for name in DECIDING if name in record}
+
+    def shown(self, paths: OutputPaths) -> tuple[Target, ...]:
+        """What is written besides the files of the base: the contact sheet, and every shot as a video."""
+        found = []
+        if self.contact_sheet:
+            found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
+        if self.export_shots and self.layout is not None:
+            shots = shot_paths(paths.video, self.layout.num_shots)
+            found += [Target(f"shot {number}", path, is_our_video) for number, path in enumerate(shots, 1)]
+        return tuple(found)
 
     def as_record(self) -> dict[str, Any]:
         """What the job adds to the record of the run; `decode_job` reads it again."""
@@ -107,6 +133,15 @@ def plan_scenes(given: Mapping[str, Any]) -> list[tuple[Line, dict[str, Any]]]:
     return plan_lines(given, MODELS[given["model"] or DEFAULT_MODEL][given["variant"] or DEFAULT_VARIANT])
 
 
+def storyboards(lines: Lines) -> list[Path]:
+    """The storyboards that the lines of a list name; a line that cannot be read names none."""
+    found = []
+    for line, _ in lines:
+        with suppress(InputError):
+            found.append(_storyboard_of(line, parse_line(line)))
+    return found
+
+
 def line_job(line: Line, given: Mapping[str, Any]) -> Job:
     """The job of one line of `--from_file`: a storyboard, relative to that file, and settings.
 
@@ -114,12 +149,19 @@ def line_job(line: Line, given: Mapping[str, Any]) -> Job:
         InputError: a storyboard outside the folder of the file, or a scene or setting that breaks its rule.
     """
     settings = parse_line(line)
-    folder, storyboard = line.path.parent, line.path.parent / settings["prompt"]
-    if "\x00" in settings["prompt"]:
-        raise InputError(f"{line.place}: holds a character that no name of a file has")
-    if not storyboard.resolve().is_relative_to(folder.resolve()):
+    folder, storyboard = line.path.parent, _storyboard_of(line, settings)
+    with Reading(line.place):  # also a link that leads to itself
+        inside = storyboard.resolve().is_relative_to(folder.resolve())
+    if not inside:
         raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
     return make_job({**given, **settings, "prompt": None, "storyboard": storyboard})
+
+
+def _storyboard_of(line: Line, settings: Mapping[str, Any]) -> Path:
+    try:
+        return line.path.parent / path_of(settings["prompt"])
+    except ValueError as error:
+        raise InputError(f"{line.place}: {error}") from error
 
 
 def resumed_job(given: Mapping[str, Any]) -> Job:

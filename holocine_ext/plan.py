@@ -18,6 +18,7 @@ from wan2.models.config import TransformerConfig
 from wan2.options import Options
 from wan2.planner import Work, predict
 from wan2.sampling.schedule import timesteps
+from wan2.shown import one_line
 from wan2.text import TEXT_LENGTH, TokenizedPrompt
 
 KeyRanges = tuple[tuple[Range, ...], ...]
@@ -142,32 +143,34 @@ def _plan_shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> t
 
 
 def render_plan(plan: Plan) -> str:
-    """The plan as text for a terminal, in lines of about a hundred characters."""
+    """The plan as text for a terminal: lines of at most 80 characters, but for long names and warnings."""
     layout, memory = plan.layout, plan.memory
-    rows: list[tuple[str, ...]] = [("shot", "frames", "seconds", "latents", "tokens", "cut: asked > at", "sees text")]
+    rows: list[tuple[str, ...]] = [("shot", "frames", "seconds", "latents", "tokens", "asked > cut", "sees text")]
     rows += [_row(plan, number) for number in range(len(plan.shots))]
     ratio = plan.full_flops / plan.negative_flops
     lines = [
         f"video      {layout.num_frames} frames, {layout.num_frames / plan.fps:.1f} s at {plan.fps:g} fps, "
-        f"{plan.height}x{plan.width}; {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
+        f"{plan.width} wide x {plan.height} high",
+        f"           {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
         f"{layout.tokens:,} in all",
         f"text       {plan.num_tokens or 'unknown number'} of {TEXT_LENGTH} tokens",
         "",
         *_table(rows),
         "",
-        f"compute    {_big(plan.positive_flops)}FLOP a pass, {'sparse' if plan.sparse else 'full'} self-attention"
-        + (f" (full would take {ratio:.2f} times as much)" if plan.sparse else ""),
+        f"compute    {_big(plan.positive_flops)}FLOP a pass, {'sparse' if plan.sparse else 'full'} self-attention",
+        *([f"           (full would take {ratio:.2f} times as much)"] if plan.sparse else []),
         f"           {plan.steps} steps, {plan.passes[0]} + {plan.passes[1]} passes (prompt + negative): "
-        f"{_big(plan.total_flops)}FLOP{', less what the step cache spares' if plan.spares else ''}",
+        f"{_big(plan.total_flops)}FLOP{',' if plan.spares else ''}",
+        *(["           less what the step cache spares"] if plan.spares else []),
         *_time(plan),
-        *([f"LoRA       {plan.loras}"] if plan.loras else []),
-        f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)}; "
-        f"transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
+        *([f"LoRA       {one_line(plan.loras)}"] if plan.loras else []),
+        f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)};",
+        f"           transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
         f"VAE {_bytes(memory.vae)})",
-        f"           {_streaming(plan.streamed)}",
+        *(f"           {line}" for line in _streaming(plan.streamed)),
         *_budget(plan),
-        f"           host, predicted: {_bytes(memory.host)} beside the libraries and the files' page cache",
-        *(f"warning    {warning}" for warning in plan.warnings),
+        f"           host, predicted: {_bytes(memory.host)} without the libraries and the page cache",
+        *(f"warning    {one_line(warning)}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
 
@@ -187,10 +190,10 @@ def _budget(plan: Plan) -> list[str]:
     return [f"           fits --vram_budget {plan.budget:g}{f' by {plan.chosen}' if plan.chosen else ' as it is'}"]
 
 
-def _streaming(streamed: int | None) -> str:
+def _streaming(streamed: int | None) -> list[str]:
     if streamed is None:
-        return "with every block of the transformer on the device; those that do not fit are streamed"
-    return f"with {streamed} blocks of each transformer streamed" if streamed else "with no block streamed"
+        return ["with every block of the transformer on the device;", "those that do not fit are streamed"]
+    return [f"with {streamed} blocks of each transformer streamed" if streamed else "with no block streamed"]
 
 
 def _row(plan: Plan, index: int) -> tuple[str, ...]:

@@ -17,9 +17,11 @@ from wan2.loading.checkpoint import TransformerFile, inspect_transformer
 from wan2.loading.fp8 import fp8_weights, quantised
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
+from wan2.outputs import Inputs
 from wan2.planner import Work, chosen, vae_size, within_budget, work_of
-from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_loras, check_run, naming
+from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_loras, check_run, inputs_of, naming
 from wan2.resume import check_resume, refuse_difference, saved_place
+from wan2.taken import check_outputs
 from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 
 MASK_CHANNELS = 1
@@ -44,6 +46,16 @@ def check_job(job: Job) -> tuple[tuple[Range, ...], ...] | None:
             _inspect(name, path, making)
     check_run(options, MASK_CHANNELS if making.shot_mask_type else 0)
     return allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
+
+
+def check_job_outputs(job: Job, inputs: Inputs, *, replace: bool) -> Inputs:
+    """Refuse names that cannot be written, that something is read from, or that are taken; all that the job reads.
+
+    inputs: what the command reads besides the files of the run. replace: as in `outputs.check_outputs`.
+    """
+    inputs = {**inputs, **inputs_of(job.options)}
+    check_outputs(job.options, inputs, job.shown, replace=replace)
+    return inputs
 
 
 def check_same_scene(job: Job) -> None:
@@ -113,7 +125,7 @@ def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
     storyboard, folder = making.scene.storyboard, options.files.tokenizer
     if not folder.exists():
         raise InputError(f"--tokenizer {folder}: no such folder")
-    tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt)
+    tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt, storyboard.caption_name)
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
     return tokenized

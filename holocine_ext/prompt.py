@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from holocine_ext.misspelt import NearTag, near_tags, numbered_parts
 from wan2.errors import InputError
 
 GLOBAL_TAG = "[global caption]"
@@ -17,7 +18,10 @@ SHOTS_TAG = "[per shot caption]"
 CUT_TAG = "[shot cut]"
 COUNT_PHRASE = "This scene contains"
 
-_NEAR_TAG = re.compile(r"\[[\s_-]*(?:global|per[\s_-]*shot|shot)[\s_-]*(?:captions?|cuts?)[\s_-]*\]", re.IGNORECASE)
+_TAGS = (GLOBAL_TAG, SHOTS_TAG, CUT_TAG)
+_EXACT_TAG = re.compile("|".join(map(re.escape, _TAGS)))
+# Far more than the text encoder reads; longer texts would only cost time before they are refused.
+MAX_CHARACTERS = 1 << 16
 
 
 def build_prompt(global_caption: str, shot_captions: Sequence[str]) -> str:
@@ -32,9 +36,10 @@ def build_prompt(global_caption: str, shot_captions: Sequence[str]) -> str:
 def check_caption(caption: str, name: str) -> None:
     """InputError naming `name` when a caption is empty, is not text, or holds one of the tags (or nearly one)."""
     _check_text(caption, name)
-    if found := _NEAR_TAG.search(_fold(caption)):
+    if found := near_tags(_fold(caption, name)):
         raise InputError(
-            f"{name} {_shorten(caption)}: holds the tag {found[0]}; captions come without tags, they are added for you"
+            f"{name} {shorten(caption)}: holds the tag {_named(found[0])}; captions come without tags, they are added "
+            "for you; words that are to be read in the picture go between quotes"
         )
 
 
@@ -46,22 +51,29 @@ def parse_prompt(raw: str, name: str = "--prompt") -> tuple[str | None, tuple[st
             or nothing between two tags; the message begins with `name`.
     """
     _check_text(raw, name)
-    tags = _NEAR_TAG.findall(_fold(raw))
-    if not tags:
+    found = near_tags(_fold(raw, name))
+    if not any(tag.whole for tag in found):
         return None, (raw.strip(),)
-    exact = [tag for tag in _NEAR_TAG.findall(raw) if tag in (GLOBAL_TAG, SHOTS_TAG, CUT_TAG)]
-    if exact != tags:
-        odd = next((tag for tag in tags if tag not in (GLOBAL_TAG, SHOTS_TAG, CUT_TAG)), tags[0])
-        raise InputError(f"{name} {odd}: a misspelt tag; the tags are exactly {GLOBAL_TAG}, {SHOTS_TAG} and {CUT_TAG}")
+    tags = _EXACT_TAG.findall(raw)
+    if tags != [tag.text for tag in found]:
+        odd = next((tag for tag in found if tag.text not in _TAGS), found[0])
+        raise InputError(
+            f"{name} {_named(odd)}: a misspelt tag; the tags are exactly {GLOBAL_TAG}, {SHOTS_TAG} and {CUT_TAG}"
+        )
     _check_order(tags, name)
-    before, *sections = re.split("|".join(map(re.escape, (GLOBAL_TAG, SHOTS_TAG, CUT_TAG))), raw)
+    before, *sections = _EXACT_TAG.split(raw)
     if before.strip():
-        raise InputError(f"{name} {_shorten(before)}: text before {GLOBAL_TAG}, which must come first")
-    for tag, section in zip(tags, sections, strict=True):
+        raise InputError(f"{name} {shorten(before)}: text before {GLOBAL_TAG}, which must come first")
+    for number, (tag, section) in enumerate(zip(tags, sections, strict=True), 1):
         if not section.strip():
-            raise InputError(f"{name}: nothing after {tag} (tag {tags.index(tag) + 1}); every tag is followed by text")
+            raise InputError(f"{name}: nothing after {tag} (tag {number}); every tag is followed by text")
     global_caption, *captions = (section.strip() for section in sections)
     return global_caption, tuple(captions)
+
+
+def untagged_parts(raw: str) -> tuple[str, ...]:
+    """The first places where a prompt without tags seems to begin a shot; none where it does not, or has tags."""
+    return () if _EXACT_TAG.search(raw) else numbered_parts(_fold(raw, "--prompt"))
 
 
 def _check_order(tags: Sequence[str], name: str) -> None:
@@ -74,17 +86,29 @@ def _check_order(tags: Sequence[str], name: str) -> None:
 
 
 def _check_text(text: str, name: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{name} {shorten(text[:MAX_CHARACTERS])}: is longer than {MAX_CHARACTERS} characters")
     if not text.strip():
         raise InputError(f"{name}: is empty; say in words what is to be seen")
     if any("\ud800" <= char <= "\udfff" for char in text):
-        raise InputError(f"{name} {_shorten(text)}: is not valid Unicode text")
+        raise InputError(f"{name} {shorten(text)}: is not valid Unicode text")
 
 
-def _fold(text: str) -> str:
+def _fold(text: str, name: str) -> str:
     """The text as cleaning may leave it (entities, wide forms): a tag spelt around the check would still be a tag."""
-    return unicodedata.normalize("NFKC", html.unescape(html.unescape(text)))
+    try:
+        plain = html.unescape(html.unescape(text))
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise InputError(f"{name} {shorten(text)}: holds an entity &#...; that stands for no character") from error
+    return unicodedata.normalize("NFKC", plain)
 
 
-def _shorten(text: str, width: int = 48) -> str:
+def _named(tag: NearTag) -> str:
+    """A tag for a message, on one line."""
+    return " ".join(tag.text.split()) if tag.text.isprintable() else ascii(tag.text)
+
+
+def shorten(text: str, width: int = 48) -> str:
+    """A text for a message: its beginning, on one line and in quotes."""
     words = " ".join(text.split()).encode("utf-8", "replace").decode()
     return repr(words if len(words) <= width else f"{words[: width - 3]}...")

@@ -14,22 +14,21 @@ from holocine_ext.conditioning import mask_channel, plan_attentions
 from holocine_ext.job import Job
 from holocine_ext.layout import Range
 from holocine_ext.sheet import ContactSheet, ShotExport
+from wan2.claim import Claim
 from wan2.conditioning import PlanAttentions, attend_densely
-from wan2.outputs import OutputPaths
 from wan2.pipeline import generate
 from wan2.progress import Progress
 
 if TYPE_CHECKING:
-    from wan2.pipeline import FrameSink
-
-SHEET_ENDING = "_sheet.png"
+    from wan2.sinks import FrameSink
 
 
-def run_job(job: Job, key_ranges: Sequence[Sequence[Range]] | None, progress: Progress) -> list[Path]:
+def run_job(job: Job, claim: Claim, key_ranges: Sequence[Sequence[Range]] | None, progress: Progress) -> list[Path]:
     """Make the video, or decode the latents; every file that was written, the main thing first.
 
     Args:
         job: what `preflight.check_job` accepted.
+        claim: the names of its files, held for it.
         key_ranges: what it found: for every shot the text positions it may see.
         progress: told the stages as they go.
 
@@ -39,6 +38,7 @@ def run_job(job: Job, key_ranges: Sequence[Sequence[Range]] | None, progress: Pr
     shown = _Showing(job)
     outputs = generate(
         job.options,
+        claim,
         _attentions(job, key_ranges),
         extra_channels=_mask(job),
         scene=job.as_record(),
@@ -70,19 +70,20 @@ class _Showing:
         self.written: list[Path] = []
 
     @contextmanager
-    def open(self, paths: OutputPaths) -> Iterator[Sequence[FrameSink]]:
+    def open(self, claim: Claim) -> Iterator[Sequence[FrameSink]]:
         """What is to be told every frame; it becomes files when the block ends well."""
         job, options, layout = self.job, self.job.options, self.job.layout
+        shown = [target.path for target in job.shown(claim.paths)]
         if layout is None:
             yield ()
             return
         sheet = ContactSheet(layout, options.fps, job.captions, job.title) if job.contact_sheet else None
         told = ("",) * layout.num_shots if options.no_metadata else job.captions
-        export = ShotExport(paths.video, layout, options.fps, told, options.crf) if job.export_shots else None
+        shots = shown[1:] if job.contact_sheet else shown
+        export = ShotExport(shots, layout, options.fps, told, options.crf, claim.whole) if shots else None
         with export or nullcontext():
             yield [sink for sink in (sheet, export) if sink is not None]
-        if export is not None:
-            self.written += export.paths
+        self.written += shots
         if sheet is not None:
-            self.written.append(paths.beside(SHEET_ENDING))
-            sheet.save(self.written[-1])
+            sheet.save(shown[0], claim.whole)
+            self.written.append(shown[0])

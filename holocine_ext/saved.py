@@ -13,6 +13,7 @@ from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.scene import Scene, Storyboard
 from holocine_ext.storyboard import from_arguments
 from wan2.errors import InputError
+from wan2.parsing import Reading
 from wan2.rules import RANGES
 from wan2.shapes import VideoShape
 from wan2.state import SavedState
@@ -99,7 +100,8 @@ def _storyboard(board: Fields, place: str) -> Storyboard:
     if shared is not None:
         ways.insert(0, {"global_caption": shared, "shot_captions": captions})
     for way in ways:
-        made = from_arguments(**way)
+        with Reading(place):
+            made = from_arguments(**way)
         if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
             return replace(made, characters=_cast(board), source=board.text("source") or "")
     raise InputError(f"{place}: its prompt and its captions do not agree")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from holocine_ext.characters import Character, strangers
-from holocine_ext.prompt import COUNT_PHRASE
+from holocine_ext.prompt import COUNT_PHRASE, CUT_TAG, GLOBAL_TAG, SHOTS_TAG, shorten, untagged_parts
 from wan2.errors import InputError
 from wan2.presets import Preset
-from wan2.rules import RANGES
+from wan2.rules import RANGES, exact_rate
 from wan2.shapes import snap_frames
 
 
@@ -113,7 +113,7 @@ def plan_scene(
     _check("--fps", fps, "fps")
     length_name = f"{prefix}num_frames" if num_frames is None and storyboard.num_frames else "--video_length"
     asked = num_frames if num_frames is not None else storyboard.num_frames
-    rate = next(value for value in (fps, storyboard.fps, preset.fps) if value is not None)
+    rate = exact_rate(next(value for value in (fps, storyboard.fps, preset.fps) if value is not None))
     if storyboard.lengths is None:
         cuts_name = f"{prefix}cuts" if prefix else "--shot_cut_frames"
         return Scene(storyboard, asked or preset.num_frames, rate, storyboard.shot_cut_frames, (length_name, cuts_name))
@@ -151,17 +151,24 @@ def _place(
 def scene_warnings(scene: Scene, trained_frames: int, trained_shots: int) -> tuple[str, ...]:
     """What is allowed but likely to disappoint, a line each.
 
-    More than training had, a wrong count, a character whom no shot calls, or one whom nothing introduces.
+    More than training had, a wrong count, a character whom no shot calls, or one whom nothing introduces; and a prompt
+    without tags that seems to tell of several shots.
     """
     found = list(scene.storyboard.notes)
     if snap_frames(scene.num_frames) > trained_frames:
         found.append(f"{scene.num_frames} frames: the released weights were trained on at most {trained_frames}")
     if scene.num_shots > trained_shots:
         found.append(f"{scene.num_shots} shots: the released weights were trained on at most {trained_shots}")
-    stated = re.search(rf"{COUNT_PHRASE} (\d+) shots?", scene.storyboard.global_caption or "")
-    if stated and int(stated[1]) != scene.num_shots:
-        found.append(f"the global caption says '{stated[0]}', but there are {scene.num_shots}")
-    if scene.storyboard.global_caption is not None:
-        for shot, tag in strangers(scene.storyboard.global_caption, scene.storyboard.shot_captions):
-            found.append(f"shot {shot} calls [{tag}], whom the global caption does not introduce")
+    if scene.storyboard.global_caption is None:
+        if parts := untagged_parts(scene.storyboard.prompt):
+            found.append(
+                f"the prompt says {' and '.join(map(shorten, parts))}, but without tags it is a single shot; write "
+                f"{GLOBAL_TAG} ... {SHOTS_TAG} ... {CUT_TAG} ..., or --global_caption and --shot_captions"
+            )
+        return tuple(found)
+    stated = re.search(rf"{COUNT_PHRASE} ([0-9]+) shots?", scene.storyboard.global_caption)
+    if stated and stated[1].lstrip("0") != str(scene.num_shots):
+        found.append(f"the global caption says {shorten(stated[0])}, but there are {scene.num_shots}")
+    for shot, tag in strangers(scene.storyboard.global_caption, scene.storyboard.shot_captions):
+        found.append(f"shot {shot} calls [{tag}], whom the global caption does not introduce")
     return tuple(found)

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from holocine_ext.layout import Range
-from wan2.outputs import whole_file
+from holocine_ext.lettering import Text, leading, own_font
+from wan2.files import Whole, whole_file
+from wan2.marks import save_png
 from wan2.video_io import VideoWriter
 
 if TYPE_CHECKING:
@@ -26,16 +28,9 @@ PICTURES = 5
 THUMB_AREA = 240 * 139
 MARGIN, GAP, TEXT_WIDTH = 28, 8, 330
 SIZE, SMALL, LARGE = 15, 12, 24
-LEADING = 1.4
+# What bounds the picture: lines of a caption, rows, pixels of a side of what stands in them.
+MOST_LINES, MOST_ROWS, LONGEST_SIDE = 24, 60, 480
 PAPER, INK, FAINT, RULE = "#f7f6f3", "#22211f", "#8a877f", "#dcd9d2"
-# The font that comes with pillow is Latin; for other scripts, fonts that systems commonly have.
-WIDE_FONTS = (
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
-    "/System/Library/Fonts/PingFang.ttc",
-    "C:/Windows/Fonts/msyh.ttc",
-    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
-)
 
 
 class ShownShots(Protocol):
@@ -61,6 +56,8 @@ def pick_frames(frames: Range, count: int = PICTURES) -> tuple[int, ...]:
 class ContactSheet:
     """One row a shot: number, seconds, frames and caption, then five pictures from its first frame to its last.
 
+    A caption of more lines than `MOST_LINES` ends in "…"; of more shots than `MOST_ROWS` the first have a row.
+
     Args:
         layout: the shots.
         fps: frames per second.
@@ -72,7 +69,7 @@ class ContactSheet:
         if len(captions) != layout.num_shots:
             raise ValueError(f"{len(captions)} captions for {layout.num_shots} shots")
         self.layout, self.fps, self.captions, self.title = layout, fps, tuple(captions), title
-        self.picks = tuple(pick_frames(frames) for frames in layout.frames)
+        self.picks = tuple(pick_frames(frames) for frames in layout.frames[:MOST_ROWS])
         self._wanted = {frame for picks in self.picks for frame in picks}
         self._pictures: dict[int, Image.Image] = {}
 
@@ -80,8 +77,8 @@ class ContactSheet:
         """See frame `index`, uint8 [H, W, 3]; kept, made small, only if it will be shown."""
         if index in self._wanted:
             height, width = frame.shape[:2]
-            scale = (THUMB_AREA / (height * width)) ** 0.5
-            size = round(width * scale), round(height * scale)
+            scale = min((THUMB_AREA / (height * width)) ** 0.5, LONGEST_SIDE / max(height, width))
+            size = max(round(width * scale), 1), max(round(height * scale), 1)
             self._pictures[index] = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
 
     def image(self) -> Image.Image:
@@ -94,10 +91,10 @@ class ContactSheet:
             raise ValueError(f"frames {sorted(missing)} were never seen")
         thumb_width, thumb_height = self._pictures[0].size
         width = 2 * MARGIN + TEXT_WIDTH + PICTURES * thumb_width + PICTURES * GAP
-        heading = _Text(self.title, SIZE, width - 2 * MARGIN)
-        rows = [self._row_text(shot) for shot in range(self.layout.num_shots)]
+        heading = Text(self.title, SIZE, width - 2 * MARGIN, MOST_LINES)
+        rows = [self._row_text(shot) for shot in range(len(self.picks))]
         heights = [max(thumb_height + 2 * SMALL, text.height) + 2 * GAP for text in rows]
-        top = MARGIN + heading.height + _leading(SIZE) + 2 * GAP
+        top = MARGIN + heading.height + leading(SIZE) + 2 * GAP
         sheet = Image.new("RGB", (width, top + sum(heights) + MARGIN), PAPER)
         draw = ImageDraw.Draw(sheet)
         heading.draw(draw, MARGIN, MARGIN, INK)
@@ -105,43 +102,31 @@ class ContactSheet:
             f"{_count(self.layout.num_shots, 'shot')}, {_count(self.layout.num_frames, 'frame')}, "
             f"{self._seconds(self.layout.num_frames)} s"
         )
-        draw.text((MARGIN, MARGIN + heading.height), facts, FAINT, _font(SIZE, facts))
+        if (left_out := self.layout.num_shots - len(rows)) > 0:
+            facts += f"; the last {_count(left_out, 'shot')} not shown"
+        draw.text((MARGIN, MARGIN + heading.height), facts, FAINT, own_font(SIZE))
         for picks, text, height in zip(self.picks, rows, heights, strict=True):
             draw.line((MARGIN, top, width - MARGIN, top), RULE)
             text.draw(draw, MARGIN, top + GAP)
             for column, frame in enumerate(picks):
                 left = MARGIN + TEXT_WIDTH + GAP + column * (thumb_width + GAP)
                 sheet.paste(self._pictures[frame], (left, top + GAP))
-                draw.text((left, top + GAP + thumb_height + 3), f"{frame}", FAINT, _font(SMALL, "0"))
+                draw.text((left, top + GAP + thumb_height + 3), f"{frame}", FAINT, own_font(SMALL))
             top += height
         return sheet
 
-    def save(self, path: Path) -> None:
-        """Write the sheet, whole or not at all, in the format of the path's ending."""
-        with whole_file(path) as part:
-            self.image().save(part)
+    def save(self, path: Path, whole: Whole = whole_file) -> None:
+        """Write the sheet as PNG, whole or not at all."""
+        with whole(path) as part:
+            save_png(self.image(), part)
 
     def _row_text(self, shot: int) -> _Row:
         first, stop = self.layout.frames[shot]
         when = f"{self._seconds(first)} to {self._seconds(stop)} s, frames {first} to {stop - 1}"
-        return _Row(str(shot + 1), when, _Text(self.captions[shot], SIZE, TEXT_WIDTH - 3 * GAP))
+        return _Row(str(shot + 1), when, Text(self.captions[shot], SIZE, TEXT_WIDTH - 3 * GAP, MOST_LINES))
 
     def _seconds(self, frames: int) -> str:
         return f"{frames / self.fps:.1f}"
-
-
-class _Text:
-    """A text wrapped to a width in pixels."""
-
-    def __init__(self, text: str, size: int, width: int) -> None:
-        self.font, self.leading = _font(size, text), _leading(size)
-        self.lines = _wrap(text, self.font, width)
-        self.height = len(self.lines) * self.leading
-
-    def draw(self, draw: ImageDraw.ImageDraw, left: int, top: int, colour: str) -> None:
-        """Draw the lines below each other."""
-        for number, line in enumerate(self.lines):
-            draw.text((left, top + number * self.leading), line, colour, self.font)
 
 
 @dataclass(frozen=True)
@@ -150,67 +135,45 @@ class _Row:
 
     number: str
     when: str
-    caption: _Text
+    caption: Text
 
     @property
     def height(self) -> int:
-        return _leading(LARGE) + self.caption.height
+        return leading(LARGE) + self.caption.height
 
     def draw(self, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
-        number, small = _font(LARGE, self.number), _font(SMALL, self.when)
+        number, small = own_font(LARGE), own_font(SMALL)
         draw.text((left, top), self.number, INK, number)
         beside = left + round(number.getlength(self.number)) + GAP
-        draw.text((beside, top + _leading(LARGE) - GAP), self.when, FAINT, small, anchor="ls")
-        self.caption.draw(draw, left, top + _leading(LARGE), INK)
-
-
-def _leading(size: int) -> int:
-    return round(size * LEADING)
-
-
-def _font(size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font that can show the text, as far as this system has one."""
-    found = [path for path in WIDE_FONTS if Path(path).is_file()]
-    if any(ord(char) > 0x2FF and not 0x2010 <= ord(char) <= 0x2027 for char in text) and found:
-        return ImageFont.truetype(found[0], size)
-    return ImageFont.load_default(size)
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Lines no wider than `width`: broken at blanks, and inside a word that is wider by itself."""
-    lines: list[str] = []
-    for word in text.split():
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(joined) <= width:
-            lines[-1] = joined
-            continue
-        while font.getlength(word) > width and len(word) > 1:
-            fits = max(n for n in range(1, len(word)) if n == 1 or font.getlength(word[:n]) <= width)
-            lines.append(word[:fits])
-            word = word[fits:]
-        lines.append(word)
-    return lines
+        draw.text((beside, top + leading(LARGE) - GAP), self.when, FAINT, small, anchor="ls")
+        self.caption.draw(draw, left, top + leading(LARGE), INK)
 
 
 class ShotExport:
-    """Writes every shot as an mp4 of its own, `scene_shot01.mp4` and so on; use it in a `with`.
+    """Writes every shot as an mp4 of its own; use it in a `with`.
 
     When the block ends badly, the shot being written is left out; those before it are whole.
 
     Args:
-        base: the path whose stem and folder the files share.
+        paths: a file for each shot; see `job.shot_paths`.
         layout: the shots.
         fps: frames per second, kept exactly.
         captions: one a shot; goes into the file's metadata.
         crf: quality of H.264.
+        whole: how a file appears whole.
     """
 
-    def __init__(self, base: Path, layout: ShownShots, fps: float, captions: Sequence[str], crf: int) -> None:
-        self.layout, self.fps, self.captions, self.crf = layout, fps, tuple(captions), crf
-        digits = max(2, len(str(layout.num_shots)))
-        self.paths = tuple(
-            base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, layout.num_shots + 1)
-        )
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        layout: ShownShots,
+        fps: float,
+        captions: Sequence[str],
+        crf: int,
+        whole: Whole = whole_file,
+    ) -> None:
+        self.paths, self.layout, self.fps, self.captions, self.crf = paths, layout, fps, tuple(captions), crf
+        self.whole = whole
         self._starts = {first: shot for shot, (first, _) in enumerate(layout.frames)}
         self._open = ExitStack()
         self._writer: VideoWriter | None = None
@@ -235,7 +198,7 @@ class ShotExport:
     def _shot_writer(self, shot: int, frame: NDArray[np.uint8]) -> VideoWriter:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
-        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf)
+        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf, self.whole)
 
 
 def _count(number: int, what: str) -> str:

@@ -6,6 +6,7 @@ touches two captions belongs to the first, and every window shows one token of w
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from holocine_ext.layout import Range
 from holocine_ext.prompt import CUT_TAG, GLOBAL_TAG, SHOTS_TAG
 from wan2.errors import InputError
 from wan2.text import TokenizedPrompt
+
+SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ def text_spans(tokenized: TokenizedPrompt) -> TextSpans:
     global_chars, shot_chars = _character_spans(tokenized.text)
     chars = ([global_chars] if global_chars else []) + shot_chars
     owned: list[list[int]] = [[] for _ in chars]
+    ends = [b for _, b in chars]
     for token, (start, end) in enumerate(tokenized.offsets):
-        for tokens, (a, b) in zip(owned, chars, strict=True):
-            if start < b and end > a:
-                tokens.append(token)
-                break
+        first = bisect_right(ends, start)  # the captions lie in order and apart
+        if first < len(chars) and end > chars[first][0]:
+            owned[first].append(token)
     spans = [(tokens[0], tokens[-1] + 1) if tokens else None for tokens in owned]
     global_span = spans.pop(0) if global_chars else None
     return TextSpans(global_span, tuple(span for span in spans if span))
@@ -98,8 +101,9 @@ def check_text_fits(tokenized: TokenizedPrompt, num_shots: int, name: str, lengt
         raise InputError(f"{name}: after cleaning, the text has {len(spans.shots)} shots, not {num_shots}")
     if tokenized.num_tokens > length:
         past = [f"shot {i} ({b - a} tokens, {a} to {b})" for i, (a, b) in enumerate(spans.shots, 1) if b + 1 > length]
+        more = f" and {len(past) - SHOWN} more" if len(past) > SHOWN else ""
         raise InputError(
             f"{name}: the prompt has {tokenized.num_tokens} tokens, the text encoder reads {length}; "
-            f"past the end: {', '.join(past)}; shorten the captions"
+            f"past the end: {', '.join(past[:SHOWN])}{more}; shorten the captions"
         )
     return spans

@@ -14,13 +14,19 @@ from holocine_ext.characters import Character, check_cast, introduce, number_ref
 from holocine_ext.fields import Fields, read_document
 from holocine_ext.prompt import build_prompt, check_caption, parse_prompt
 from holocine_ext.scene import ShotLength, Storyboard
+from holocine_ext.synonyms import OF_SCENE, OF_SHOT
 from wan2.errors import InputError
+from wan2.parsing import Reading
 from wan2.rules import RANGES
 from wan2.shapes import SIZE_MULTIPLE
+from wan2.text import check_length
 
-FIELDS = ("prompt", "global_caption", "characters", "shots", "shot_cut_frames", "num_frames", "fps", "seed", "size")
-STRUCTURED = ("global_caption", "shots", "characters")
+SETTINGS = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
+FIELDS = ("prompt", "global_caption", "characters", "shots", *SETTINGS, "shot_captions")
+CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
 TIMES = ("seconds", "frames", "cut_frame")
+MOST_CHARACTERS = 100
+A_RECORD = "is the record of a run; a storyboard is global_caption, shot_captions and shot_cut_frames of its storyboard"
 
 
 def from_arguments(
@@ -61,15 +67,24 @@ def from_arguments(
         raise InputError("--shot_captions: needs --global_caption, which says what all shots share")
     if not shot_captions:
         raise InputError("--global_caption: needs --shot_captions, one for every shot")
-    check_caption(global_caption, "--global_caption")
+    _check_caption(global_caption, "--global_caption")
     for number, caption in enumerate(shot_captions, 1):
-        check_caption(caption, f"--shot_captions, shot {number}")
+        _check_caption(caption, f"--shot_captions, shot {number}")
     return _structured(global_caption, tuple(shot_captions), shot_cut_frames=cuts)
+
+
+def _check_caption(caption: str, name: str) -> None:
+    """Refuse what is no caption, however its check fails."""
+    check_length(caption, name)
+    with Reading(name):
+        check_caption(caption, name)
 
 
 def from_prompt(prompt: str, shot_cut_frames: tuple[int, ...] | None = None, name: str = "--prompt") -> Storyboard:
     """The scene of a raw prompt, which is kept as it is; without tags, a single shot and an ordinary video."""
-    global_caption, captions = parse_prompt(prompt, name)
+    check_length(prompt, name)
+    with Reading(name):
+        global_caption, captions = parse_prompt(prompt, name)
     return Storyboard(prompt.strip(), global_caption, captions, shot_cut_frames)
 
 
@@ -79,7 +94,9 @@ def from_file(path: Path) -> Storyboard:
     Raises:
         InputError: the file cannot be read, or breaks a rule; one line with file, field, value and rule.
     """
-    return from_document(read_document(path, "--storyboard"), str(path))
+    document = read_document(path, "--storyboard")
+    with Reading(str(path)):
+        return from_document(document, str(path))
 
 
 def from_document(document: object, source: str) -> Storyboard:
@@ -87,10 +104,13 @@ def from_document(document: object, source: str) -> Storyboard:
 
     Either `prompt` (a raw prompt, kept as it is), or `global_caption` and `shots`: a list of tables with a `caption`
     and at most one of `seconds`, `frames` (how long; the last shot may leave it open) and `cut_frame` (its first
-    frame). `characters` maps names to descriptions (`characters.py`). `shot_cut_frames` lists all cuts at once.
-    `num_frames`, `fps`, `seed` and `size` ([height, width] in pixels) are optional.
+    frame). `shot_captions`, a list of captions, may stand for `shots`. `characters` maps names to descriptions
+    (`characters.py`). `shot_cut_frames` lists all cuts at once. `num_frames`, `fps`, `seed` and `size` ([height, width]
+    in pixels) are optional.
     """
-    fields = Fields(document, source, FIELDS)
+    if isinstance(document, dict) and isinstance(document.get("storyboard"), dict) and "options" in document:
+        raise InputError(f"{source}: {A_RECORD}")
+    fields = Fields(document, source, FIELDS, OF_SCENE)
     settings: dict[str, Any] = {
         "shot_cut_frames": fields.whole_list("shot_cut_frames"),
         "num_frames": fields.whole("num_frames", *RANGES["num_frames"]),
@@ -99,9 +119,9 @@ def from_document(document: object, source: str) -> Storyboard:
         "size": _size(fields),
         "source": source,
     }
-    prompt, global_caption, shots = fields.text("prompt"), fields.text("global_caption"), fields.table.get("shots")
+    prompt, global_caption, shots = fields.text("prompt"), fields.text("global_caption"), _shots(fields)
     if prompt is not None:
-        if twice := [field for field in STRUCTURED if fields.table.get(field) is not None]:
+        if twice := [field for field in CAPTIONS if fields.table.get(field) is not None]:
             raise InputError(f"{source}: prompt and {twice[0]}: two ways of giving a scene; give exactly one")
         return replace(from_prompt(prompt, name=fields.name("prompt")), **settings)
     if global_caption is None:
@@ -111,12 +131,26 @@ def from_document(document: object, source: str) -> Storyboard:
     return _from_shots(fields, global_caption, shots, settings)
 
 
+def _shots(fields: Fields) -> object:
+    """The list of shots; `shot_captions`, under which other programs know it, says no more than their captions."""
+    captions = fields.table.get("shot_captions")
+    if captions is None:
+        return fields.table.get("shots")
+    if fields.table.get("shots") is not None:
+        raise InputError(f"{fields.place}: shots and shot_captions: two ways of giving the captions; give exactly one")
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise fields.refuse("shot_captions", "must be a list of captions, a text for every shot")
+    return [{"caption": caption} for caption in captions]
+
+
 def _from_shots(fields: Fields, global_caption: str, shots: Sequence[object], settings: dict[str, Any]) -> Storyboard:
     """The scene of a global caption and a list of shots."""
-    check_caption(global_caption, fields.name("global_caption"))
+    _check_caption(global_caption, fields.name("global_caption"))
     cast = _cast(fields)
     text = introduce(global_caption, cast, fields.name("global_caption"))
-    tables = [Fields(shot, f"{fields.place}: shot {i}", ("caption", *TIMES)) for i, shot in enumerate(shots, 1)]
+    tables = [
+        Fields(shot, f"{fields.place}: shot {i}", ("caption", *TIMES), OF_SHOT) for i, shot in enumerate(shots, 1)
+    ]
     captions = tuple(number_references(_caption(table), cast, table.name("caption"), text) for table in tables)
     lengths, cuts = _timing(fields.place, tables)
     if settings["shot_cut_frames"] is not None:
@@ -134,13 +168,15 @@ def _caption(shot: Fields) -> str:
     caption = shot.text("caption")
     if caption is None:
         raise InputError(f"{shot.name('caption')}: missing; say in words what the shot shows")
-    check_caption(caption, shot.name("caption"))
+    _check_caption(caption, shot.name("caption"))
     return caption
 
 
 def _structured(global_caption: str, captions: tuple[str, ...], **settings: Any) -> Storyboard:  # noqa: ANN401
-    """The storyboard of checked captions."""
-    return Storyboard(build_prompt(global_caption, captions), global_caption, captions, **settings)
+    """The storyboard of checked captions, which are not too long together."""
+    prompt = build_prompt(global_caption, captions)
+    check_length(prompt, f"{settings['source']}: captions" if settings.get("source") else "--shot_captions")
+    return Storyboard(prompt, global_caption, captions, **settings)
 
 
 def _cast(fields: Fields) -> tuple[Character, ...]:
@@ -150,6 +186,8 @@ def _cast(fields: Fields) -> tuple[Character, ...]:
         return ()
     if not isinstance(table, dict) or not all(isinstance(x, str) for item in table.items() for x in item):
         raise fields.refuse("characters", "must be names with a description each")
+    if len(table) > MOST_CHARACTERS:
+        raise InputError(f"{fields.name('characters')}: lists {len(table)}; must be at most {MOST_CHARACTERS}")
     cast = tuple(Character(name, description) for name, description in table.items())
     check_cast(cast, fields.name("characters"))
     return cast

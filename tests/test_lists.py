@@ -69,16 +69,25 @@ def test_a_broken_scene_is_passed_over_and_made_later(make: List, tmp_path: Path
     assert {name: after[name] for name in before} == before
 
 
-def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path):
+def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     lines = ["a gull", "a cat", "a dog"]
     assert make("wan2", lines, folder="whole")[0] == 0
-    (tmp_path / "out/a-002.json").mkdir(parents=True)
-    code, said = make("wan2", lines)
+    blocked = tmp_path / "out/a-002.json"
+
+    class Blocking(wan2.cli.Console):
+        def stage(self, name: str, total: int = 1) -> None:
+            super().stage(name, total)
+            if name == "Denoising" and (tmp_path / "out/a-001.json").exists():
+                blocked.mkdir(exist_ok=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wan2.cli, "Console", Blocking)
+        code, said = make("wan2", lines)
     assert code == 1
-    assert any(f"--from_file {tmp_path / 'list.txt'}:2: [Errno 21] Is a directory" in line for line in said)
+    assert any(f"--from_file {tmp_path / 'list.txt'}:2: [Errno 17] has appeared" in line for line in said)
     assert f"1 of 3 videos failed: {tmp_path / 'list.txt'}, line 2; to go on: " in said[-1]
     assert (tmp_path / "out/a-002.state.safetensors").exists()
-    (tmp_path / "out/a-002.json").rmdir()
+    blocked.rmdir()
     assert make("wan2", lines, "--resume")[0] == 0
     assert_same(tmp_path / "out", tmp_path / "whole", 3)
 
@@ -167,7 +176,7 @@ def test_a_list_is_not_begun_anew_by_accident(make: List, tmp_path: Path):
     before = made(tmp_path / "out")
     code, said = make("wan2", ["a gull", "a cat"])
     assert code == 2
-    assert "a-001.mp4 is there from an earlier run; go on with the list by --resume, or give another" in said[0]
+    assert "a-001.mp4 is there from an earlier run; go on with that by --resume, replace it" in said[0]
     assert made(tmp_path / "out") == before
 
 

@@ -166,6 +166,8 @@ def wait_for(path: Path) -> None:
     [
         ([signal.SIGTERM], 143),
         ([signal.SIGHUP], 129),
+        ([signal.SIGUSR1], 138),
+        ([signal.SIGXCPU], 152),
         ([signal.SIGINT] * 5, 130),
         ([signal.SIGINT, signal.SIGTERM, signal.SIGINT], None),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, NoReturn
 
 from wan2.errors import InputError
 from wan2.options import AUTO, BESIDE, RECIPES
+from wan2.paths import path_of
 from wan2.presets import LORA_MULTIPLIER, WAN22_T2V, ModelFiles, Preset
-from wan2.rules import CHOICES
+from wan2.rules import CHOICES, exact_rate
 
 FILES = {
     "dit_high_noise": "transformer of the noisy steps",
@@ -24,6 +26,7 @@ LORA_FLAGS = {
     "lora_weight": "LoRA files to merge into the low-noise expert, and into it alone",
     "lora_weight_high_noise": "LoRA files to merge into the high-noise expert, and into it alone",
 }
+FRACTION = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,12})\s*")
 FP8_FLAGS = {
     "fp8_scaled": "hold the linears of the transformers in fp8, a scale a row: half the memory, almost the same video",
     "fp8_fast": "--fp8_scaled, and multiply in fp8, too: faster on GPUs that can (Ada, Hopper and later)",
@@ -47,7 +50,7 @@ def build_parser(program: str) -> Parser:
     scene.add_argument("--prompt", metavar="TEXT", help="what is to be seen")
     scene.add_argument(
         "--from_file",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="one prompt a line, each with its own settings if wanted: A cat on a roof --d 42 --w 832 --h 480 --f 81 "
         "--s 40 --g 3 --gh 4 --fs 12 --n blurry",
@@ -58,7 +61,7 @@ def build_parser(program: str) -> Parser:
 
 def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets: Sequence[Preset]) -> None:
     """Every argument that the base shares with an extension. All default to None: the preset fills them in later."""
-    scene.add_argument("--latent_path", type=Path, metavar="FILE", help="decode latents saved by an earlier run")
+    scene.add_argument("--latent_path", type=path, metavar="FILE", help="decode latents saved by an earlier run")
     scene.add_argument("--negative_prompt", metavar="TEXT", help="what to avoid (default: the one Wan2.2 publishes)")
 
     def add(group: argparse._ArgumentGroup, name: str, what: str, **settings: Any) -> None:  # noqa: ANN401
@@ -66,9 +69,9 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
 
     files = parser.add_argument_group("model files")
     for name, what in FILES.items():
-        add(files, name, what, type=Path, metavar="PATH")
+        add(files, name, what, type=path, metavar="PATH")
     for name, what in LORA_FLAGS.items():
-        files.add_argument(f"--{name}", help=what, type=Path, nargs="+", metavar="PATH")
+        files.add_argument(f"--{name}", help=what, type=path, nargs="+", metavar="PATH")
         what = f"how much of each, or one number for all of them (default: {LORA_MULTIPLIER:g})"
         multiplier = f"--{name.replace('weight', 'multiplier')}"
         files.add_argument(multiplier, help=what, type=number, nargs="+", metavar="N")
@@ -78,7 +81,8 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
     size.add_argument("--video_size", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
     what = f"frames, snapped to the nearest 4t+1 {defaults(presets, 'num_frames')}"
     size.add_argument("--video_length", help=what, type=whole_number, metavar="N")
-    add(size, "fps", "frames per second", type=number, metavar="N")
+    what = "frames per second, also as a fraction, 30000/1001; 23.976, 29.97 and 59.94 are the NTSC rates, N*1000/1001"
+    add(size, "fps", what, type=frame_rate, metavar="N")
 
     sampling = parser.add_argument_group("sampling")
     what = (
@@ -127,14 +131,16 @@ def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets
 
     output = parser.add_argument_group("output")
     add(output, "output_type", "what to write; both is video and latent", choices=CHOICES["output_type"])
-    add(output, "save_path", "a folder, or the file itself", type=Path, metavar="PATH")
+    add(output, "save_path", "a folder, or the file itself", type=path, metavar="PATH")
     what = "save the state of the run every N steps, 0 for once a minute"
     add(output, "save_every", what, type=whole_number, metavar="N")
     what = (
         "go on from a saved state: STATE, beside which nothing else need be said, or the one beside --save_path; "
         "what changes no latents may be said anew"
     )
-    output.add_argument("--resume", help=what, type=Path, nargs="?", const=BESIDE, metavar="STATE")
+    output.add_argument("--resume", help=what, type=path, nargs="?", const=BESIDE, metavar="STATE")
+    what = "begin anew, and replace what an earlier run of this program finished under the same name"
+    output.add_argument("--overwrite", action="store_const", const=True, help=what)
     add(output, "preview", "a picture of the latents every N steps, 0 for none", type=whole_number, metavar="N")
     what = "write no JSON record, and none into the video"
     output.add_argument("--no_metadata", action="store_const", const=True, help=what)
@@ -156,6 +162,14 @@ def _shown(preset: Preset, name: str) -> str:
     return (f"{value:g}" if isinstance(value, float) else str(value)).replace("%", "%%")
 
 
+def path(text: str) -> Path:
+    """A path, for argparse; `~` is the home folder of the user, `~name` that of another."""
+    try:
+        return path_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def whole_number(text: str) -> int:
     """A whole number, for argparse."""
     try:
@@ -172,6 +186,16 @@ def whole_number_or_auto(text: str) -> int | str:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
+
+
+def frame_rate(text: str) -> float:
+    """Frames per second, for argparse: a number or a fraction of whole numbers, made exact."""
+    if not (fraction := FRACTION.fullmatch(text)):
+        return exact_rate(number(text))
+    above, below = int(fraction[1]), int(fraction[2])
+    if not below:
+        raise argparse.ArgumentTypeError(f"{text!r} is divided by 0")
+    return exact_rate(above / below)
 
 
 def number(text: str) -> float:

@@ -1,6 +1,10 @@
-"""The two ways a run ends badly. Knows nothing of what went wrong, only who is at fault."""
+"""The ways a run ends badly, and how one failure is kept from ending others. Knows nothing of what went wrong."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 
 class InputError(ValueError):
@@ -12,3 +16,40 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A failure while running. `str(error)` is one line. The command line exits 1."""
+
+
+RUST_PANIC = "PanicException"
+"""What libraries in Rust raise; it is no `Exception`, and its class cannot be imported."""
+
+
+class Answered(SystemExit):
+    """The command line asked for words only, as `--help` does, and has them."""
+
+
+class Ended:
+    """A block whose failure goes no further: `tell` says what it was and gives the exit code, else `code` is 0.
+
+    Interrupts are no failures, and pass.
+    """
+
+    def __init__(self, tell: Callable[[BaseException], int]) -> None:
+        self.tell = tell
+        self.code = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or not is_failure(error):
+            return False
+        # Told here and not kept: an error holds every tensor of the run that it ended.
+        self.code = self.tell(error)
+        return True
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an error ends one run and no other: any exception, a library's panic, or its wish to exit."""
+    leaves = isinstance(error, SystemExit) and not isinstance(error, Answered)
+    return leaves or isinstance(error, Exception) or type(error).__name__ == RUST_PANIC

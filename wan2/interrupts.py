@@ -1,7 +1,8 @@
 """Ctrl-C and its kin. Knows nothing of runs.
 
-SIGINT waits for the end of a step where it may, a second one does not. SIGTERM and SIGHUP, sent by systems that soon
-kill, never wait. While a run is unwinding nothing interrupts it any more: what follows takes milliseconds.
+SIGINT waits for the end of a step where it may, a second one does not. SIGTERM, SIGHUP, and what batch systems send
+before they kill (SIGUSR1, SIGXCPU) never wait. While a run is unwinding nothing interrupts it any more: what follows
+takes milliseconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from types import FrameType
 _Handler = Callable[[int, FrameType | None], None]
 
 SIGNAL_EXIT = 128
-AT_ONCE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+AT_ONCE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,7 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """A block in which SIGTERM and SIGHUP raise `Stopped`. Only the main thread hears of signals."""
+    """A block in which the signals of `AT_ONCE` raise `Stopped`. Only the main thread hears of signals."""
     with _handlers(dict.fromkeys([signal.SIGINT, *AT_ONCE], _stop), outermost=True):
         yield
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from wan2.errors import InputError
 from wan2.latents import saved_settings
-from wan2.options import BESIDE, LATENT_SUFFIX, VIDEO_SUFFIX, Options, make_options
+from wan2.options import BESIDE, DECODE_FLAGS, LATENT_SUFFIX, VIDEO_SUFFIX, Options, make_options
+from wan2.paths import check_name
 from wan2.presets import Preset
 from wan2.prompt_file import Line, parse_line, read_lines
 from wan2.resume import saved_values, settle
@@ -16,9 +17,6 @@ from wan2.rules import flag_of
 from wan2.state import read_state
 
 SCENES = ("prompt", "from_file", "latent_path")
-# The flags that still mean something when saved latents are only decoded.
-DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
-DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu"}
 
 
 def plan_job(given: Mapping[str, Any], preset: Preset) -> Options:
@@ -59,10 +57,13 @@ def plan_lines(given: Mapping[str, Any], preset: Preset) -> list[tuple[Line, dic
         latent = given["output_type"] == "latent"
         output = output / f"{path.stem}{LATENT_SUFFIX if latent else VIDEO_SUFFIX}"
     values = {name: value for name, value in given.items() if name != "from_file"}
-    return [
-        (line, {**values, "save_path": output.with_name(f"{output.stem}-{line.number:03d}{output.suffix}")})
-        for line in read_lines(path)
-    ]
+    lines = read_lines(path)
+    paths = [output.with_name(f"{output.stem}-{line.number:03d}{output.suffix}") for line in lines]
+    try:
+        check_name(paths[-1])
+    except ValueError as error:
+        raise InputError(f"--save_path {error}") from error
+    return [(line, {**values, "save_path": one}) for line, one in zip(lines, paths, strict=True)]
 
 
 def plan_line(line: Line, given: Mapping[str, Any], preset: Preset) -> Options:

@@ -15,6 +15,7 @@ from wan2.state import plain_options, save_state
 
 if TYPE_CHECKING:
     from wan2.device import Machine
+    from wan2.files import Whole
     from wan2.pipeline import Run
     from wan2.progress import Progress
     from wan2.sampling.denoise import DenoiseStep
@@ -24,18 +25,19 @@ if TYPE_CHECKING:
 class Keeper:
     """Keeps the last good step of one run in a file; use it in a `with` around the steps.
 
-    However the block ends, the last step is in the file afterwards, unless it ends well and `keep_last` is false. A
-    file that cannot be written ends no run: that is noted, and tried again after the next step.
+    However the block ends, the last step is in the file afterwards: until everything is in its place, a run can go on.
+    A file that cannot be written ends no run: that is noted, and tried again after the next step.
 
-    every: steps between two saves; 0 is by the clock. notes, plan: what `save_state` is told, asked for at each save.
+    whole: how the file appears whole. every: steps between two saves; 0 is by the clock. notes, plan: what `save_state`
+    is told, asked for at each save.
     """
 
     path: Path
+    whole: Whole
     every: int
     notes: Callable[[], Mapping[str, Any]]
     plan: Callable[[], Mapping[str, Any]]
     progress: Progress
-    keep_last: bool
     last: DenoiseStep | None = None
     saved: bool = True
     since: float = field(default_factory=time.monotonic)
@@ -46,7 +48,7 @@ class Keeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.saved and (kind is not None or self.keep_last):
+        if not self.saved:
             self.save()
 
     def took(self, step: DenoiseStep) -> None:
@@ -62,7 +64,7 @@ class Keeper:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_state(self.path, self.last, self.notes(), self.plan())
+            save_state(self.path, self.last, self.notes(), self.plan(), self.whole)
         except OSError as error:
             self.progress.note(f"the state could not be saved: {error}")
             return
@@ -89,7 +91,7 @@ def keep_state(run: Run, text: str) -> Keeper:
     def plan() -> dict[str, Any]:
         return {"plan": {"fps": options.fps}} | ({} if options.no_metadata else {"record": recorder.so_far()})
 
-    return Keeper(run.paths.state, options.save_every, notes, plan, run.progress, keep_last=options.decodes)
+    return Keeper(run.claim.paths.state, run.claim.whole, options.save_every, notes, plan, run.progress)
 
 
 def machine_notes(machine: Machine) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan2.errors import InputError
+from wan2.files import Whole, whole_file
 from wan2.loading.header import CheckpointHeader, read_header
-from wan2.outputs import whole_file
+from wan2.parsing import read_json
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE, VideoShape
 
 if TYPE_CHECKING:
@@ -64,20 +65,14 @@ def _header(path: Path) -> CheckpointHeader:
 
 def _note(path: Path, header: CheckpointHeader, name: str) -> dict[str, Any]:
     """A table that the metadata holds as JSON."""
-    try:
-        note = json.loads(header.metadata[name])
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--latent_path {path}: its {name} is not JSON") from error
-    if not isinstance(note, dict):
-        raise InputError(f"--latent_path {path}: its {name} is not a table")
-    return note
+    return read_json(header.metadata[name], f"--latent_path {path}", name)
 
 
 def _check_finished(path: Path, state: Mapping[str, Any]) -> None:
     """Refuse the latents of a run that has steps before it."""
     step, options = state.get("step"), state.get("options")
     steps = options.get("infer_steps") if isinstance(options, dict) else None
-    if not isinstance(step, int) or not isinstance(steps, int):
+    if type(step) is not int or type(steps) is not int:
         raise InputError(f"--latent_path {path}: its state says no step")
     if step + 1 < steps:
         raise InputError(
@@ -85,14 +80,16 @@ def _check_finished(path: Path, state: Mapping[str, Any]) -> None:
         )
 
 
-def save_latents(path: Path, latents: Tensor, fps: float, record: Mapping[str, Any] | None) -> None:
+def save_latents(
+    path: Path, latents: Tensor, fps: float, record: Mapping[str, Any] | None, whole: Whole = whole_file
+) -> None:
     """Write latents [1, 16, F, h, w] in fp32, with the frame rate and, if given, the record; whole or not at all."""
     from safetensors.torch import save
 
     texts = {"plan": json.dumps({"fps": fps})}
     if record is not None:
         texts["record"] = json.dumps(record, ensure_ascii=False)
-    with whole_file(path) as part:
+    with whole(path) as part:
         part.write_bytes(save({TENSOR: latents.float().cpu().contiguous()}, texts))
 
 

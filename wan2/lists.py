@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from wan2.errors import InputError, RunError
-from wan2.outputs import named_outputs
+from wan2.errors import Ended, InputError, RunError
+from wan2.files import Busy, held
 from wan2.prompt_file import Line
+from wan2.taken import TakenError
 
 Planned = TypeVar("Planned")
 Lines = Sequence[tuple[Line, Mapping[str, Any]]]
@@ -35,20 +38,22 @@ class Teller(Protocol):
         ...
 
 
-def check_fresh(lines: Lines) -> None:
-    """Refuse to begin a list anew, without `--resume`, over what an earlier run of it made.
+@contextmanager
+def held_list(lines: Lines) -> Iterator[None]:
+    """A block in which no other process makes a list under the same names.
 
     Raises:
-        InputError: the first file that is there.
+        RunError: another one does.
     """
-    for line, given in lines:
-        paths = None if given["resume"] else named_outputs(given["save_path"])
-        left = (paths.state, paths.video, paths.latents, paths.images) if paths else ()
-        if found := next((path for path in left if path.exists()), None):
-            raise InputError(
-                f"{line.place}: {found} is there from an earlier run; go on with the list by --resume, or give "
-                "another --save_path"
-            )
+    first = lines[0][1]["save_path"]
+    name = first.with_name(f"{first.stem.rpartition('-')[0]}-list")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(name))
+        except Busy as busy:
+            where = f"--save_path {first.parent}"
+            raise RunError(f"{where}: another process is making a list there now; nothing was touched") from busy
+        yield
 
 
 def plan_each(
@@ -57,20 +62,28 @@ def plan_each(
     """What every line leads to; and of those that lead to nothing, why.
 
     Raises:
-        InputError: no line leads to anything; why the first does not.
+        InputError: no line leads to anything, why the first does not; or a line would write where something stands
+            that is not to be replaced.
     """
     planned: list[tuple[Line, Planned]] = []
     broken: list[tuple[Line, str]] = []
     for line, given in lines:
-        try:
+        with Ended(partial(_pass_over, line, broken)):
             planned.append((line, plan(line, given)))
-        except (InputError, OSError) as error:
-            said = str(error)
-            broken.append((line, said if said.startswith(line.place) else f"{line.place}: {said}"))
     if not planned:
         others = f" (none of the other {len(broken) - 1} lines will do either)" if len(broken) > 1 else ""
         raise InputError(broken[0][1] + others)
     return planned, broken
+
+
+def _pass_over(line: Line, broken: list[tuple[Line, str]], error: BaseException) -> int:
+    """Any failure of a line is that line's, but for what would be lost by making the list."""
+    said = str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
+    placed = said if said.startswith(line.place) else f"{line.place}: {said}"
+    if isinstance(error, TakenError):
+        raise InputError(placed) from error
+    broken.append((line, placed))
+    return 1
 
 
 def make_each(planned: Sequence[tuple[Line, Make | None]], broken: Sequence[tuple[Line, str]], teller: Teller) -> None:
@@ -90,8 +103,6 @@ def make_each(planned: Sequence[tuple[Line, Make | None]], broken: Sequence[tupl
     count = len(planned) + len(broken)
     if ready := len(planned) - len(todo):
         teller.note(f"{ready} of {count} videos are there already")
-    if todo:
-        teller.stage("Loading PyTorch")
     failed = [line for line, _ in broken]
     for number, (line, make) in enumerate(todo, 1):
         if not teller.attempt(make, line.place, f"{line.path.name}:{line.number} ({number} of {len(todo)})"):

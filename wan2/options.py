@@ -19,6 +19,11 @@ RECIPES = ("quality", "draft", "lightning")
 VIDEO_SUFFIX = ".mp4"
 LATENT_SUFFIX = ".safetensors"
 
+# The flags that still mean something when saved latents are only decoded, and what the latents say themselves.
+DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "output_type", "save_path", "no_metadata"})
+DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu", "overwrite"}
+DECODE_SIZES = frozenset({"height", "width", "num_frames", "crf", "vae_dtype"})
+
 RANDOM_SEED_BYTES = 4
 # `--resume` without a path: the state beside the output.
 BESIDE = Path()
@@ -73,6 +78,7 @@ class Options:
     fp8_cache: bool = False
     fp8_t5: bool = False
     no_metadata: bool = False
+    overwrite: bool = False
     lora_weight: tuple[Path, ...] = ()
     lora_multiplier: tuple[float, ...] = ()
     lora_weight_high_noise: tuple[Path, ...] = ()
@@ -193,7 +199,7 @@ class Options:
 
         Of absolute paths only the last part: a record travels inside the video, and folders tell who made it.
         """
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: _plain(value) for name, value in asdict(self).items() if name != "overwrite"}
 
 
 def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:

@@ -7,7 +7,7 @@ imported with the first that needs them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,38 +18,33 @@ import torch
 from torch import Tensor
 
 from wan2.attention_choice import choose_attention
+from wan2.claim import Claim
 from wan2.conditioning import Conditioning, PlanAttentions, attend_densely
 from wan2.device import DTYPES, Machine, resolve_machine
 from wan2.errors import RunError
 from wan2.experts import experts, keep_fp8
 from wan2.keeper import keep_state, machine_notes
 from wan2.latents import load_latents, save_latents
+from wan2.loading.watch import Watch
+from wan2.marks import save_png
 from wan2.options import Options
-from wan2.outputs import OutputPaths, plan_outputs, whole_file, whole_folder
 from wan2.planner import within_budget, work_of
-from wan2.preflight import check_run, naming, tokenize_prompts
+from wan2.preflight import check_run, input_files, naming, tokenize_prompts
 from wan2.preview import fit_colours, preview_sheet
 from wan2.progress import Progress, Silent
-from wan2.record import Recorder
+from wan2.record import Recorder, fingerprints
 from wan2.resume import check_resume, refuse_difference, saved_place
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.shapes import SPACE_STRIDE
+from wan2.sinks import open_main_sink
 from wan2.state import SavedState, hash_text, load_step
-from wan2.video_io import VideoWriter
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import numpy as np
     from numpy.typing import NDArray
 
     from wan2.models.vae import Tiles, WanVAE
-
-    FrameSink = Callable[[int, NDArray[np.uint8]], None]
-    """Told every decoded frame in order: its number from 0 and its pixels, uint8 [H, W, 3]."""
-
-    OpenSinks = Callable[[OutputPaths], AbstractContextManager[Sequence[FrameSink]]]
-    """Opens the sinks beside the files of a run; they are closed after the last frame, or when decoding fails."""
+    from wan2.sinks import OpenSinks
 
 
 @dataclass(frozen=True)
@@ -66,22 +61,25 @@ class Run:
 
     options: Options
     machine: Machine
-    paths: OutputPaths
+    claim: Claim
+    watch: Watch
     recorder: Recorder
     progress: Progress
     saved: SavedState | None
 
     @contextmanager
     def stage(self, name: str, total: int = 1) -> Iterator[None]:
-        """Announce a stage, time it, and give its memory back."""
+        """Announce a stage, time it, see that its files stayed what they were, and give its memory back."""
         self.progress.stage(name, total)
         with self.recorder.timed(name):
             yield
+        self.watch.check()
         self.machine.release()
 
 
 def generate(
     options: Options,
+    claim: Claim,
     attentions: PlanAttentions = attend_densely,
     *,
     extra_channels: Tensor | None = None,
@@ -93,25 +91,27 @@ def generate(
 
     Args:
         options: the whole run.
+        claim: the names of its files, held for it; see `outputs.claimed`.
         attentions: given the kernel of `--attn_mode`, the attentions of the passes with and without the prompt.
         extra_channels: latent channels [1, n, F, h, w] for transformers that take 16 + n.
         scene: what an extension adds to the record, as JSON values.
-        open_sinks: opens what is told every decoded frame, beside the files of `--output_type`.
+        open_sinks: opens what is told every decoded frame, besides the files of `--output_type`.
         progress: told the stages as they go.
 
     Raises:
         InputError: a file is absent, not what it should be, or the machine lacks what was asked for.
-        RunError: values that are not finite.
+        RunError: values that are not finite, or a model file that changed meanwhile.
     """
+    watch = Watch()
+    watch.add(input_files(options))
     check_run(options, 0 if extra_channels is None else extra_channels.shape[1])
     if options.vram_budget:
         options = within_budget(options, work_of(options))
     saved = check_resume(options, scene or {})
     machine = resolve_machine(options)
     machine.start_measuring()
-    now = datetime.now()
-    recorder = Recorder(options, scene or {}, now)
-    run = Run(options, machine, plan_outputs(options, now), recorder, progress or Silent(), saved)
+    recorder = Recorder(options, scene or {}, datetime.now(), fingerprints(options))
+    run = Run(options, machine, claim, watch, recorder, progress or Silent(), saved)
     with torch.inference_mode():
         if options.latent_path is not None:
             latents = load_latents(options.latent_path)
@@ -120,7 +120,7 @@ def generate(
         written = tuple(_written(run, latents, open_sinks))
     if options.latent_path is None:
         # Only now is everything in its place.
-        for state in {run.paths.state, options.resume or run.paths.state}:
+        for state in {claim.paths.state, options.resume or claim.paths.state}:
             state.unlink(missing_ok=True)
     return Outputs(written, latents)
 
@@ -131,6 +131,7 @@ def _made(run: Run, attentions: PlanAttentions, extra_channels: Tensor | None) -
     if saved is not None:
         run.recorder.seconds.update(saved.seconds)
         run.recorder.passes = saved.passes
+        run.recorder.attention = saved.machine.get("attention")
         run.progress.kept(saved.path)
         for name, now in machine_notes(run.machine).items():
             if saved.machine.get(name) != now:
@@ -203,12 +204,12 @@ def _denoised(
         cfg_skip=options.cfg_skip,
         step_cache=options.step_cache,
     )
-    run.paths.folder.mkdir(parents=True, exist_ok=True)
     latents = initial_noise((1, *options.shape.latent), options.seed).to(machine.device)
     after = load_step(run.saved, machine.device) if run.saved else None
     start = 0 if after is None else after.index + 1
     steps_taken = plan.expert_steps(start)
     kept = keep_fp8(options, steps_taken, run.progress)
+    run.watch.add(input_files(kept))
     with (
         run.stage("Denoising", options.infer_steps),
         keep_state(run, text) as keeper,
@@ -220,11 +221,12 @@ def _denoised(
             run.progress.advance(start)
         for step in steps:
             latents = step.latents
+            run.watch.check()  # before the step counts: with other weights it would be neither old nor new
             run.recorder.passes += step.passes
             keeper.took(step)
             if colours is not None and (step.index + 1) % options.preview == 0:
-                with whole_file(run.paths.preview) as part:
-                    preview_sheet(latents, colours).save(part)
+                with run.claim.whole(run.claim.paths.preview) as part:
+                    save_png(preview_sheet(latents, colours), part)
             run.progress.advance()
             if stopping():
                 raise KeyboardInterrupt
@@ -233,39 +235,34 @@ def _denoised(
 
 def _written(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Iterator[Path]:
     """Write what `--output_type` asks for, and the record; the paths, the main thing first."""
-    options, paths, recorder = run.options, run.paths, run.recorder
-    paths.folder.mkdir(parents=True, exist_ok=True)
+    options, paths, recorder, whole = run.options, run.claim.paths, run.recorder, run.claim.whole
     if options.writes_latents:
         # Kept before decoding begins: should that fail, the long part of the work is not lost.
-        save_latents(paths.latents, latents, options.fps, None if options.no_metadata else recorder.so_far())
+        record = None if options.no_metadata else recorder.so_far()
+        save_latents(paths.latents, latents, options.fps, record, whole)
     if options.decodes:
         yield _decoded(run, latents, open_sinks)
     if options.writes_latents:
         yield paths.latents
     if not options.no_metadata:
-        recorder.write(paths.record, run.machine.as_record())
+        recorder.write(paths.record, run.machine.as_record(), whole)
         yield paths.record
 
 
 def _decoded(run: Run, latents: Tensor, open_sinks: OpenSinks | None) -> Path:
     """Decode frame after frame straight into the video or the folder of stills, and into the sinks."""
-    options, paths, shape = run.options, run.paths, run.options.shape
+    options, claim = run.options, run.claim
     record = {} if options.no_metadata else {"comment": json.dumps(run.recorder.so_far(), ensure_ascii=False)}
-    with run.stage("Decoding", shape.num_frames), ExitStack() as stack:
+    with run.stage("Decoding", options.shape.num_frames), ExitStack() as stack:
         # Opened first, closed last: whatever becomes of them, the video itself is in its place by then.
-        sinks = stack.enter_context(open_sinks(paths)) if open_sinks else ()
-        if options.writes_video:
-            path = paths.video
-            writer = VideoWriter(path, options.fps, shape.width, shape.height, record, options.crf)
-            write = _video_sink(stack.enter_context(writer))
-        else:
-            path = paths.images
-            write = _image_sink(stack.enter_context(whole_folder(path)))
+        sinks = stack.enter_context(open_sinks(claim)) if open_sinks else ()
+        write = stack.enter_context(open_main_sink(options, claim, record))
         for index, frame in enumerate(_frames(run, latents)):
             for sink in (write, *sinks):
                 sink(index, frame)
             run.progress.advance()
-    return path
+        run.watch.check()
+    return claim.paths.main(options)
 
 
 def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
@@ -287,13 +284,3 @@ def _tiles(options: Options) -> Tiles | None:
     rows = (options.tile_height or options.height) // SPACE_STRIDE
     columns = (options.tile_width or options.width) // SPACE_STRIDE
     return Tiles((rows, columns), (rows // 2, columns // 2))
-
-
-def _video_sink(writer: VideoWriter) -> FrameSink:
-    return lambda _, frame: writer.write(frame)
-
-
-def _image_sink(folder: Path) -> FrameSink:
-    from PIL import Image
-
-    return lambda index, frame: Image.fromarray(frame).save(folder / f"{index:05d}.png")

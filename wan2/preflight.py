@@ -15,16 +15,17 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.latents import CHANNELS
 from wan2.loading.checkpoint import PICKLES, TransformerFile, inspect_transformer, read_header
-from wan2.loading.formats import describe
+from wan2.loading.formats import describe, embedding_rows
 from wan2.loading.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
-from wan2.loading.fp8_cache import cache_layout, gains_by_cache, layout_bytes, look_for_cache
+from wan2.loading.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache
+from wan2.loading.header import checkpoint_files
 from wan2.loading.lora import add_loras, lora_deltas
 from wan2.loading.scales import check_scales
 from wan2.lora_options import LORA_WEIGHTS, lora_files, loras_of, named_loras
 from wan2.models.config import TransformerConfig
 from wan2.options import Options
-from wan2.outputs import named_outputs
-from wan2.text import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
+from wan2.presets import ModelFiles
+from wan2.text import TEXT_LENGTH, TOKENIZER_FILE, TokenizedPrompt, check_vocabulary, load_tokenizer
 
 # What `formats.describe` calls the two models that are not transformers.
 KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
@@ -41,6 +42,35 @@ def model_files(options: Options) -> dict[str, Path]:
     return {name: getattr(options.files, name) for name in names}
 
 
+def input_files(options: Options) -> list[Path]:
+    """Every file with weights or rules that a run reads, the shards of a checkpoint one by one."""
+    return [file for files in _weights(options).values() for file in files]
+
+
+def inputs_of(options: Options) -> dict[str, list[Path]]:
+    """Flag -> the files that the run reads by it. What cannot be read stands for itself: it is refused elsewhere."""
+    found = _weights(options)
+    if options.latent_path:
+        found["--latent_path"] = [options.latent_path]
+    elif options.fp8_cache:
+        found["--fp8_cache"] = [cache_path(getattr(options.files, name), loras_of(options, name)) for name in EXPERTS]
+    return found
+
+
+def _weights(options: Options) -> dict[str, list[Path]]:
+    named = {name: (path,) for name, path in model_files(options).items()} | lora_files(options)
+    return {f"--{name}": [file for path in paths for file in _parts(path)] for name, paths in named.items()}
+
+
+def _parts(path: Path) -> list[Path]:
+    if (path / TOKENIZER_FILE).is_file():
+        return [path / TOKENIZER_FILE]
+    try:
+        return list(dict.fromkeys([path, *checkpoint_files(path)] if path.is_file() else checkpoint_files(path)))
+    except (InputError, OSError):
+        return [path]
+
+
 def check_run(options: Options, extra_channels: int = 0) -> None:
     """Refuse a run that cannot succeed: every file it needs is there and what it should be, every prompt fits.
 
@@ -49,8 +79,6 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
     Raises:
         InputError: the first thing found wrong; the message names its flag.
     """
-    _check_save_path(options.save_path)
-    _check_unfinished(options)
     _check_room(options)
     needed = model_files(options)
     for name, paths in ({name: (path,) for name, path in needed.items()} | lora_files(options)).items():
@@ -66,6 +94,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
         _check_cache(options, experts)
     if not options.latent_path:
         tokenize_prompts(options)
+        _check_vocabulary(options.files)
 
 
 def check_blocks(options: Options, name: str, config: TransformerConfig) -> None:
@@ -113,7 +142,7 @@ def tokenize_prompts(options: Options) -> list[TokenizedPrompt]:
     """
     tokenizer = load_tokenizer(options.files.tokenizer)
     texts = {"--prompt": options.prompt} | ({"--negative_prompt": options.negative_prompt} if options.guided else {})
-    prompts = {flag: tokenizer.tokenize(text) for flag, text in texts.items()}
+    prompts = {flag: tokenizer.tokenize(text, flag) for flag, text in texts.items()}
     for flag, prompt in prompts.items():
         if prompt.num_tokens > TEXT_LENGTH:
             raise InputError(f"{flag}: has {prompt.num_tokens} tokens; the text encoder reads at most {TEXT_LENGTH}")
@@ -160,6 +189,13 @@ def _check_cache(options: Options, experts: Mapping[str, TransformerFile]) -> No
             raise InputError(f"--fp8_cache: {have}; the fp8 weights of --{name} take {needed / 1e9:.1f} GB")
 
 
+def _check_vocabulary(files: ModelFiles) -> None:
+    """Refuse a text encoder whose header shows fewer embeddings than the tokenizer has tokens."""
+    rows = embedding_rows(read_header(files.t5).shapes) if files.t5.suffix not in PICKLES else None
+    if rows is not None:
+        check_vocabulary(load_tokenizer(files.tokenizer), rows, f"--t5 {files.t5}")
+
+
 def _check_kind(name: str, path: Path) -> None:
     with naming(name):
         looks = describe(read_header(path).shapes)
@@ -177,27 +213,3 @@ def _check_room(options: Options) -> None:
             f"--save_path {options.save_path}: {folder} has {free / 1e6:.1f} MB free; its state alone takes "
             f"{needed / 1e6:.1f} MB"
         )
-
-
-def same_file(path: Path | None, other: Path) -> bool:
-    """Whether two paths name one file."""
-    return path is not None and path.resolve() == other.resolve()
-
-
-def _check_unfinished(options: Options) -> None:
-    """Refuse to begin anew, under the same name, what an earlier run did not finish."""
-    paths = None if options.latent_path else named_outputs(options.save_path)
-    if paths is not None and not same_file(options.resume, paths.state) and paths.state.exists():
-        raise InputError(
-            f"--save_path {options.save_path}: an unfinished run of this name is saved as {paths.state}; "
-            "go on with it by --resume, or remove it"
-        )
-
-
-def _check_save_path(path: Path) -> None:
-    """Every folder above the output that exists is a folder."""
-    above = next((folder for folder in (path, *path.parents) if folder.exists()), Path())
-    if not above.is_dir() and (above != path or not path.suffix):
-        raise InputError(f"--save_path {path}: {above} is a file, not a folder")
-    if above.is_dir() and not os.access(above, os.W_OK):
-        raise InputError(f"--save_path {path}: {above} is a folder that cannot be written to")

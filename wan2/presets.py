@@ -22,9 +22,6 @@ SAVE_SECONDS = 60.0
 # How much of a LoRA is merged in when nobody says.
 LORA_MULTIPLIER = 1.0
 
-# Where compiled code is kept from run to run.
-COMPILED = Path(".compiled")
-
 WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
 
 A14B = TransformerConfig(

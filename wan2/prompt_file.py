@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ LINE_SETTINGS: dict[str, tuple[str, type]] = {
     "fs": ("flow_shift", float),
     "n": ("negative_prompt", str),
 }
-_SETTING = re.compile(r"\s+--(\S+)")
+# Looks behind itself for one blank only: to look for all of them takes a time quadratic in a run of blanks.
+_SETTING = re.compile(r"(?<=\s)--(\S+)")
 # Thousands of long prompts; what is larger was not meant.
 MAX_BYTES = 1 << 24
+MAX_LINES = 10_000
+MAX_LINE = 1 << 16
+_REFUSED = {"\x00": "a NUL character", "\ufeff": "a byte order mark, which only the beginning of a file may have"}
 
 
 @dataclass(frozen=True)
@@ -43,32 +48,51 @@ class Line:
 def read_lines(path: Path) -> list[Line]:
     """Every line that says something; blank lines and lines that begin with # do not.
 
+    A line ends where it does in an editor, at LF, CR LF or CR; other separators of Unicode are white space within it.
+
     Raises:
-        InputError: the file cannot be read, is too large, is not UTF-8, or says nothing.
+        InputError: the file cannot be read, is too large, is not UTF-8 text, has too many lines, or says nothing.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(f"--from_file {path}: is not a file")
+    lines = []
+    for number, text in enumerate(StringIO(_read_text(path), newline=None), 1):
+        line = Line(path, number, text.strip())
+        if number > MAX_LINES:
+            raise InputError(f"--from_file {path}: has more than {MAX_LINES} lines; make several files of it")
+        if line.text and not line.text.startswith("#"):
+            lines.append(line)
+    if not lines:
+        raise InputError(f"--from_file {path}: has no line that says anything")
+    return lines
+
+
+def _read_text(path: Path) -> str:
+    """The whole file; read no further than it may be long."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"--from_file {path}: is larger than {MAX_BYTES} bytes")
-        text = path.read_text(encoding="utf-8-sig")
+        if path.exists() and not path.is_file():
+            raise InputError(f"--from_file {path}: is not a file")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"--from_file {path}: {(error.strerror or 'cannot be read').lower()}") from error
+    if len(content) > MAX_BYTES:
+        raise InputError(f"--from_file {path}: is larger than {MAX_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"--from_file {path}: is not UTF-8 text (byte {error.start})") from error
-    lines = [Line(path, number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
-    found = [line for line in lines if line.text and not line.text.startswith("#")]
-    if not found:
-        raise InputError(f"--from_file {path}: has no line that says anything")
-    return found
 
 
 def parse_line(line: Line) -> dict[str, Any]:
     """The prompt and the settings of one line: `A cat on a roof --d 42 --w 832 --h 480 --n blurry`.
 
     Raises:
-        InputError: an unknown setting, one without a value, or a value of the wrong type.
+        InputError: a line that is too long or holds what no text has, an unknown setting, one without a value, or a
+            value of the wrong type.
     """
+    if len(line.text) > MAX_LINE:
+        raise InputError(f"{line.place}: is longer than {MAX_LINE} characters")
+    if odd := next((what for char, what in _REFUSED.items() if char in line.text), None):
+        raise InputError(f"{line.place}: holds {odd}")
     prompt, *rest = _SETTING.split(f" {line.text}")
     given: dict[str, Any] = {"prompt": prompt.strip()}
     for name, value in zip(rest[::2], rest[1::2], strict=True):

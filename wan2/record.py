@@ -10,17 +10,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wan2.errors import InputError
+from wan2.files import Whole
+from wan2.latents import saved_record
 from wan2.loading.fingerprint import fingerprint
 from wan2.loading.header import checkpoint_files
 from wan2.lora_options import lora_files
-from wan2.options import Options
-from wan2.outputs import whole_file
+from wan2.options import DECODE_FLAGS, DECODE_SIZES, Options
 from wan2.preflight import model_files
 from wan2.sampling.schedule import timesteps
 from wan2.text import TOKENIZER_FILE
@@ -31,20 +30,20 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "av")
-# A record is a few pages.
-MAX_BYTES = 1 << 20
 
 
 @dataclass
 class Recorder:
     """Keeps the time of one run and writes its record.
 
-    scene: what an extension adds. attention: the kernel in use, once it is chosen.
+    scene: what an extension adds. checkpoints: fingerprints of the model files as they were when the run began.
+    attention: the kernel in use, once it is chosen.
     """
 
     options: Options
     scene: Mapping[str, Any]
     created: datetime
+    checkpoints: Mapping[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
     passes: int = 0
     """How often a transformer was run."""
@@ -59,67 +58,56 @@ class Recorder:
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
 
-    @cached_property
-    def checkpoints(self) -> dict[str, Any]:
-        """The fingerprint of every model file of the run."""
-        return fingerprints(self.options)
+    def so_far(self, machine: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The record as known now, as JSON values; `machine`: what the machine says of itself in the end.
 
-    def _timesteps(self) -> list[float]:
-        options = self.options
-        return list(timesteps(options.infer_steps, options.flow_shift, options.sample_solver))
+        A run that only decodes carries on the record of its latents, and says under `decoded` what it did itself.
+        """
+        if self.options.latent_path is None:
+            return self._made() | dict(machine or {})
+        decoded = self._decoded() | dict(machine or {})
+        made = saved_record(self.options.latent_path)
+        return {**made, "decoded": decoded} if made else {**decoded, **self._shape(), **self.scene}
 
-    def so_far(self) -> dict[str, Any]:
-        """The record as known now, as JSON values."""
-        shape = self.options.shape
+    def _made(self) -> dict[str, Any]:
         return {
-            "created": self.created.astimezone().isoformat(timespec="seconds"),
+            "created": self._created(),
             "options": self.options.as_record(),
-            "num_frames": shape.num_frames,
-            "latent_frames": shape.latent_frames,
-            **({} if self.options.latent_path else {"timesteps": self._timesteps()}),
+            **self._shape(),
+            "timesteps": self._timesteps(),
             **self.scene,
-            "checkpoints": self.checkpoints,
-            "versions": versions(),
-            "platform": platform.platform(),
+            **self._world(),
             "attention": self.attention,
             "seconds": dict(self.seconds),
             "passes": self.passes,
         }
 
-    def write(self, path: Path, machine: Mapping[str, Any]) -> None:
+    def _decoded(self) -> dict[str, Any]:
+        """Only what decoding reads: no seed, no prompt, no transformer."""
+        options = self.options.as_record()
+        read = {name: value for name, value in options.items() if name in DECODE_FLAGS | DECODE_SIZES}
+        files = {"files": {"vae": options["files"]["vae"]}}
+        return {"created": self._created(), "options": read | files, **self._world(), "seconds": dict(self.seconds)}
+
+    def _timesteps(self) -> list[float]:
+        options = self.options
+        return list(timesteps(options.infer_steps, options.flow_shift, options.sample_solver))
+
+    def _created(self) -> str:
+        return self.created.astimezone().isoformat(timespec="seconds")
+
+    def _shape(self) -> dict[str, int]:
+        shape = self.options.shape
+        return {"num_frames": shape.num_frames, "latent_frames": shape.latent_frames}
+
+    def _world(self) -> dict[str, Any]:
+        return {"checkpoints": self.checkpoints, "versions": versions(), "platform": platform.platform()}
+
+    def write(self, path: Path, machine: Mapping[str, Any], whole: Whole) -> None:
         """Write the record of the finished run as JSON, with what the machine says of itself; whole or not at all."""
-        record = {**self.so_far(), **machine, "host_peak_bytes": host_peak_bytes()}
-        with whole_file(path) as part:
+        record = self.so_far({**machine, "host_peak_bytes": host_peak_bytes()})
+        with whole(path) as part:
             part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The record of a finished run; None when there is none.
-
-    Raises:
-        InputError: the file is no record.
-    """
-    if not path.is_file():
-        return None
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: is larger than {MAX_BYTES} bytes")
-    try:
-        record = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON") from error
-    tables = (
-        [record, *(record.get(name) for name in ("options", "checkpoints"))] if isinstance(record, dict) else [None]
-    )
-    if not all(isinstance(table, dict) for table in tables):
-        raise InputError(f"{path}: is not the record of a run")
-    return record
-
-
-def recorded_seed(path: Path, otherwise: int) -> int:
-    """The seed of a finished run. Raises as `read_record`."""
-    record = read_record(path)
-    seed = record["options"].get("seed") if record else None
-    return seed if type(seed) is int else otherwise
 
 
 def fingerprints(options: Options, without: Collection[str] = ()) -> dict[str, Any]:

@@ -10,17 +10,18 @@ from typing import Any
 from wan2.errors import InputError
 from wan2.lora_options import LORA_WEIGHTS, lora_files
 from wan2.options import BESIDE, Options
-from wan2.outputs import named_outputs
+from wan2.outputs import named_outputs, targets
 from wan2.preflight import model_files
 from wan2.presets import ModelFiles
-from wan2.record import fingerprints, read_record, recorded_seed, versions
+from wan2.record import fingerprints, versions
+from wan2.recorded import read_record, recorded_seed
 from wan2.rules import flag_of
 from wan2.sampling.solvers import MULTISTEP
-from wan2.state import OLDER_MODEL, SavedState, plain_options, read_state
+from wan2.state import OF_ONE_COMMAND, OLDER_MODEL, SavedState, plain_options, read_state
 
 # What may differ from the run that saved a state, because no latent depends on it.
 FREE = frozenset(
-    {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume"}
+    {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume", "overwrite"}
     | {"blocks_to_swap", "passes_apart", "weights_from", "vram_budget", "fp8_cache"}
     | {"tile_height", "tile_width", "vae_cache_cpu", "vae_dtype"}
     | set(LORA_WEIGHTS.values())  # of which only the paths are free
@@ -64,21 +65,39 @@ def settle(options: Options, seed_is_free: bool) -> Options:
     if paths.state.exists():
         return _of(replace(options, resume=paths.state), read_state(paths.state), seed_is_free)
     if not paths.main(options).exists():
-        return replace(options, resume=None)
+        # What an earlier run left without its video may go; another kind of output is one that was finished.
+        alone = not any(path.exists() for path in (paths.video, paths.latents, paths.images))
+        return replace(options, resume=None, overwrite=options.overwrite or alone)
     made = replace(options, resume=paths.state)
     return replace(made, seed=recorded_seed(paths.record, made.seed)) if seed_is_free else made
 
 
-def already_done(options: Options, scene: Mapping[str, Any]) -> bool:
-    """Whether `settle` found that nothing is left to do. `scene`: what of it decides the latents, as in the record.
+def what_remains(options: Options, scene: Mapping[str, Any]) -> Options | None:
+    """The run that is left to make; None when `settle` found that nothing is.
+
+    `scene`: what of it decides the latents, as in the record.
 
     Raises:
-        InputError: what has the name is, by its record, another video.
+        InputError: what has the name is, by its record, another video, which `--overwrite` would make anew.
     """
     if options.resume is None or options.resume.exists():
-        return False
-    check_record(options, scene)
-    return True
+        return options
+    if not _is_made(options):
+        return replace(options, resume=None)  # `check_outputs` refuses what stands there
+    try:
+        check_record(options, scene)
+    except InputError:
+        if options.overwrite:
+            return replace(options, resume=None)
+        raise
+    return None
+
+
+def _is_made(options: Options) -> bool:
+    """Whether what has the name of the output was made by this program."""
+    paths = named_outputs(options.save_path)
+    found = () if paths is None else targets(options, paths)
+    return bool(found) and found[0].ours(found[0].path)
 
 
 def check_record(options: Options, scene: Mapping[str, Any]) -> None:
@@ -118,7 +137,7 @@ def saved_values(state: SavedState) -> dict[str, Any]:
     Raises:
         InputError: a value that is missing, unknown or of the wrong type.
     """
-    kinds = {field.name: str(field.type) for field in fields(Options) if field.name != "resume"}
+    kinds = {field.name: str(field.type) for field in fields(Options) if field.name not in OF_ONE_COMMAND}
     _check_names(state, state.options, kinds.keys(), "options")
     values = {name: _typed(state, name, value, kinds[name]) for name, value in state.options.items()}
     files = values.pop("files")

@@ -45,6 +45,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "tile_width": (0, 8192),
 }
 MULTIPLIERS = (-100.0, 100.0)
+# The rates of television and film that run a thousandth slower than their name. People write them with two decimals or
+# with three: 23.98, 23.976.
+SLOWED_RATES = tuple(rate * 1000 / 1001 for rate in (12, 15, 24, 30, 48, 60, 72, 90, 96, 120, 144, 240))
+RATE_TOLERANCE = 0.005
 FLAGS = {
     "tile_height": "--vae_tiling",
     "tile_width": "--vae_tiling",
@@ -61,6 +65,11 @@ WHOLE += ("tile_height", "tile_width")
 def flag_of(name: str) -> str:
     """The command line's name for a field of `Options`; for one without a flag, what it is."""
     return FLAGS.get(name, f"--{name}")
+
+
+def exact_rate(fps: float) -> float:
+    """The frames per second that a number stands for: 24000/1001 for 23.976, for most numbers themselves."""
+    return next((slowed for slowed in SLOWED_RATES if abs(fps - slowed) < RATE_TOLERANCE), fps)
 
 
 def check_number(flag: str, value: float | str, low: float, high: float, *, whole: bool) -> None:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan2.errors import InputError
+from wan2.files import Whole, whole_file
 from wan2.latents import CHANNELS, TENSOR
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.options import Options
-from wan2.outputs import STATE_ENDING, whole_file
+from wan2.parsing import read_json
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
+from wan2.state_notes import NOTES
 
 if TYPE_CHECKING:
     import torch
@@ -28,23 +30,13 @@ if TYPE_CHECKING:
     from wan2.sampling.denoise import DenoiseStep
 
 FORMAT = 3
+STATE_ENDING = ".state.safetensors"
 # Format 2: unipc and dpm++ had other noise levels, and what is a field of the model now was the same for every model.
 OLDER_FORMAT = 2
 OLDER_MODEL = {"round_timestep": True, "vae_dtype": "auto"}
 SOLVER, CACHE = "solver.", "cache."
-# What the metadata holds, as JSON, and of which type it must be.
-NOTES: dict[str, type] = {
-    "format": int,
-    "step": int,
-    "options": dict,
-    "scene": dict,
-    "checkpoints": dict,
-    "versions": dict,
-    "text": str,
-    "machine": dict,
-    "seconds": dict,
-    "passes": int,
-}
+# Options of the command, not of the run.
+OF_ONE_COMMAND = ("resume", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -93,14 +85,11 @@ def read_state(path: Path) -> SavedState:
         raise InputError(f"--resume {error}") from error
     if "state" not in header.metadata:
         raise InputError(f"--resume {path}: holds no state of a run")
-    try:
-        notes = json.loads(header.metadata["state"])
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--resume {path}: its metadata is not JSON") from error
-    if not isinstance(notes, dict) or notes.keys() != NOTES.keys():
+    notes = read_json(header.metadata["state"], f"--resume {path}", "metadata")
+    if notes.keys() != NOTES.keys():
         raise InputError(f"--resume {path}: its metadata does not have the fields of a state")
-    for name, kind in NOTES.items():
-        if type(notes[name]) is not kind:
+    for name, holds in NOTES.items():
+        if not holds(notes[name]):
             raise InputError(f"--resume {path}: its field {name} does not hold what it should")
     if (found := notes.pop("format")) != FORMAT:
         notes["options"] = _options_of_older(path, found, notes["options"])
@@ -140,7 +129,9 @@ def _check_tensors(state: SavedState, header: CheckpointHeader) -> None:
         raise InputError(f"--resume {state.path}: does not hold what its step cache remembers")
 
 
-def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+def save_state(
+    path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Mapping[str, Any], whole: Whole = whole_file
+) -> None:
     """Write a state, whole or not at all; what stood at `path` before stays until then.
 
     Args:
@@ -148,6 +139,7 @@ def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Ma
         step: the latents and what solver and step cache remember.
         notes: every field of `SavedState` but the path and the step, as JSON values.
         plan: what makes finished latents readable to `--latent_path`, by its names.
+        whole: how the file appears whole.
     """
     from safetensors.torch import save
 
@@ -157,7 +149,7 @@ def save_state(path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Ma
     copies = {name: tensor.detach().float().cpu().clone().contiguous() for name, tensor in tensors.items()}
     state = json.dumps({"format": FORMAT, "step": step.index, **notes}, ensure_ascii=False)
     texts = {"state": state, **{name: json.dumps(value, ensure_ascii=False) for name, value in plan.items()}}
-    with whole_file(path) as part:
+    with whole(path) as part:
         part.write_bytes(save(copies, texts))
 
 
@@ -183,7 +175,7 @@ def hash_text(contexts: Tensor) -> str:
 
 def plain_options(options: Options) -> dict[str, Any]:
     """Options as JSON values, paths whole: of a run that may go on from another folder."""
-    return {name: _whole(value) for name, value in asdict(options).items() if name != "resume"}
+    return {name: _whole(value) for name, value in asdict(options).items() if name not in OF_ONE_COMMAND}
 
 
 def _whole(value: object) -> object:

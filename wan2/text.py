@@ -7,26 +7,30 @@ the tokenizers library, so no heavy import stands between a prompt and its token
 from __future__ import annotations
 
 import html
-import json
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
+from wan2.parsing import Reading, without_stderr
+from wan2.tokenizer_rules import checked_rules
 
 if TYPE_CHECKING:
     import tokenizers
 
 # Text positions of the transformer, `</s>` and padding included: a constant the trained weights expect.
 TEXT_LENGTH = 512
-# Three times that of UMT5.
-MAX_BYTES = 1 << 26
+# Eight times what fills them; it bounds the time that a text takes.
+MAX_CHARACTERS = 20_000
 # Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
 # work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
 TOKENS_PER_POSITION = 16
 TOKENIZER_FILE = "tokenizer.json"
+END = "</s>"
+# What a tokenizer is tried with before it is trusted: blanks, capitals, tags, scripts, a character beyond 16 bits.
+PROBE = "[one caption] A gull & a boat, 灯台 é 👩‍🚀. <unk> </s> [a cut]"
 
 
 def clean_prompt(text: str) -> str:
@@ -65,25 +69,41 @@ class TokenizedPrompt:
 
 
 class Tokenizer:
-    """The tokenizer of one folder; see `load_tokenizer`."""
+    """The tokenizer of one folder; see `load_tokenizer`. `place` is its name in messages, `highest_id` its last."""
 
-    def __init__(self, rules: tokenizers.Tokenizer) -> None:
+    def __init__(self, rules: tokenizers.Tokenizer, place: str, highest_id: int) -> None:
+        self.place, self.highest_id = place, highest_id
         self._rules = rules
         self._rules.no_truncation()
         self._rules.no_padding()
 
-    def tokenize(self, text: str) -> TokenizedPrompt:
-        """Clean a prompt and cut it into tokens."""
-        cleaned = clean_prompt(text)
-        encoding = self._rules.encode(cleaned)
-        return TokenizedPrompt(cleaned, tuple(encoding.ids), tuple(encoding.offsets))
+    def tokenize(self, text: str, name: str = "--prompt") -> TokenizedPrompt:
+        """Clean a prompt and cut it into tokens.
+
+        Raises:
+            InputError: a text that is too long or cannot be cleaned (the message begins with `name`), or a tokenizer
+                that fails, or whose tokens do not lie in the text or do not end in `</s>`.
+        """
+        check_length(text, name)
+        with Reading(name):
+            cleaned = clean_prompt(text)
+        with Reading(self.place), without_stderr():
+            encoding = self._rules.encode(cleaned)
+        ids, offsets = tuple(encoding.ids), tuple(encoding.offsets)
+        if not ids or encoding.tokens[-1] != END or offsets[-1] != (0, 0) or max(ids) > self.highest_id:
+            raise InputError(f"{self.place}: does not end a text in {END}, as that of UMT5 does")
+        starts = [start for start, _ in offsets[:-1]]
+        if starts != sorted(starts) or any(not start <= end <= len(cleaned) for start, end in offsets):
+            raise InputError(f"{self.place}: its tokens do not lie in the text one after the other")
+        return TokenizedPrompt(cleaned, ids, offsets)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a folder laid out like `google/umt5-xxl`.
 
     Raises:
-        InputError: the folder has no `tokenizer.json`, or that file is no tokenizer.
+        InputError: the folder has no `tokenizer.json`, or that file is no tokenizer, or one that does not do what that
+            of UMT5 does: no `</s>` after the text, no place in the text for every token.
     """
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
@@ -97,38 +117,43 @@ def _read_tokenizer(path: Path, size: int, modified: int) -> Tokenizer:  # noqa:
     """A tokenizer takes a second to read, and every video of a list asks for it several times."""
     import tokenizers
 
-    try:
-        return Tokenizer(tokenizers.Tokenizer.from_str(_checked(path)))
-    except Exception as error:
-        if type(error) is not Exception:  # which is all the library has to say
-            raise
-        raise InputError(f"--tokenizer {path}: is not a tokenizer that can be read ({str(error)[:200]})") from error
+    place = f"--tokenizer {path}"
+    with Reading(place):
+        text, highest = checked_rules(path, place)
+        try:
+            with without_stderr():
+                rules = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:
+            if type(error) is not Exception:  # which is all the library has to say
+                raise
+            raise InputError(f"{place}: is not a tokenizer that can be read ({str(error)[:200]})") from error
+        tokenizer = Tokenizer(rules, place, highest)
+        tokenizer.tokenize(PROBE)
+        return tokenizer
 
 
-def _checked(path: Path) -> str:
-    """The file's text, once it is known to be a tokenizer: the library tells its errors apart from no other."""
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"--tokenizer {path}: is larger than {MAX_BYTES} bytes")
-    try:
-        text = path.read_text(encoding="utf-8")
-        rules = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--tokenizer {path}: must be JSON ({error})") from error
-    if not isinstance(rules, dict) or not isinstance(rules.get("model"), dict) or "type" not in rules["model"]:
-        raise InputError(f"--tokenizer {path}: must be a tokenizer with a model of a known type")
-    if unknown := _tokens_of_nothing(rules.get("post_processor")):
-        raise InputError(f"--tokenizer {path}: its post_processor adds tokens it does not define: {unknown[0]!a:.80}")
-    return text
+def check_length(text: str, name: str) -> None:
+    """Refuse a text far beyond what the text encoder reads: cleaning it alone would take long.
+
+    Raises:
+        InputError: more than `MAX_CHARACTERS`; the message begins with `name`.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{name}: has {len(text)} characters; must be at most {MAX_CHARACTERS}")
 
 
-def _tokens_of_nothing(processor: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
-    """The special tokens that a template of the file adds and does not define, at which the library would panic."""
-    if not isinstance(processor, dict):
-        return []
-    if isinstance(inner := processor.get("processors"), list):
-        return [token for one in inner for token in _tokens_of_nothing(one)]
-    templates = [template for kind in ("single", "pair") if isinstance(template := processor.get(kind), list)]
-    pieces = [piece.get("SpecialToken") for template in templates for piece in template if isinstance(piece, dict)]
-    added = [piece["id"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("id"), str)]
-    defined = processor.get("special_tokens")
-    return [token for token in added if not isinstance(defined, dict) or token not in defined]
+def check_vocabulary(tokenizer: Tokenizer, rows: int, place: str) -> None:
+    """Refuse a text encoder that has no embedding for some token.
+
+    Args:
+        tokenizer: what makes the tokens.
+        rows: how many embeddings the encoder has.
+        place: the encoder's flag and file.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if rows <= tokenizer.highest_id:
+        raise InputError(
+            f"{place}: has {rows} embeddings; the tokens of {tokenizer.place} go up to {tokenizer.highest_id}"
+        )

@@ -21,7 +21,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wan2.errors import InputError, RunError
-from wan2.outputs import whole_file
+from wan2.files import Whole, whole_file
+from wan2.marks import MARK, VIDEO_TAG
+from wan2.rules import exact_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,19 +43,27 @@ class VideoWriter:
 
     Args:
         path: the file that appears at the end; an older one of that name is replaced.
-        fps: frames per second, kept exactly (24000/1001 included, as a float or a fraction).
+        fps: frames per second, kept exactly; 23.976 and its kin are the rates that they stand for, 24000/1001.
         width, height: pixels, both even.
-        metadata: texts that survive under their own names; see `read_metadata`.
+        metadata: texts that survive under their own names, beside the mark of this program; see `read_metadata`.
         crf: quality of H.264, 0 (the best) to 51.
+        whole: how the file appears whole.
     """
 
     def __init__(
-        self, path: Path, fps: float | Fraction, width: int, height: int, metadata: dict[str, str], crf: int
+        self,
+        path: Path,
+        fps: float | Fraction,
+        width: int,
+        height: int,
+        metadata: dict[str, str],
+        crf: int,
+        whole: Whole = whole_file,
     ) -> None:
         self.path = Path(path)
-        self.rate = Fraction(fps).limit_denominator(LARGEST_DENOMINATOR)
+        self.rate = Fraction(exact_rate(float(fps))).limit_denominator(LARGEST_DENOMINATOR)
         self.width, self.height, self.crf = width, height, crf
-        self.metadata = metadata
+        self.metadata, self.whole = metadata, whole
         self.written = 0
         self._open = ExitStack()
 
@@ -92,8 +102,8 @@ class VideoWriter:
     @contextmanager
     def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
         options = {"movflags": "+faststart+use_metadata_tags"}
-        with whole_file(self.path) as part, av.open(str(part), "w", format="mp4", options=options) as container:
-            container.metadata.update(self.metadata)
+        with self.whole(self.path) as part, av.open(url_of(part), "w", format="mp4", options=options) as container:
+            container.metadata.update({**self.metadata, VIDEO_TAG: MARK})
             stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf), **SAME_EVERY_TIME})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             codec = stream.codec_context
@@ -105,6 +115,11 @@ class VideoWriter:
             container.mux(stream.encode())
 
 
+def url_of(path: Path) -> str:
+    """A path for FFmpeg, which would read the beginning of `10:30.mp4` as a protocol."""
+    return f"file:{path}"
+
+
 def read_video(path: Path) -> NDArray[np.uint8]:
     """All frames of a video, uint8 [T, H, W, 3].
 
@@ -112,7 +127,7 @@ def read_video(path: Path) -> NDArray[np.uint8]:
         InputError: the file is absent, no video, or holds no picture.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(url_of(path)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except (FFmpegError, IndexError) as error:
         raise InputError(f"{path}: is not a video that can be read ({error})") from error
@@ -122,13 +137,13 @@ def read_video(path: Path) -> NDArray[np.uint8]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts a video carries, under their own names.
+    """The texts a video carries, under their own names; bytes that are not UTF-8 are replaced.
 
     Raises:
         InputError: the file is absent or no video.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(url_of(path), metadata_errors="replace") as container:
             return dict(container.metadata)
     except FFmpegError as error:
         raise InputError(f"{path}: is not a video that can be read ({error})") from error

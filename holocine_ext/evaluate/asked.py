@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from holocine_ext.fields import read_document
+from holocine_ext.fields import MAX_BYTES, read_document
 from holocine_ext.scene import Storyboard
 from holocine_ext.storyboard import from_file
 from wan2.errors import InputError
+from wan2.rules import RANGES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 EXPORTED_SHOT = re.compile(r"_shot\d{2,}$")
@@ -95,14 +96,21 @@ def _asked_of(row: str, video: Path, board: Storyboard | None) -> Asked:
     if record is None:
         raise InputError(f"{video}: no record beside or inside it tells what was asked; say it with --storyboard")
     cuts, captions, title = record["cuts"], record.get("captions"), record.get("title", "")
-    told = isinstance(captions, list) and all(isinstance(text, str) for text in [title, *captions])
+    told = isinstance(captions, list) and all(_is_text(text) for text in [title, *captions])
     if not told or not _are_cuts(cuts) or len(cuts) != len(captions or ()) - 1:
         raise InputError(f"{video}: its record is damaged: cuts must be ascending frames, one fewer than captions")
-    return Asked(row, video, title, tuple(captions or ()), tuple(cuts), None, str(record.get("model", "")))
+    model = record.get("model")
+    return Asked(row, video, title, tuple(captions or ()), tuple(cuts), None, model if _is_text(model) else "")
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that a file can hold; JSON can stand for halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _are_cuts(cuts: object) -> bool:
-    if not isinstance(cuts, list) or not all(isinstance(cut, int) and cut > 0 for cut in cuts):
+    longest = RANGES["num_frames"][1]
+    if not isinstance(cuts, list) or not all(type(cut) is int and 0 < cut < longest for cut in cuts):
         return False
     return sorted(set(cuts)) == cuts
 
@@ -110,14 +118,16 @@ def _are_cuts(cuts: object) -> bool:
 def _record_of(video: Path) -> dict[str, Any] | None:
     """The record of a run that made shots: beside the video, or inside it."""
     beside = video.with_suffix(".json")
+    document: object
     if beside.is_file():
         document = read_document(beside, "record")
     else:
         from wan2.video_io import read_metadata
 
+        comment = read_metadata(video).get("comment", "null")
         try:
-            document = json.loads(read_metadata(video).get("comment", "null"))
-        except json.JSONDecodeError:
+            document = json.loads(comment) if len(comment) <= MAX_BYTES else None
+        except (ValueError, RecursionError):  # also a number of thousands of digits
             return None
     return document if isinstance(document, dict) and document.get("cuts") is not None else None
 

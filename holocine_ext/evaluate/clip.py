@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wan2.errors import InputError
 from wan2.rules import RANGES
+from wan2.video_io import url_of
 
 Frames = NDArray[np.uint8]
 
@@ -50,7 +51,7 @@ def read_clip(path: Path) -> Clip:
         InputError: the file is absent, no video, holds no picture, or more frames than a scene can have.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(url_of(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.guessed_rate or Fraction(25)
             return clip_of(container.decode(stream), float(rate), str(path))

@@ -1,17 +1,21 @@
 """The measured videos as one page of HTML that needs nothing else: pictures inside, no script, no address outside.
 
-Every text that people wrote is escaped; the page forbids itself to load anything.
+Every text that people wrote is escaped and shortened; the page forbids itself to load anything.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_html
 
 from holocine_ext.evaluate.cuts import PROTOCOL, CutScore
+from holocine_ext.evaluate.files import GENERATOR
 from holocine_ext.evaluate.result import Row, VideoResult
+from wan2.shown import one_line
 
+LONGEST_TEXT = 8000
+"""Characters of a caption that are shown; more than a text encoder reads."""
 WIDTH, LANE, LABEL = 1000, 26, 130
 """Of a timeline, in its own units."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -43,10 +47,16 @@ def render(rows: Sequence[Row], results: Sequence[VideoResult], notes: Sequence[
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f"{GENERATOR}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Shot control, measured</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
     )
     return head + "\n".join(body) + "\n</body>\n</html>\n"
+
+
+def escape(text: str) -> str:
+    """A text as HTML: short, and without characters that nobody sees or that turn what is around them."""
+    return escape_html(one_line(text, LONGEST_TEXT))
 
 
 def _table(rows: Sequence[Row]) -> str:

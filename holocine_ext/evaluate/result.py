@@ -10,6 +10,7 @@ from statistics import NormalDist, fmean
 
 from holocine_ext.evaluate.asked import Asked
 from holocine_ext.evaluate.cuts import CutScore
+from wan2.shown import one_line
 
 MEASURES = {
     "caption": "captions agree",
@@ -146,4 +147,4 @@ def table(rows: Sequence[Row]) -> str:
     headings = ["row", "videos", *rows[0].columns]
     lines = [headings, ["---"] * len(headings)]
     lines += [[row.name, str(row.videos), *(str(e) if e else "-" for e in row.columns.values())] for row in rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(one_line(cell).replace('|', '/') for cell in line)} |" for line in lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ from holocine_ext.cli import main
 from holocine_ext.layout import plan_layout
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from tests.wan2.fp8_files import has_product, needs_product, six_blocks, write
-from wan2.cli import keep_compiled
 from wan2.conditioning import Conditioning
 from wan2.errors import InputError
 from wan2.loading.fp8 import AS_STORED, Fp8
@@ -161,16 +159,6 @@ def test_compiled_numbers_are_those_of_the_code(
         assert relative(compiled, eager) <= relative(eager, exact)
         assert torch.equal(latents(*given, "--compile", "--blocks_to_swap", "3"), compiled)
     assert any((tmp_path / "kept").rglob("*.so"))
-
-
-def test_what_is_compiled_stays_where_the_next_run_finds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
-    keep_compiled()
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    keep_compiled()
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".compiled")
 
 
 def test_without_a_compiler_compiling_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,18 +66,27 @@ def test_an_ordinary_prompt_sees_its_whole_text() -> None:
 def test_the_text_says_it_all() -> None:
     text = render_plan(plan_of("A gull lands", "The lamp turns", "The sea rises", cuts=[50, 101]))
     for said in (
-        "241 frames, 16.1 s at 15 fps, 480x832; 61 latent frames of 1,560 tokens, 95,160 in all",
+        "241 frames, 16.1 s at 15 fps, 832 wide x 480 high",
+        "61 latent frames of 1,560 tokens, 95,160 in all",
         "of 512 tokens",
         "0-48",
         "50 > 49",
         "101 > 101",
-        "PFLOP a pass, sparse self-attention (full would take",
+        "PFLOP a pass, sparse self-attention",
+        "(full would take",
         "50 steps, 50 + 50 passes (prompt + negative)",
         "transformer 28.6 GB",
         "warning    look here",
     ):
         assert said in text
     assert "even > 121" in render_plan(plan_of("A gull lands", "The lamp turns"))
+
+
+def test_a_portrait_reads_as_one_and_lines_are_short() -> None:
+    captions = [f"A gull lands on rail {number}" for number in range(13)]
+    text = render_plan(plan_of(*captions, height=832, width=480, step_cache=0.05, vram_budget=24.0))
+    assert "480 wide x 832 high" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_planning_imports_nothing_heavy() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from holocine_ext.job import shot_paths
 from holocine_ext.layout import ShotLayout
 from holocine_ext.sheet import PICTURES, ContactSheet, ShotExport, pick_frames
 from wan2.video_io import read_metadata, read_video
@@ -61,7 +62,7 @@ def test_a_sheet_with_frames_missing_is_refused() -> None:
 
 
 def test_every_shot_is_a_video(tmp_path: Path) -> None:
-    with ShotExport(tmp_path / "scene.mp4", LAYOUT, 8, CAPTIONS, crf=10) as export:
+    with ShotExport(shot_paths(tmp_path / "scene.mp4", 3), LAYOUT, 8, CAPTIONS, crf=10) as export:
         for index in range(17):
             export(index, frame(index))
     assert [path.name for path in export.paths] == ["scene_shot01.mp4", "scene_shot02.mp4", "scene_shot03.mp4"]
@@ -74,10 +75,13 @@ def test_every_shot_is_a_video(tmp_path: Path) -> None:
 
 
 def test_a_shot_cut_short_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), ShotExport(tmp_path / "scene.mp4", LAYOUT, 8, CAPTIONS, crf=10) as export:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ShotExport(shot_paths(tmp_path / "scene.mp4", 3), LAYOUT, 8, CAPTIONS, crf=10) as export,
+    ):
         for index in range(8):
             export(index, frame(index))
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["scene_shot01.mp4"]
     with pytest.raises(ValueError, match="before frame 0"):
-        ShotExport(tmp_path / "scene.mp4", LAYOUT, 8, CAPTIONS, crf=10)(1, frame(1))
+        ShotExport(shot_paths(tmp_path / "scene.mp4", 3), LAYOUT, 8, CAPTIONS, crf=10)(1, frame(1))

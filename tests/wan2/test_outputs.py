@@ -1,106 +1,164 @@
-"""Names of a run's files, and files that appear whole or not at all."""
+"""The names of a run, settled before it begins and held against what it reads and what stands there."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, suppress
+import shutil
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from wan2.options import make_options
-from wan2.outputs import plan_outputs, whole_file, whole_folder
+from wan2.claim import claimed
+from wan2.errors import InputError, RunError
+from wan2.files import work_folder
+from wan2.options import Options, make_options
+from wan2.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
 from wan2.presets import WAN22_T2V
-
-WholeOne = Callable[[Path], AbstractContextManager[Path]]
-NOON = datetime(2026, 1, 2, 12, 30, 45)
+from wan2.taken import TakenError, check_names, check_outputs
 
 
-def test_a_file_name_is_kept_and_its_companions_lie_beside_it():
-    options = make_options(WAN22_T2V, {"prompt": "x", "save_path": Path("out/a.b.mp4")})
-    names = plan_outputs(options, NOON)
+def options_for(path: Path, **more: object) -> Options:
+    return make_options(WAN22_T2V, {"prompt": "x", "save_path": path, "seed": 7, **more})
+
+
+def test_a_file_name_is_kept_and_its_companions_have_its_stem():
+    names = named_outputs(Path("out/a.b.mp4"))
+    assert names is not None
     assert names.video == Path("out/a.b.mp4")
     assert [names.record, names.latents] == [Path("out/a.b.json"), Path("out/a.b.safetensors")]
     assert [names.images, names.preview] == [Path("out/a.b_frames"), Path("out/a.b_preview.png")]
 
 
-def test_in_a_folder_the_name_is_time_and_seed_and_never_one_that_is_taken(tmp_path: Path):
-    options = make_options(WAN22_T2V, {"prompt": "x", "save_path": tmp_path, "seed": 7})
-    assert plan_outputs(options, NOON).video == tmp_path / "20260102-123045-7.mp4"
-    (tmp_path / "20260102-123045-7.json").touch()
-    assert plan_outputs(options, NOON).video == tmp_path / "20260102-123045-7-2.mp4"
+@pytest.mark.parametrize(
+    ("more", "kinds"),
+    [
+        ({}, ["video", "record", "state"]),
+        ({"no_metadata": True, "preview": 1}, ["video", "preview", "state"]),
+        ({"output_type": "both"}, ["video", "latents", "record", "state"]),
+        ({"output_type": "images"}, ["folder of frames", "record", "state"]),
+        ({"latent_path": Path("b.safetensors")}, ["video", "record"]),
+    ],
+)
+def test_everything_a_run_may_write_is_listed(more: dict[str, object], kinds: list[str]):
+    paths = OutputPaths(Path("out"), "a")
+    assert [target.what for target in targets(options_for(Path("out/a.mp4"), **more), paths)] == kinds
 
 
-def test_a_file_appears_only_when_its_block_ends_well(tmp_path: Path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as part:
-        part.write_text("half")
-        raise KeyboardInterrupt
-    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
-    assert path.read_text() == "old"
-    with whole_file(path) as part:
-        part.write_text("new")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
-    assert path.read_text() == "new"
+def test_in_a_folder_names_of_one_second_and_seed_differ(tmp_path: Path):
+    options = options_for(tmp_path)
+    with claimed(options, {}) as one, claimed(options, {}) as two, claimed(options, {}) as three:
+        names = [claim.paths.name for claim in (one, two, three)]
+        assert len(set(names)) == 3
+        with one.whole(one.paths.video) as part:
+            part.touch()
+    assert [path.name for path in tmp_path.iterdir()] == [one.paths.video.name]
+    now = datetime(2026, 1, 2, 12, 30, 45)
+    assert name_in_folder(now, 7) == "20260102-123045-7"
 
 
-def test_a_folder_appears_only_when_its_block_ends_well(tmp_path: Path):
-    path = tmp_path / "stills"
-    with pytest.raises(ValueError, match="no"), whole_folder(path) as part:
-        (part / "0.png").touch()
-        raise ValueError("no")
+def test_a_name_has_one_owner_and_leaves_nothing(tmp_path: Path):
+    options = options_for(tmp_path / "new" / "a.mp4")
+    with claimed(options, {}), pytest.raises(RunError, match="another process is making it now"), claimed(options, {}):
+        pytest.fail("came in")
     assert not list(tmp_path.iterdir())
-    for name in ("0.png", "1.png"):
-        with whole_folder(path) as part:
-            (part / name).touch()
-    assert [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.png")] == ["stills/1.png"]
-    assert [file.name for file in tmp_path.iterdir()] == ["stills"]
 
 
-def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path):
-    (tmp_path / ".a.part.txt").write_text("half of another, and longer")
-    (tmp_path / ".stills.part").mkdir()
-    (tmp_path / ".stills.part" / "9.png").touch()
-    with whole_file(tmp_path / "a.txt") as part:
-        part.write_text("new")
-    with whole_folder(tmp_path / "stills") as part:
-        (part / "0.png").touch()
-    assert (tmp_path / "a.txt").read_text() == "new"
-    assert sorted(file.name for file in tmp_path.rglob("*")) == ["0.png", "a.txt", "stills"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="where a file that is open is not renamed")
-@pytest.mark.parametrize("whole", [whole_file, whole_folder])
-def test_a_second_process_is_refused_and_the_first_loses_nothing(tmp_path: Path, whole: WholeOne):
-    path = tmp_path / "a"
-    with whole(path) as part:
-        file = part / "0.txt" if part.is_dir() else part
-        file.write_text("first")
-        with pytest.raises(OSError, match="another process is writing it") as refused, whole(path):
+def test_only_listed_paths_are_written_and_nothing_that_appeared_is_replaced(tmp_path: Path):
+    with claimed(options_for(tmp_path / "a.mp4"), {}) as claim:
+        with pytest.raises(ValueError, match="none of the files"), claim.whole(tmp_path / "b.mp4"):
             pytest.fail("came in")
-    assert refused.value.filename == str(path)
-    assert (path / "0.txt" if path.is_dir() else path).read_text() == "first"
+        for text in ("one", "two"):
+            with claim.whole(claim.paths.state) as part:
+                part.write_text(text)
+        (tmp_path / "a.json").write_text("mine")
+        with pytest.raises(OSError, match="has appeared"), claim.whole(claim.paths.record) as part:
+            part.write_text("{}")
+    assert claim.paths.state.read_text() == "two"
+    assert (tmp_path / "a.json").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
-def write_often(path: Path, letter: str) -> None:
-    done = 0
-    while done < 20:
-        with suppress(OSError), whole_file(path) as part:
-            part.write_text(letter * 1000)
-            part.write_text(letter * 50_000)
-            done += 1
-        assert len(text := path.read_text()) == 50_000 and text == text[0] * 50_000
+@pytest.mark.parametrize("how", ["itself", "link", "hard link", "other spelling", "link of a folder"])
+def test_no_output_is_an_input(tmp_path: Path, how: str):
+    read, written = tmp_path / "in" / "board.json", tmp_path / "out" / "a.json"
+    read.parent.mkdir()
+    read.write_text("{}")
+    written.parent.mkdir()
+    save_path = tmp_path / "out" / "a.mp4"
+    if how == "itself":
+        save_path = tmp_path / "in" / "board.mp4"
+    elif how == "link":
+        written.symlink_to(read)
+    elif how == "hard link":
+        os.link(read, written)
+    elif how == "other spelling":
+        save_path = tmp_path / "out" / ".." / "in" / "board.mp4"
+    else:
+        (tmp_path / "way").symlink_to(tmp_path / "in")
+        save_path = tmp_path / "way" / "board.mp4"
+    with pytest.raises(TakenError, match="its record would be .*, which is --storyboard"):
+        check_outputs(options_for(save_path), {"--storyboard": [read]}, replace=True)
+    assert read.read_text() == "{}"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="where a file that is open is not renamed")
-def test_processes_that_write_one_file_at_once_leave_it_whole(tmp_path: Path):
-    path = tmp_path / "a.txt"
-    path.write_text("x" * 50_000)
-    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(write_often, [path] * 4, "abcd"))
-    assert path.read_text()[0] in "abcd" and [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+@pytest.mark.parametrize("ending", [".json", ".state.safetensors", "_sheet.png"])
+@pytest.mark.parametrize("kind", ["text", "folder", "link", "dangling link"])
+def test_what_is_not_ours_is_never_replaced(tmp_path: Path, ending: str, kind: str):
+    path = tmp_path / f"a{ending}"
+    if kind == "text":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        (tmp_path / "real").touch()
+        path.symlink_to(tmp_path / ("real" if kind == "link" else "nowhere"))
+
+    def sheet(paths: OutputPaths) -> list[Target]:
+        return [Target("sheet", paths.beside("_sheet.png"), Path.is_dir if kind != "folder" else Path.is_file)]
+
+    for replace in (False, True):
+        with pytest.raises(TakenError, match="remove or rename it"):
+            check_outputs(options_for(tmp_path / "a.mp4"), {}, sheet, replace=replace)
+
+
+def test_a_work_folder_that_is_not_ours_is_refused(tmp_path: Path):
+    work = work_folder(tmp_path / "a")
+    work.mkdir()
+    (work / "notes").touch()
+    with pytest.raises(InputError, match="is in the way"):
+        check_outputs(options_for(tmp_path / "a.mp4"), {}, replace=True)
+    shutil.rmtree(work)
+    check_outputs(options_for(tmp_path / "a.mp4"), {}, replace=True)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "夜", "🎬"])
+def test_names_are_measured_in_bytes(tmp_path: Path, letter: str):
+    most, ending = os.pathconf(tmp_path, "PC_NAME_MAX"), len(".state.safetensors")
+    fits = (most - ending) // len(letter.encode())
+    with claimed(options_for(tmp_path / f"{letter * fits}.mp4"), {}) as claim:
+        for target in claim.targets:
+            with claim.whole(target.path) as part:
+                part.touch()
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(InputError, match="is too long by [1-4] bytes"):
+        check_names(options_for(tmp_path / f"{letter * (fits + 1)}.mp4"))
+
+
+def test_a_whole_path_is_measured_too(tmp_path: Path):
+    deep = tmp_path.joinpath(*["d" * 200] * 20)
+    with pytest.raises(InputError, match="is too long by"):
+        check_names(options_for(deep / "a.mp4"))
+    with pytest.raises(InputError, match="is too long by"):
+        check_names(options_for(deep / "folder"))
+
+
+@pytest.mark.parametrize("name", ["a\nb.mp4", "a\x1b[2J.mp4", "\x00.mp4", "a\x85.mp4", os.fsdecode(b"a\xff.mp4")])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, name: str):
+    with pytest.raises(InputError, match="control character|UTF-8"):
+        check_names(options_for(tmp_path / name))
+
+
+def test_the_name_of_a_state_is_reserved(tmp_path: Path):
+    with pytest.raises(InputError, match="that of a state"):
+        check_names(options_for(tmp_path / "x.state.mp4", output_type="both"))

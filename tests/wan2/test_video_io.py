@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,9 +33,23 @@ def test_frames_come_back_in_order_and_in_their_colours(tmp_path: Path) -> None:
     assert np.abs(read.astype(int) - CLIP).max() <= 3
 
 
-@pytest.mark.parametrize("fps", [15, 16.0, 12.5, 23.976, 24000 / 1001, Fraction(30000, 1001), 0.1, 240])
-def test_rate_is_exact(tmp_path: Path, fps: float | Fraction) -> None:
-    expected = Fraction(fps).limit_denominator(1001)
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        *[
+            (rate, Fraction(rate).limit_denominator(1001))
+            for rate in (15, 16.0, 12.5, 23.9, 24.1, 29.5, 0.1, 240, 9.99)
+        ],
+        *[(rate, Fraction(24000, 1001)) for rate in (23.976, 23.98, 24000 / 1001, Fraction(24000, 1001))],
+        (29.97, Fraction(30000, 1001)),
+        (Fraction(30000, 1001), Fraction(30000, 1001)),
+        (47.952, Fraction(48000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (119.88, Fraction(120000, 1001)),
+        (14.985, Fraction(15000, 1001)),
+    ],
+)
+def test_rate_is_exact(tmp_path: Path, fps: float | Fraction, expected: Fraction) -> None:
     with av.open(str(write(tmp_path / "clip.mp4", fps))) as container:
         stream = container.streams.video[0]
         assert stream.average_rate == expected
@@ -88,6 +104,45 @@ def test_a_video_without_frames_is_no_success(tmp_path: Path) -> None:
 def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="48x64"), VideoWriter(tmp_path / "c.mp4", 15, WIDTH, HEIGHT, {}, 12) as writer:
         writer.write(CLIP[0, ::2])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "10:30.mp4",
+        "pipe:",
+        "concat:a|b.mp4",
+        "-y.mp4",
+        "100%.mp4",
+        "a%03d.mp4",
+        "a b?#.mp4",
+        "file:a.mp4",
+        "~",
+        "\udce9.mp4",
+    ],
+)
+def test_a_name_is_only_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / name, Path(name)):
+        write(path, metadata={"title": name.encode(errors="replace").decode()})
+        assert read_video(path).shape == CLIP.shape
+        assert read_metadata(path)["title"] == name.encode(errors="replace").decode()
+    assert list(Path().iterdir()) == [Path(name)]
+
+
+def test_a_caller_gives_the_temporary_name(tmp_path: Path) -> None:
+    given = []
+
+    @contextmanager
+    def whole(path: Path) -> Iterator[Path]:
+        given.append(path)
+        yield tmp_path / "other.mp4"
+
+    with VideoWriter(tmp_path / "clip.mp4", 15, WIDTH, HEIGHT, {}, 12, whole) as writer:
+        writer.write(CLIP[0])
+    assert given == [tmp_path / "clip.mp4"]
+    assert read_video(tmp_path / "other.mp4").shape == (1, HEIGHT, WIDTH, 3)
+    assert list(tmp_path.iterdir()) == [tmp_path / "other.mp4"]
 
 
 def test_what_is_no_video_is_named(tmp_path: Path) -> None:

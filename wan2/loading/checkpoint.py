@@ -5,9 +5,6 @@ PyTorch is imported only where tensors are made: `inspect_transformer` finds wha
 
 from __future__ import annotations
 
-import pickle
-import struct
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +14,7 @@ from wan2.loading.formats import FP8_MARKS, Source, describe, sources
 from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.loading.header import CheckpointHeader, read_header
 from wan2.loading.lora import Lora, add_loras
+from wan2.loading.pickled import unpickle
 from wan2.models.config import TransformerConfig
 
 if TYPE_CHECKING:
@@ -32,9 +30,6 @@ __all__ += ["read_header"]
 
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PATCH_SIZE = (1, 2, 2)
-# What `torch.load` raises of a damaged file, whichever byte it stumbles over.
-UNREADABLE: tuple[type[Exception], ...] = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
-UNREADABLE += (AssertionError, ArithmeticError, struct.error, zipfile.BadZipFile)
 SCALE_DTYPES = ("F32", "F16", "BF16")
 
 
@@ -125,15 +120,14 @@ def load_weights(
 def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:
     """Name and tensor, in the file's own dtype on the CPU, of a safetensors file or of a PyTorch file of plain tensors.
 
-    A PyTorch file is unpickled with `weights_only`, memory-mapped when it can be. Raises `InputError` for a file that
-    cannot be read or holds anything but a table of tensors.
+    Raises `InputError` for a file that cannot be read or holds anything but a table of tensors.
     """
     import torch
 
     from wan2.loading.reader import TensorReader
 
     if Path(path).suffix in PICKLES:
-        yield from _unpickle(Path(path)).items()
+        yield from unpickle(Path(path)).items()
         return
     header = read_header(path)
     reader = TensorReader(header, torch.device("cpu"))
@@ -166,24 +160,3 @@ def _check_scales(path: Path | str, header: CheckpointHeader, found: dict[str, S
         if scale.dtype not in SCALE_DTYPES or scale.shape not in ((), (1,), entry.shape[:1], (entry.shape[0], 1)):
             stored = f"{scale.dtype} {list(scale.shape)}"
             raise InputError(f"{path}: tensor {source.scale} is {stored}; a scale is one float, or one a row")
-
-
-def _unpickle(path: Path) -> dict[str, Tensor]:
-    import torch
-
-    try:
-        mapped = zipfile.is_zipfile(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: is not a PyTorch file of plain tensors; nothing in it was run") from error
-    except MemoryError as error:
-        raise InputError(f"{path}: asks for more memory than there is; nothing in it was run") from error
-    except UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read as a PyTorch file; it may be truncated") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
-    ):
-        raise InputError(f"{path}: holds something other than a table of tensors")
-    return content

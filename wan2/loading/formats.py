@@ -40,6 +40,8 @@ SCALES = (".scale_weight", ".weight_scale")
 FP8_MARKS = ("scaled_fp8", ".comfy_quant")
 FP8_NOTES = (*SCALES, *FP8_MARKS, ".scale_input", ".input_scale")
 SCALE_RULE = "must be finite and above 0"
+# Of the text encoder, as published and in transformers.
+EMBEDDINGS = ("token_embedding.weight", "shared.weight")
 LORA = re.compile(r"lora_|\.lora|\.alpha$|hada_|lokr_|\.diff(_b)?$")
 
 
@@ -113,6 +115,12 @@ _FAMILIES = (
     ("a Flux or Hunyuan transformer", ("double_blocks.",)),
     ("a transformer of another family", ("transformer_blocks.",)),
 )
+
+
+def embedding_rows(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """How many tokens a text encoder with these tensors knows; None where no tensor says so."""
+    found = (shapes[name] for name in EMBEDDINGS if name in shapes)
+    return next((shape[0] for shape in found if len(shape) == 2), None)
 
 
 def _describe_transformer(native: Mapping[str, tuple[int, ...]]) -> str:

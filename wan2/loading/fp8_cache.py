@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wan2.errors import InputError
+from wan2.files import whole_file
 from wan2.loading.checkpoint import inspect_transformer, read_header
 from wan2.loading.fingerprint import fingerprint
 from wan2.loading.fp8 import E4M3, WEIGHT, fp8_weights
 from wan2.loading.header import ITEM_BYTES, checkpoint_files
-from wan2.outputs import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wan2.errors import InputError
+from wan2.parsing import Reading
 
 # The format allows 100 MB, of which a parser can make gigabytes; twenty times the largest header known is enough.
 MAX_HEADER_BYTES = 8 << 20
 MAX_RANK = 16
+# Fifteen times the tensors of the published transformers, of all files of a checkpoint together.
+MAX_TENSORS, MAX_NAME, MAX_SHARDS = 1 << 14, 256, 1 << 10
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -79,7 +82,10 @@ def read_header(path: Path | str) -> CheckpointHeader:
     entries: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
     for file in checkpoint_files(Path(path)):
-        header = _read_one(file)
+        with Reading(str(file)):
+            header = _read_one(file)
+        if len(entries) + len(header.entries) > MAX_TENSORS:
+            _refuse(file, f"has {len(entries) + len(header.entries)} tensors; must be at most {MAX_TENSORS}")
         if twice := sorted(entries.keys() & header.entries.keys()):
             raise InputError(f"{file}: tensor {twice[0]} is also in {entries[twice[0]].path.name}")
         entries |= header.entries
@@ -102,8 +108,8 @@ def checkpoint_files(path: Path) -> list[Path]:
     try:
         index = json.loads(path.read_bytes())
         names = sorted({Path(file).name for file in index["weight_map"].values()})
-        if not all(name.isprintable() for name in names):
-            raise ValueError("names that no file has")
+        if not all(name.isprintable() for name in names) or len(names) > MAX_SHARDS:
+            raise ValueError("names that no file has, or too many")
         return [path.parent / name for name in names]
     except OSError as error:
         _refuse(path, error.strerror or str(error))
@@ -125,6 +131,8 @@ def _read_one(path: Path) -> CheckpointHeader:
     except OSError as error:
         _refuse(path, error.strerror or str(error))
     header = _parse(path, raw)
+    if len(header) > MAX_TENSORS + 1:
+        _refuse(path, f"has {len(header)} tensors; must be at most {MAX_TENSORS}")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         _refuse(path, "its header's __metadata__ is not a table of texts")
@@ -166,21 +174,28 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
 
 
 def _entry(path: Path, name: str, value: object, data_start: int) -> StoredTensor:
-    shown = ascii(name)[:100]
+    shown = ascii(name[:100])[:100]
+    if len(name) > MAX_NAME:
+        _refuse(path, f"tensor {shown} has a name of {len(name)} characters; must be at most {MAX_NAME}")
     if not isinstance(value, dict):
         _refuse(path, f"tensor {shown} is not described by a table")
     dtype, shape, offsets = value.get("dtype"), _counts(value.get("shape")), _counts(value.get("data_offsets"))
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        _refuse(path, f"tensor {shown} has the unknown dtype {ascii(dtype)[:40]}")
+        _refuse(path, f"tensor {shown} has the unknown dtype {_shown(dtype)}")
     if shape is None:
-        _refuse(path, f"tensor {shown} has the shape {ascii(value.get('shape'))[:60]}, not a list of sizes")
+        _refuse(path, f"tensor {shown} has the shape {_shown(value.get('shape'))}, not a list of sizes")
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
-        _refuse(path, f"tensor {shown} has data_offsets {ascii(value.get('data_offsets'))[:60]}, not [start, end]")
+        _refuse(path, f"tensor {shown} has data_offsets {_shown(value.get('data_offsets'))}, not [start, end]")
     needed = math.prod(shape) * ITEM_BYTES[dtype]
     if offsets[1] - offsets[0] != needed:
         stated = offsets[1] - offsets[0]
         _refuse(path, f"tensor {shown} of {dtype} {list(shape)[:8]} does not fit its data_offsets of {stated} bytes")
     return StoredTensor(dtype, shape, data_start + offsets[0], data_start + offsets[1], path)
+
+
+def _shown(value: object) -> str:
+    """A value of a header for a message."""
+    return ascii(value[:60] if isinstance(value, list | str) else value)[:60]
 
 
 def _counts(value: object) -> tuple[int, ...] | None:

@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.parsing import Reading
 
 KEY = "lora_adapter_metadata"
 PREFIX = "transformer."
@@ -33,9 +35,15 @@ class PeftNotes:
 
     def alpha(self, module: str) -> float | None:
         """The alpha of a module; None where nothing is noted, and then it is the rank."""
-        whole = module.removeprefix(PREFIX)
-        found = (alpha for end, alpha in self.alpha_pattern.items() if whole == end[1:] or f".{whole}".endswith(end))
-        return next(found, self.lora_alpha)
+        parts = f".{module.removeprefix(PREFIX)}".split(".")
+        ends = ["^" + ".".join(parts[1:]), *("." + ".".join(parts[start:]) for start in range(1, len(parts)))]
+        found = [self._order[end] for end in ends if end in self._order]
+        return min(found)[1] if found else self.lora_alpha
+
+    @cached_property
+    def _order(self) -> Mapping[str, tuple[int, float]]:
+        """The names of the pattern, with their places: the first that fits a module counts."""
+        return {end: (place, alpha) for place, (end, alpha) in enumerate(self.alpha_pattern.items())}
 
 
 def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
@@ -46,6 +54,12 @@ def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
     """
     if KEY not in metadata:
         return PeftNotes()
+    with Reading(f"{path}: its {KEY}"):
+        return _notes(path, metadata)
+
+
+def _notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
+    """The notes that are there."""
     try:
         found = json.loads(metadata[KEY])
     except (ValueError, RecursionError) as error:

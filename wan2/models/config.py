@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 HEAD_DIM = 128
 EPS = 1e-6
+# Published transformers have 40.
+MAX_LAYERS = 512
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class TransformerConfig:
         `InputError` when a tensor that carries a size is absent or has no such shape.
         """
         dim, in_dim, *patch = _shape(shapes, "patch_embedding.weight", 5)
+        num_layers = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
+        if num_layers > MAX_LAYERS:
+            raise InputError(f"has {num_layers} blocks; must be at most {MAX_LAYERS}")
         config = cls(
             dim=dim,
             in_dim=in_dim,
@@ -53,7 +58,7 @@ class TransformerConfig:
             eps=EPS,
             patch_size=(patch[0], patch[1], patch[2]),
             num_heads=_num_heads(metadata.get("num_heads"), dim),
-            num_layers=len({name.split(".")[1] for name in shapes if name.startswith("blocks.")}),
+            num_layers=num_layers,
         )
         if dim % config.num_heads or config.head_dim % 2:
             raise InputError(f"{dim} channels do not split into {config.num_heads} heads of an even width")

@@ -105,11 +105,15 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
     Several prompts cost one pass over the weights, and each gets the bits it gets alone.
 
     Raises:
-        InputError: a prompt has more than `length` tokens; cutting it is the caller's choice.
+        InputError: a prompt has more than `length` tokens, cutting it is the caller's choice; or a token for which the
+            encoder has no embedding.
     """
+    rows = encoder.weights[EMBEDDING].shape[0]
     for prompt in prompts:
         if prompt.num_tokens > length:
             raise InputError(f"--prompt: has {prompt.num_tokens} tokens; must be at most {length}")
+        if max(prompt.ids, default=0) >= rows:
+            raise InputError(f"--t5 {encoder.path}: has {rows} embeddings; the prompt has the token {max(prompt.ids)}")
     states = encoder.run([prompt.ids for prompt in prompts])
     return torch.cat([nn.functional.pad(state, (0, 0, 0, length - state.shape[1])) for state in states])
 

@@ -1,0 +1,61 @@
+"""What people call the fields of a storyboard, and what to write instead. Knows nothing of how fields are read."""
+
+from __future__ import annotations
+
+_SIZE = "write size = [height, width]"
+_LENGTH = "did you mean num_frames (seconds times fps)?"
+_SHOTS = "did you mean shots, a list with a caption each?"
+_GLOBAL = "did you mean global_caption?"
+_CAST = "did you mean characters, a table of names with a description each?"
+
+
+def _flags(*names: str) -> dict[str, str]:
+    return {name: f"it is no field but a flag of the command line: --{name}" for name in names}
+
+
+# Beside the field that says it, in lower case and with underscores.
+OF_SCENE: dict[str, str] = (
+    dict.fromkeys(("scenes", "clips", "segments", "shot_list", "shotlist", "sequence", "beats", "cuts_list"), _SHOTS)
+    | dict.fromkeys(("captions", "shot_prompts", "prompts", "storyboard", "timeline", "scene_list"), _SHOTS)
+    | dict.fromkeys(
+        ("length", "frames", "frame_count", "video_length", "total_frames", "n_frames"), "did you mean num_frames?"
+    )
+    | dict.fromkeys(("duration", "seconds", "video_seconds", "duration_seconds", "total_seconds", "time"), _LENGTH)
+    | dict.fromkeys(("width", "height", "resolution", "video_size", "dimensions", "w", "h"), _SIZE)
+    | dict.fromkeys(("aspect_ratio", "image_size", "frame_size"), _SIZE)
+    | dict.fromkeys(("frame_rate", "framerate", "frames_per_second", "rate"), "did you mean fps?")
+    | dict.fromkeys(("cast", "people", "actors", "persons", "roles", "subjects", "character"), _CAST)
+    | dict.fromkeys(("global", "global_prompt", "global_description", "scene", "scene_description"), _GLOBAL)
+    | dict.fromkeys(("description", "caption", "setting", "style", "synopsis", "summary", "location"), _GLOBAL)
+    | dict.fromkeys(("text", "raw_prompt", "full_prompt"), "did you mean prompt?")
+    | dict.fromkeys(("cuts", "cut_frames", "shot_cuts", "cut_points", "boundaries"), "did you mean shot_cut_frames?")
+    | dict.fromkeys(("random_seed", "noise_seed", "rng_seed"), "did you mean seed?")
+    | _flags("negative_prompt", "infer_steps", "sample_solver", "flow_shift", "guidance_scale", "save_path", "model")
+    | _flags("variant", "preset", "output_type", "device", "dtype", "attn_mode", "lora_weight")
+    | dict.fromkeys(
+        ("steps", "num_inference_steps", "sampling_steps"), "it is a flag of the command line: --infer_steps"
+    )
+    | dict.fromkeys(("cfg", "cfg_scale", "guidance"), "it is a flag of the command line: --guidance_scale")
+)
+OF_SHOT: dict[str, str] = (
+    dict.fromkeys(
+        ("action", "text", "description", "prompt", "content", "visual", "shot_caption"), "did you mean caption?"
+    )
+    | dict.fromkeys(("captions", "title", "what", "event", "events", "scene", "subject"), "did you mean caption?")
+    | dict.fromkeys(
+        ("camera", "framing", "movement", "dialogue", "sound", "style", "characters"), "say it in the caption"
+    )
+    | dict.fromkeys(("duration", "length", "time", "secs", "sec", "s", "length_seconds"), "did you mean seconds?")
+    | dict.fromkeys(("duration_seconds", "duration_s", "seconds_long", "duration_sec"), "did you mean seconds?")
+    | dict.fromkeys(
+        ("num_frames", "frame_count", "n_frames", "video_length", "duration_frames"), "did you mean frames?"
+    )
+    | dict.fromkeys(
+        ("start", "start_frame", "first_frame", "begin", "from_frame", "cut", "at"), "did you mean cut_frame?"
+    )
+    | dict.fromkeys(("shot_cut_frame", "cut_at", "begins", "frame"), "did you mean cut_frame?")
+    | dict.fromkeys(
+        ("start_time", "start_seconds", "end", "end_frame", "end_time"), "give seconds, frames or cut_frame"
+    )
+    | dict.fromkeys(("seed", "fps", "size"), "it holds for the whole scene; give it beside shots, not in one")
+)

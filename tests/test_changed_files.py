@@ -1,0 +1,239 @@
+"""Model files that change during a run: noticed, said in one line, and nothing of them gets into the latents."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import wan2.cli
+from tests.tiny import QUICK, TinyModel, write_tiny_model
+from tests.wan2.fp8_files import SIX, six_blocks, write
+from tests.wan2.lora_files import comfy, draw, write_lora
+from wan2.loading.fp8_cache import cache_path
+from wan2.loading.header import read_header
+from wan2.video_io import read_video
+
+STEPS = ["--prompt", "a gull", "--infer_steps", "4", "--flow_shift", "5", "--save_every", "1", "--output_type", "both"]
+STREAMED = ["--blocks_to_swap", "5"]
+WAYS = ("replaced", "written over", "written over, with its old time", "removed")
+
+
+@dataclass
+class Model:
+    """A model of six blocks in a folder of its own, a LoRA for each expert, and what an undisturbed run makes of it."""
+
+    folder: Path
+    tiny: TinyModel
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What may change."""
+        tiny = self.tiny
+        return {
+            "high": tiny.expert("high"),
+            "low": tiny.expert("low"),
+            "t5": tiny.t5,
+            "vae": tiny.vae,
+            "lora": self.folder / "low.lora",
+            "tokenizer": tiny.tokenizer / "tokenizer.json",
+            "kept fp8": cache_path(tiny.expert("low")),
+        }
+
+    def run(self, name: str, *words: str) -> int:
+        """Run a command line; its exit code."""
+        path = self.folder / "out" / f"{name}.mp4"
+        return wan2.cli.main([*self.tiny.flags(), *QUICK, *STEPS, "--save_path", str(path), *words])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    tiny = write_tiny_model(tmp_path / "model")
+    for noise in ("high", "low"):
+        write(tiny.expert(noise), six_blocks(noise), torch.float32)
+    write_lora(tmp_path / "low.lora", comfy(draw(SIX)))
+    return Model(tmp_path, tiny)
+
+
+def altered(path: Path) -> bytes:
+    """Another file of the same size and the same form."""
+    if path.suffix == ".json":
+        return path.read_bytes().replace(b"gull", b"bull") if b"gull" in path.read_bytes() else path.read_bytes()[::-1]
+    other = path.with_name("altered")
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    for tensor in tensors.values():
+        if tensor.is_floating_point() and tensor.dtype.itemsize > 1:
+            tensor.mul_(1.5)
+    save_file(tensors, other, read_header(path).metadata or None)
+    content = other.read_bytes()
+    other.unlink()
+    assert len(content) == path.stat().st_size
+    assert content != path.read_bytes()
+    return content
+
+
+def change(path: Path, content: bytes, way: str) -> None:
+    """What somebody else does to a file."""
+    stat = path.stat()
+    if way == "removed":
+        path.unlink()
+    elif way == "replaced":
+        new = path.with_name("new")
+        new.write_bytes(content)
+        new.replace(path)
+    else:
+        with path.open("r+b") as file:
+            file.write(content)
+        if way.endswith("time"):
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def changing(stage: str, step: int, meddle: Callable[[], None]) -> type[wan2.cli.Console]:
+    """A console that meddles after so many steps of a stage, or as the stage begins."""
+
+    class Changing(wan2.cli.Console):
+        steps = 0
+
+        def stage(self, name: str, total: int = 1) -> None:
+            super().stage(name, total)
+            Changing.steps = 0
+            self.look()
+
+        def advance(self, steps: int = 1) -> None:
+            super().advance(steps)
+            Changing.steps += steps
+            self.look()
+
+        def look(self) -> None:
+            if (self.doing, Changing.steps) == (stage, step):
+                meddle()
+
+    return Changing
+
+
+CASES = {
+    "low, before its turn": ("low", "Denoising", 1, []),
+    "low, in its turn": ("low", "Denoising", 3, STREAMED),
+    "low, before its turn, streamed": ("low", "Denoising", 1, STREAMED),
+    "high, in its turn": ("high", "Denoising", 1, STREAMED),
+    "high, loaded whole": ("high", "Denoising", 1, []),
+    "lora, before its turn": ("lora", "Denoising", 1, []),
+    "lora, in its turn": ("lora", "Denoising", 3, STREAMED),
+    "kept fp8, in its turn": ("kept fp8", "Denoising", 3, [*STREAMED, "--fp8_scaled", "--fp8_cache"]),
+    "t5": ("t5", "Reading the text", 0, []),
+    "vae, before it is read": ("vae", "Denoising", 2, []),
+    "vae": ("vae", "Decoding", 3, []),
+}
+
+
+# Every file in one of the ways, and a streamed and a loaded one in all of them.
+CHANGES = {(case, WAYS[number % len(WAYS)]) for number, case in enumerate(CASES)}
+CHANGES |= {(case, way) for case in ("low, in its turn", "low, before its turn") for way in WAYS}
+
+
+@pytest.mark.parametrize(("case", "way"), sorted(CHANGES))
+def test_a_file_that_changes_is_noticed(
+    model: Model, case: str, way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    name, stage, step, words = CASES[case]
+    words = [*words, *(["--lora_weight", str(model.files["lora"])] if name == "lora" else [])]
+    assert model.run("b", *words) == 0
+    path = model.files[name]
+    kept, content = path.with_name("kept"), altered(path)
+    shutil.copy2(path, kept)
+    done: list[int] = []
+
+    def meddle() -> None:
+        if not done:
+            change(path, content, way)
+        done.append(1)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(wan2.cli, "Console", changing(stage, step, meddle))
+        code = model.run("a", *words)
+    err = capsys.readouterr().err
+    assert done
+    assert code == 1, err
+    assert str(path) in err.splitlines()[-1]
+    assert "Traceback" not in err
+    out = model.folder / "out"
+    left = {file.name for file in out.iterdir()} - {"b.mp4", "b.json", "b.safetensors"}
+    latents = {"a.safetensors"} if stage == "Decoding" else set()
+    assert left == ({"a.state.safetensors"} if stage in ("Denoising", "Decoding") else set()) | latents
+    if stage == "Denoising":
+        state = json.loads(read_header(out / "a.state.safetensors").metadata["state"])
+        assert state["step"] + 1 in (step, step + 1)
+    kept.replace(path)
+    assert model.run("a", *words, "--resume") == 0
+    assert_same(out)
+
+
+def assert_same(out: Path) -> None:
+    """Latents, frames and fingerprints as those of the undisturbed run."""
+    for field in ("tensors", "frames", "checkpoints"):
+        one, other = (of(out, name, field) for name in "ab")
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    assert {file.name for file in out.iterdir()} == {
+        f"{name}{ending}" for name in "ab" for ending in (".mp4", ".json", ".safetensors")
+    }
+
+
+def of(out: Path, name: str, field: str) -> object:
+    if field == "tensors":
+        return load_file(out / f"{name}.safetensors")["latents"]
+    if field == "frames":
+        return torch.from_numpy(read_video(out / f"{name}.mp4"))
+    return json.loads((out / f"{name}.json").read_text())["checkpoints"]
+
+
+def test_a_changed_file_of_a_list_costs_one_scene(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The scene that ran when the file changed is not made; the next one is made with the new file, and says so."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("a gull --d 1\na gull --d 2\n")
+    path, out, done = model.files["low"], model.folder / "out", []
+
+    def meddle() -> None:
+        if not done:
+            change(path, altered(path), "replaced")
+        done.append(1)
+
+    words = [word for word in [*model.tiny.flags(), *QUICK, *STEPS] if word not in ("--seed", "7")]
+    words = [word for word in words if word not in ("--prompt", "a gull")]
+    words += ["--from_file", str(listed), "--save_path", str(out / "a.mp4")]
+    with monkeypatch.context() as patch:
+        patch.setattr(wan2.cli, "Console", changing("Denoising", 3, meddle))
+        assert wan2.cli.main(words) == 1
+    assert str(path) in capsys.readouterr().err
+    videos = {file.name for file in out.glob("*.mp4")}
+    assert "a-001.mp4" not in videos
+    assert (out / "a-001.state.safetensors").exists()
+    if "a-002.mp4" in videos:
+        from wan2.loading.fingerprint import fingerprint
+
+        record = json.loads((out / "a-002.json").read_text())
+        assert record["checkpoints"]["dit_low_noise"] == fingerprint([path])
+
+
+@pytest.mark.parametrize("harmless", ["read", "linked", "permissions"])
+def test_what_changes_nothing_ends_no_run(model: Model, harmless: str, monkeypatch: pytest.MonkeyPatch):
+    path = model.files["low"]
+    meddle = {
+        "read": lambda: path.read_bytes() and None,
+        "linked": lambda: os.link(path, path.with_name("link")) if not path.with_name("link").exists() else None,
+        "permissions": lambda: path.chmod(0o444),
+    }[harmless]
+    assert model.run("b", *STREAMED) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(wan2.cli, "Console", changing("Denoising", 3, meddle))
+        assert model.run("a", *STREAMED) == 0
+    assert_same(model.folder / "out")
