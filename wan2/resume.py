@@ -111,10 +111,11 @@ def check_record(options: Options, scene: Mapping[str, Any]) -> None:
     if paths is None or record is None:
         return
     place = f"--resume: {paths.main(options)} is there already, made"
-    saved, given = OLDER_MODEL | record["options"], options.as_record()
-    solver = saved.get("sample_solver")
-    if not OLDER_MODEL.keys() <= record["options"].keys() and solver in MULTISTEP:
-        raise InputError(f"{place} by a version in which --sample_solver {solver} had other noise levels")
+    saved, given = record["options"], options.as_record()
+    if "sample_solver" in saved and not OLDER_MODEL.keys() <= saved.keys():
+        if (solver := saved["sample_solver"]) in MULTISTEP:
+            raise InputError(f"{place} by a version in which --sample_solver {solver} had other noise levels")
+        saved = OLDER_MODEL | saved
     _check_loras(place, saved, given)
     for name in sorted(given.keys() & saved.keys() - FREE):
         if saved[name] != given[name]:
