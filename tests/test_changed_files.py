@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import wan2.cli
 from tests.tiny import QUICK, TinyModel, write_tiny_model
@@ -43,7 +44,6 @@ class Model:
             "t5": tiny.t5,
             "vae": tiny.vae,
             "lora": self.folder / "low.lora",
-            "tokenizer": tiny.tokenizer / "tokenizer.json",
             "kept fp8": cache_path(tiny.expert("low")),
         }
 
@@ -64,19 +64,12 @@ def model(tmp_path: Path) -> Model:
 
 def altered(path: Path) -> bytes:
     """Another file of the same size and the same form."""
-    if path.suffix == ".json":
-        return path.read_bytes().replace(b"gull", b"bull") if b"gull" in path.read_bytes() else path.read_bytes()[::-1]
-    other = path.with_name("altered")
-    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    for tensor in tensors.values():
-        if tensor.is_floating_point() and tensor.dtype.itemsize > 1:
-            tensor.mul_(1.5)
-    save_file(tensors, other, read_header(path).metadata or None)
-    content = other.read_bytes()
-    other.unlink()
-    assert len(content) == path.stat().st_size
+    content = bytearray(path.read_bytes())
+    for entry in read_header(path).entries.values():
+        if entry.dtype == "F32":
+            np.frombuffer(content, "<f4", (entry.end - entry.start) // 4, entry.start)[:] *= 1.5
     assert content != path.read_bytes()
-    return content
+    return bytes(content)
 
 
 def change(path: Path, content: bytes, way: str) -> None:
