@@ -50,7 +50,8 @@ class Claim:
             yield part
             if os.path.lexists(path) and path not in self.replaceable:
                 raise OSError(errno.EEXIST, "has appeared since the run began, and is not replaced", str(path))
-        self.replaceable.add(path)
+            # Before the file has its name: a signal may end the block right after, and the file is then written anew.
+            self.replaceable.add(path)
 
 
 @contextmanager

@@ -68,8 +68,8 @@ class Keeper:
         except OSError as error:
             self.progress.note(f"the state could not be saved: {error}")
             return
-        self.saved, self.since = True, time.monotonic()
         self.progress.kept(self.path)
+        self.saved, self.since = True, time.monotonic()
 
 
 def keep_state(run: Run, text: str) -> Keeper:

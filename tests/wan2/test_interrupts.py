@@ -1,0 +1,36 @@
+"""A signal in the middle of writing a file: what is written anew afterwards finds its own file, not a stranger's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import wan2.files
+from wan2.claim import claimed
+from wan2.interrupts import Stopped
+from wan2.options import make_options
+from wan2.presets import WAN22_T2V
+
+
+def test_a_file_that_a_signal_interrupted_after_its_renaming_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    options = make_options(WAN22_T2V, {"prompt": "a gull", "save_path": tmp_path / "a.mp4"})
+    to_disk = wan2.files._to_disk
+
+    def interrupted(path: Path) -> None:
+        to_disk(path)
+        if path == tmp_path:
+            raise Stopped(15)
+
+    with claimed(options, {}) as claim:
+        state = claim.paths.state
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(wan2.files, "_to_disk", interrupted)
+            with claim.whole(state) as part:
+                part.write_text("first")
+        assert state.read_text() == "first"
+        with claim.whole(state) as part:
+            part.write_text("second")
+    assert state.read_text() == "second"
