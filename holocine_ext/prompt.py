@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from holocine_ext.misspelt import NearTag, near_tags, numbered_parts
 from wan2.errors import InputError
+from wan2.text import MAX_CHARACTERS
 
 GLOBAL_TAG = "[global caption]"
 SHOTS_TAG = "[per shot caption]"
@@ -20,8 +21,6 @@ COUNT_PHRASE = "This scene contains"
 
 _TAGS = (GLOBAL_TAG, SHOTS_TAG, CUT_TAG)
 _EXACT_TAG = re.compile("|".join(map(re.escape, _TAGS)))
-# Far more than the text encoder reads; longer texts would only cost time before they are refused.
-MAX_CHARACTERS = 1 << 16
 
 
 def build_prompt(global_caption: str, shot_captions: Sequence[str]) -> str:

@@ -66,7 +66,7 @@ def test_the_global_caption_may_introduce_more() -> None:
         ({"cat": "a [shot cut]"}, "x", "a.toml: characters cat 'a [shot cut]': holds the tag"),
         ({"cat": "a cat", "Cat": "b"}, "x", "a.toml: characters Cat: listed twice"),
         ({"character2": "a cat"}, "x", "a.toml: characters character2: stands at place 1"),
-        ({f"a{i}": "a cat" for i in range(101)}, "x", "a.toml: characters: 101 of them; must be at most 100"),
+        ({f"a{i}": "a cat" for i in range(101)}, "x", "a.toml: characters: lists 101; must be at most 100"),
         ({"character" + "9" * 5000: "a cat"}, "x", "a.toml: characters character999"),
         ({"cat": "a friend of [dog]"}, "x", "a.toml: global_caption [dog]: names nobody"),
     ],
