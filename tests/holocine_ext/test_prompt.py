@@ -203,7 +203,7 @@ for piece in pieces:
     try:
         parse_prompt(piece * (10_000_000 // len(piece)))
     except InputError as error:
-        print("longer than 65536 characters" in str(error))
+        print(f"longer than {MAX_CHARACTERS} characters" in str(error))
 """
 
 
