@@ -84,7 +84,7 @@ def keep_state(run: Run, text: str) -> Keeper:
             "versions": versions(),
             "text": text,
             "machine": machine_notes(run.machine) | {"attention": recorder.attention},
-            "seconds": dict(recorder.seconds),
+            "seconds": recorder.spent(),
             "passes": recorder.passes,
         }
 

@@ -24,6 +24,9 @@ DECODE_FLAGS = frozenset({"latent_path", "vae", "fps", "device", "dtype", "outpu
 DECODE_FLAGS |= {"vram_budget", "tile_height", "tile_width", "vae_cache_cpu", "overwrite"}
 DECODE_SIZES = frozenset({"height", "width", "num_frames", "crf", "vae_dtype"})
 
+# Options of the command, not of the run: no state and no record holds them.
+OF_ONE_COMMAND = ("resume", "overwrite")
+
 RANDOM_SEED_BYTES = 4
 # `--resume` without a path: the state beside the output.
 BESIDE = Path()
@@ -199,7 +202,7 @@ class Options:
 
         Of absolute paths only the last part: a record travels inside the video, and folders tell who made it.
         """
-        return {name: _plain(value) for name, value in asdict(self).items() if name != "overwrite"}
+        return {name: _plain(value) for name, value in asdict(self).items() if name not in OF_ONE_COMMAND}
 
 
 def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:

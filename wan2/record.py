@@ -48,15 +48,23 @@ class Recorder:
     passes: int = 0
     """How often a transformer was run."""
     attention: str | None = None
+    _running: tuple[str, float] | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time of a block to its stage."""
-        start = time.perf_counter()
+        self._running = stage, time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+            self.seconds, self._running = self.spent(), None
+
+    def spent(self) -> dict[str, float]:
+        """The seconds of every stage, that of the running one so far among them."""
+        if self._running is None:
+            return dict(self.seconds)
+        stage, start = self._running
+        return {**self.seconds, stage: round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)}
 
     def so_far(self, machine: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The record as known now, as JSON values; `machine`: what the machine says of itself in the end.
@@ -78,7 +86,7 @@ class Recorder:
             **self.scene,
             **self._world(),
             "attention": self.attention,
-            "seconds": dict(self.seconds),
+            "seconds": self.spent(),
             "passes": self.passes,
         }
 
@@ -87,7 +95,7 @@ class Recorder:
         options = self.options.as_record()
         read = {name: value for name, value in options.items() if name in DECODE_FLAGS | DECODE_SIZES}
         files = {"files": {"vae": options["files"]["vae"]}}
-        return {"created": self._created(), "options": read | files, **self._world(), "seconds": dict(self.seconds)}
+        return {"created": self._created(), "options": read | files, **self._world(), "seconds": self.spent()}
 
     def _timesteps(self) -> list[float]:
         options = self.options

@@ -9,7 +9,7 @@ from typing import Any
 
 from wan2.errors import InputError
 from wan2.lora_options import LORA_WEIGHTS, lora_files
-from wan2.options import BESIDE, Options
+from wan2.options import BESIDE, OF_ONE_COMMAND, Options
 from wan2.outputs import named_outputs, targets
 from wan2.preflight import model_files
 from wan2.presets import ModelFiles
@@ -17,7 +17,7 @@ from wan2.record import fingerprints, versions
 from wan2.recorded import read_record, recorded_seed
 from wan2.rules import flag_of
 from wan2.sampling.solvers import MULTISTEP
-from wan2.state import OF_ONE_COMMAND, OLDER_MODEL, SavedState, plain_options, read_state
+from wan2.state import OLDER_MODEL, SavedState, plain_options, read_state
 
 # What may differ from the run that saved a state, because no latent depends on it.
 FREE = frozenset(

@@ -17,7 +17,7 @@ from wan2.errors import InputError
 from wan2.files import Whole, whole_file
 from wan2.latents import CHANNELS, TENSOR
 from wan2.loading.header import CheckpointHeader, read_header
-from wan2.options import Options
+from wan2.options import OF_ONE_COMMAND, Options
 from wan2.parsing import read_json
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
@@ -35,8 +35,6 @@ STATE_ENDING = ".state.safetensors"
 OLDER_FORMAT = 2
 OLDER_MODEL = {"round_timestep": True, "vae_dtype": "auto"}
 SOLVER, CACHE = "solver.", "cache."
-# Options of the command, not of the run.
-OF_ONE_COMMAND = ("resume", "overwrite")
 
 
 @dataclass(frozen=True)
