@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stream_faults import CODINGS, FAULTS, Fault, all_faults, campaign
+from tests.stream_faults import CODINGS, FAULTS, Fault, all_faults, prepared, wrong
 
 SLICE = [
     ("video", Fault(err="a line")),
@@ -23,6 +23,11 @@ def test_the_campaign_has_every_fault():
     assert {fault for _, fault in SLICE} <= set(all_faults())
 
 
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("stream_faults") / "start")
+
+
 @pytest.mark.parametrize(("kind", "fault"), SLICE, ids=str)
-def test_trouble_with_a_stream_decides_nothing(kind: str, fault: Fault, tmp_path: Path):
-    assert campaign([fault], [kind], tmp_path) == []
+def test_trouble_with_a_stream_decides_nothing(kind: str, fault: Fault, given: Path, tmp_path: Path):
+    assert wrong(fault, [kind], given, tmp_path) == {}
