@@ -22,14 +22,14 @@ from wan2.options import make_options
 from wan2.parsing import Reading, read_json, without_stderr
 from wan2.preflight import check_run
 from wan2.presets import WAN22_T2V
-from wan2.state import read_state
+from wan2.state import FORMAT, read_state
 from wan2.state_notes import NOTES
 from wan2.text import MAX_CHARACTERS, check_vocabulary, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 SOUND: dict[str, Any] = json.loads((ROOT / "tests/data/tokenizer/tokenizer.json").read_text())
 STATE: dict[str, Any] = {
-    "format": 2,
+    "format": FORMAT,
     "step": 0,
     "options": {"seed": 1, "files": {"vae": "a"}, "lora_weight": [], "resume": None},
     "scene": {},
