@@ -16,7 +16,7 @@ from holocine_ext.plan import KeyRanges, Plan, render_plan
 from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from wan2.arguments import Parser, add_common_arguments, number, path, whole_number
-from wan2.claim import claimed, sweep
+from wan2.claim import claimed
 from wan2.cli import check_cache, check_paths, fitted, guarded, load_pytorch, make_one, parsed
 from wan2.console import Console
 from wan2.errors import InputError
@@ -87,7 +87,6 @@ def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
     """
     check_names(job.options, job.shown)
     if (left := what_remains(job.options, job.deciding)) is None:
-        sweep(job.options)
         return None
     job = replace(job, options=left)
     inputs = check_job_outputs(job, inputs, replace=left.overwrite)

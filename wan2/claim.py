@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 
 from wan2.errors import RunError
-from wan2.files import Busy, held, is_work_folder, placed, placed_folder, work_folder
+from wan2.files import Busy, held, placed, placed_folder
 from wan2.options import Options
 from wan2.ours import is_our_frame
 from wan2.outputs import Also, Inputs, OutputPaths, Target, name_in_folder, named_outputs, nothing_else, targets
@@ -68,14 +68,6 @@ def claimed(options: Options, inputs: Inputs, also: Also = nothing_else) -> Iter
         check_outputs(options, inputs, also, replace=options.overwrite)
         found = targets(options, paths, also)
         yield Claim(paths, work, found, {target.path for target in found if os.path.lexists(target.path)})
-
-
-def sweep(options: Options) -> None:
-    """What a run that was killed after everything was in its place left behind goes."""
-    named = named_outputs(options.save_path)
-    if named and is_work_folder(work_folder(named.beside(""))):
-        with suppress(Busy), held(named.beside("")):
-            pass
 
 
 def _hold(options: Options, stack: ExitStack) -> tuple[OutputPaths, Path]:

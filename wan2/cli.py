@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from wan2.arguments import Parser, build_parser
-from wan2.claim import claimed, sweep
+from wan2.claim import claimed
 from wan2.console import Console
 from wan2.errors import Answered, Ended, InputError
 from wan2.interrupts import Stopped, handled
@@ -114,7 +114,6 @@ def _checked(options: Options, inputs: Inputs, console: Console) -> Make | None:
     """
     check_names(options)
     if (left := what_remains(options, {})) is None:
-        sweep(options)
         return None
     inputs = {**inputs, **inputs_of(left)}
     check_outputs(left, inputs, replace=left.overwrite)

@@ -11,6 +11,7 @@ from typing import Any
 
 from wan2.device import Machine
 from wan2.errors import InputError
+from wan2.files import sweep
 from wan2.loading.checkpoint import inspect_transformer
 from wan2.loading.fp8 import Fp8, fp8_weights
 from wan2.loading.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
@@ -72,6 +73,8 @@ def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: 
         if found != "good":
             progress.stage(f"Writing {kept}")
             write_cache(path, loras)
+        else:
+            sweep(kept)
         files[name] = kept
         merged |= without_loras(name)
     return replace(options, files=replace(options.files, **files), **merged)

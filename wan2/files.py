@@ -97,6 +97,13 @@ def _locked(work: Path, path: Path) -> BaseFileLock:
     raise Busy(path)
 
 
+def sweep(path: Path) -> None:
+    """Remove the work folder that a killed process left, if it did."""
+    if is_work_folder(work_folder(path)):
+        with suppress(Busy), held(path):
+            pass
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; what is there takes the name `path` when the block ends well, else it goes.

@@ -52,8 +52,11 @@ class Keeper:
             self.save()
 
     def took(self, step: DenoiseStep) -> None:
-        """Remember a step, and save it when it is time."""
+        """Remember a step."""
         self.last, self.saved = step, False
+
+    def save_when_due(self, step: DenoiseStep) -> None:
+        """Save the step that was remembered, when it is time."""
         passed = time.monotonic() - self.since
         if (step.index + 1) % self.every == 0 if self.every else passed >= SAVE_SECONDS:
             self.save()

@@ -227,6 +227,7 @@ def _denoised(
             if colours is not None and (step.index + 1) % options.preview == 0:
                 with run.claim.whole(run.claim.paths.preview) as part:
                     save_png(preview_sheet(latents, colours), part)
+            keeper.save_when_due(step)  # after its preview, which a run that goes on from here does not make again
             run.progress.advance()
             if stopping():
                 raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.files import sweep
 from wan2.lora_options import LORA_WEIGHTS, lora_files
 from wan2.options import BESIDE, OF_ONE_COMMAND, Options
 from wan2.outputs import named_outputs, targets
@@ -90,6 +91,7 @@ def what_remains(options: Options, scene: Mapping[str, Any]) -> Options | None:
         if options.overwrite:
             return replace(options, resume=None)
         raise
+    sweep(options.save_path.with_suffix(""))
     return None
 
 

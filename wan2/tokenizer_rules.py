@@ -16,7 +16,7 @@ from typing import Any
 from wan2.errors import InputError
 
 # Twice that of UMT5: bytes, values, tokens and their characters. The library takes up to a kilobyte a character.
-MAX_BYTES, MAX_VALUES, MAX_TOKENS, MAX_CHARACTERS = 1 << 25, 1 << 21, 1 << 19, 1 << 21
+MAX_BYTES, MAX_VALUES, MAX_TOKENS, MAX_CHARACTERS = 1 << 25, 1 << 21, 1 << 19, 3 << 20
 # Those of UMT5 have 16 characters, its normalizer two rules, and it adds 300 tokens.
 LONGEST_TOKEN, MOST_RULES, MOST_ADDED, DEEPEST = 64, 16, 4096, 4
 MODELS = ("Unigram", "BPE")
