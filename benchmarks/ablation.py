@@ -31,6 +31,7 @@ from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.preflight import check_job
 from tools.nano.ablated import ShotsApart
 from tools.nano.world import Scene, random_cuts, random_scene
+from wan2.claim import claimed
 from wan2.conditioning import AttentionProcessor, Attentions
 from wan2.jobs import given_values
 from wan2.pipeline import generate
@@ -88,7 +89,8 @@ def film(name: str, row: Row, boards: Sequence[Path], folder: Path, options: Seq
         job = plan_job(given_values(build_parser().parse_args([*command, *options])))
         windows = check_job(job)
         assert job.layout is not None
-        generate(job.options, partial(row.attentions, job.layout, windows), scene=job.as_record())
+        with claimed(job.options, {}, job.shown) as claim:
+            generate(job.options, claim, partial(row.attentions, job.layout, windows), scene=job.as_record())
 
 
 def measure(name: str, folder: Path, detector: str, ceiling: bool) -> list[result.Row]:

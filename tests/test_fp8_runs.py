@@ -33,7 +33,17 @@ def model(tmp_path: Path) -> TinyModel:
 
 
 def run(model: TinyModel, save_path: Path, *words: str) -> int:
-    ready = [*model.flags(), *QUICK, *STEPS, *PROMPT, "--output_type", "latent", "--save_path", str(save_path)]
+    ready = [
+        *model.flags(),
+        *QUICK,
+        *STEPS,
+        *PROMPT,
+        "--output_type",
+        "latent",
+        "--save_path",
+        str(save_path),
+        "--overwrite",
+    ]
     return wan2.cli.main([*ready, *words])
 
 

@@ -44,7 +44,17 @@ def loras(folder: Path, high: str = "0.5", low: str = "1.5") -> list[str]:
 
 
 def run(model: TinyModel, save_path: Path, *words: str) -> int:
-    ready = [*model.flags(), *QUICK, *STEPS, *PROMPT, "--output_type", "latent", "--save_path", str(save_path)]
+    ready = [
+        *model.flags(),
+        *QUICK,
+        *STEPS,
+        *PROMPT,
+        "--output_type",
+        "latent",
+        "--save_path",
+        str(save_path),
+        "--overwrite",
+    ]
     return wan2.cli.main([*ready, *words])
 
 

@@ -142,7 +142,7 @@ def test_compiled_numbers_are_those_of_the_code(
     words += ["--output_type", "latent", "--no_metadata", "--flow_shift", "5"]  # a step of each expert
 
     def latents(*more: str) -> Tensor:
-        assert main([*words, "--save_path", str(tmp_path / "a.safetensors"), *more]) == 0
+        assert main([*words, "--overwrite", "--save_path", str(tmp_path / "a.safetensors"), *more]) == 0
         return load_file(tmp_path / "a.safetensors")["latents"]
 
     torch._dynamo.reset()
