@@ -53,9 +53,9 @@ def run(model: TinyModel, save_path: Path, *words: str) -> int:
         "latent",
         "--save_path",
         str(save_path),
-        "--overwrite",
     ]
-    return wan2.cli.main([*ready, *words])
+    again = [] if "--resume" in words else ["--overwrite"]
+    return wan2.cli.main([*ready, *again, *words])
 
 
 def latents(model: TinyModel, *words: str, name: str = "a") -> Tensor:
