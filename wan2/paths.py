@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -18,7 +17,7 @@ def path_of(text: str) -> Path:
         try:
             path = path.expanduser()
         except RuntimeError as error:
-            raise ValueError(f"{text}: ~ with the name of an unknown user; ./~ is a file") from error
+            raise ValueError(f"{text!r}: ~ with the name of an unknown user; ./~ is a file") from error
     check_name(path)
     return path
 
@@ -31,10 +30,11 @@ def check_name(path: Path) -> None:
     """
     if "\x00" in str(path):
         raise ValueError(f"{path}: holds a NUL character")
-    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        try:
-            path.lstat()
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            raise ValueError(f"{path}: is too long, as a whole or in one of its names, for this disk") from error
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    except OSError as error:
+        too_long = "is too long, as a whole or in one of its names, for this disk"
+        why = too_long if error.errno == errno.ENAMETOOLONG else f"leads nowhere ({error.strerror})"
+        raise ValueError(f"{path}: {why}") from error

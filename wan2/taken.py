@@ -73,6 +73,9 @@ def _check_characters(path: Path) -> None:
 
 def _check_folder(path: Path) -> None:
     """Every folder above the output that exists is a folder, and the nearest takes new files."""
+    folders = (path, *path.parents) if named_outputs(path) is None else path.parents
+    if nowhere := next((folder for folder in folders if folder.is_symlink() and not folder.exists()), None):
+        raise InputError(f"--save_path {path}: {nowhere} is a link that leads nowhere")
     above = next((folder for folder in (path, *path.parents) if folder.exists()), Path())
     if not above.is_dir() and (above != path or not path.suffix):
         raise InputError(f"--save_path {path}: {above} is a file, not a folder")

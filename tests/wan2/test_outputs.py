@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import wan2.cli
 from wan2.claim import claimed
 from wan2.errors import InputError, RunError
 from wan2.files import work_folder
@@ -162,3 +163,13 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path, name: str):
 def test_the_name_of_a_state_is_reserved(tmp_path: Path):
     with pytest.raises(InputError, match="that of a state"):
         check_names(options_for(tmp_path / "x.state.mp4", output_type="both"))
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/x.mp4", "nowhere/x.mp4", "nowhere"])
+def test_a_folder_that_leads_nowhere_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    assert wan2.cli.main(["--prompt", "x", "--save_path", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "--save_path" in said and "leads nowhere" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "nowhere"]
