@@ -49,7 +49,7 @@ def extension(tiny: TinyModel, tmp_path: Path) -> Callable[..., Path]:
 def _runner(program: str, flags: list[str], folder: Path) -> Callable[..., Path]:
     def run(*words: str, name: str = "a") -> Path:
         path = folder / f"{name}{'.safetensors' if 'latent' in words else '.mp4'}"
-        assert MAIN[program]([*flags, "--save_path", str(path), *words]) == 0
+        assert MAIN[program]([*flags, "--overwrite", "--save_path", str(path), *words]) == 0
         return path
 
     return run
@@ -144,8 +144,36 @@ def test_latents_alone_need_no_vae_and_decode_to_the_same_video_later(
     words = ["--latent_path", str(video.with_suffix(".safetensors")), "--vae", str(tiny.vae), "--device", "cpu"]
     assert wan2.cli.main([*words, "--save_path", str(tmp_path / "again.mp4")]) == 0
     assert (read_video(tmp_path / "again.mp4") == read_video(video)).all()
-    record = json.loads((tmp_path / "again.json").read_text())
-    assert (record["options"]["fps"], record["num_frames"], list(record["checkpoints"])) == (12.0, 9, ["vae"])
+    made, record = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("a", "again"))
+    decoded = record.pop("decoded")
+    assert record["options"] == made["options"]
+    assert (record["options"]["fps"], record["options"]["prompt"], record["num_frames"]) == (12.0, "a gull", 9)
+    assert record["checkpoints"] == made["checkpoints"]
+    assert (decoded["options"]["fps"], list(decoded["checkpoints"])) == (12.0, ["vae"])
+    assert not decoded["options"].keys() & {"seed", "prompt", "infer_steps"}
+
+
+def test_latents_without_a_record_decode_with_one_of_the_decoding_alone(
+    base: Callable[..., Path], tiny: TinyModel, tmp_path: Path
+):
+    latents = base("--prompt", "a gull", "--output_type", "latent", "--no_metadata")
+    words = ["--latent_path", str(latents), "--vae", str(tiny.vae), "--device", "cpu"]
+    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 0
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert (list(record["checkpoints"]), record["num_frames"]) == (["vae"], 9)
+    assert not record["options"].keys() & {"seed", "prompt", "infer_steps"}
+
+
+def test_the_record_beside_latents_is_carried_on_when_they_are_decoded_there(
+    base: Callable[..., Path], tiny: TinyModel, tmp_path: Path
+):
+    latents = base("--prompt", "a gull", "--output_type", "latent")
+    made = json.loads((tmp_path / "a.json").read_text())
+    words = ["--latent_path", str(latents), "--vae", str(tiny.vae), "--device", "cpu"]
+    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 0
+    record = json.loads((tmp_path / "a.json").read_text())
+    for name in ("created", "options", "checkpoints", "timesteps", "passes", "attention"):
+        assert record[name] == made[name]
 
 
 def test_stills_previews_and_no_metadata(base: Callable[..., Path], tmp_path: Path):
