@@ -113,9 +113,11 @@ def _limits(folder: Path) -> tuple[int, int]:
 def _check_inputs(options: Options, found: Sequence[Target], inputs: Inputs) -> None:
     """No file of the run may be one that it reads, by whatever path, link or second name."""
     known: dict[object, str] = {}
+    taken = any(os.path.lexists(target.path) for target in found)
     for flag, files in inputs.items():
         for file in files:
-            known |= dict.fromkeys(_identities(file), f"{flag} {file}")
+            if taken or not os.path.lexists(file):  # else the file is there, and no target is
+                known |= dict.fromkeys(_identities(file), f"{flag} {file}")
     for target in found:
         if read := next((known[one] for one in _identities(target.path) if one in known), None):
             raise TakenError(
