@@ -21,20 +21,20 @@ from random import Random
 from tqdm import tqdm
 
 from benchmarks.nano_control import write_storyboards
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.cli import build_parser
 from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
 from holocine_ext.evaluate.detect import DETECTORS
 from holocine_ext.job import plan_job
-from holocine_ext.layout import Range, ShotLayout
 from holocine_ext.preflight import check_job
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.layout import Range, ShotLayout
 from tools.nano.ablated import ShotsApart
 from tools.nano.world import Scene, random_cuts, random_scene
-from wan2.claim import claimed
-from wan2.conditioning import AttentionProcessor, Attentions
-from wan2.jobs import given_values
-from wan2.pipeline import generate
+from wan2.cli.asked import given_values
+from wan2.models.conditioning import AttentionProcessor, Attentions
+from wan2.run.claim import claimed
+from wan2.run.generate import generate
 
 SEED = 40_000_000
 LONGEST, MOST_SHOTS, SHORTEST_SHOT = 97, 6, 9

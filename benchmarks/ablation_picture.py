@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.ablation import ROWS
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
 
 LABELS = 132
 """Width in pixels of what stands before the frames."""

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from holocine_ext.evaluate.clip import read_clip
 from holocine_ext.evaluate.detect import DETECTORS, open_detector
-from wan2.video_io import VideoWriter
+from wan2.run.video_io import VideoWriter
 
 SEED = 50_000_000
 HEIGHT, WIDTH = 144, 256

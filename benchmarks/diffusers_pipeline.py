@@ -21,14 +21,14 @@ from torch import Tensor
 
 from benchmarks.machine import machine_line
 from tests.conformance import padded
-from wan2.conditioning import Conditioning
-from wan2.loading.checkpoint import load_transformer
-from wan2.loading.formats import native_name
+from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import WanTransformer
-from wan2.presets import WAN22_T2V
+from wan2.request.presets import WAN22_T2V
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.sampling.solvers import MULTISTEP
 from wan2.shapes import VideoShape
+from wan2.weights.checkpoint import load_transformer
+from wan2.weights.names import native_name
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "wan22"
 SCHEDULERS = {"unipc": diffusers.UniPCMultistepScheduler, "dpm++": diffusers.DPMSolverMultistepScheduler}

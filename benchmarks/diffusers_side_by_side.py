@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.machine import machine_line
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.layout import ShotLayout, plan_layout
-from wan2.conditioning import Conditioning, dense_attention
-from wan2.loading.formats import native_name
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.layout import ShotLayout, plan_layout
+from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.layers import Block, Regions
 from wan2.models.rope import Rope
 from wan2.models.transformer import TransformerConfig, WanTransformer
+from wan2.weights.names import native_name
 
 CONFIG = TransformerConfig(
     dim=1024, in_dim=16, ffn_dim=2816, out_dim=16, text_dim=4096, freq_dim=256, eps=1e-6,

@@ -20,8 +20,8 @@ from torch import Tensor
 from benchmarks.nano_control import Score, generate, held_out, score, write_storyboards
 from benchmarks.table import columns, heading
 from tools.nano.captions import FACTS
-from wan2.latents import load_latents
-from wan2.video_io import read_video
+from wan2.run.latents import load_latents
+from wan2.run.video_io import read_video
 
 ROWS: dict[str, list[str]] = {
     "every pass": [],

@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.counting import LiveBytes, Waits
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.layout import ShotLayout, plan_layout
-from wan2.conditioning import Conditioning, dense_attention
-from wan2.loading.blocks import BlockLayout
-from wan2.loading.residency import RING_BLOCKS
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
+from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.transformer import WanTransformer
-from wan2.presets import A14B
+from wan2.request.presets import A14B
+from wan2.streaming.layout import BlockLayout
+from wan2.streaming.residency import RING_BLOCKS
 
 ROWS, COLUMNS, TEXT = 60, 104, 512
 TOKENS_PER_FRAME = ROWS * COLUMNS // 4

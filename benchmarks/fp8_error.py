@@ -19,16 +19,16 @@ from torch import Tensor
 
 from benchmarks.noise import write_noise
 from benchmarks.table import heading
-from wan2.conditioning import Conditioning
-from wan2.device import resolve_machine
 from wan2.errors import InputError
-from wan2.loading.checkpoint import TransformerFile, inspect_transformer
-from wan2.loading.fp8 import AS_STORED, Fp8, fp8_weights, linears
-from wan2.loading.reader import TensorReader
-from wan2.loading.turns import Turn, transformers
+from wan2.models.conditioning import Conditioning
 from wan2.models.fp8 import check_fast, multiply_out
-from wan2.options import make_options
-from wan2.presets import A14B, WAN22_T2V
+from wan2.request.presets import A14B, WAN22_T2V
+from wan2.request.request import make_options
+from wan2.run.machine import resolve_machine
+from wan2.streaming.turns import Turn, transformers
+from wan2.weights.checkpoint import TransformerFile, inspect_transformer
+from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, linears
+from wan2.weights.reader import TensorReader
 
 BF16, FP32 = torch.bfloat16, torch.float32
 # Numbers that bfloat16 has: timesteps are rounded to the compute dtype.

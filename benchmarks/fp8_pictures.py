@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.nano_control import generate, held_out, score, table, write_storyboards
 from benchmarks.table import heading
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
 
 ROWS = {
     "float32": [],

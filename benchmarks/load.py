@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 
 from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
-from wan2.loading.checkpoint import inspect_transformer, load_transformer
 from wan2.models.config import TransformerConfig
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
 CONFIG = TransformerConfig(
     dim=2048, in_dim=16, ffn_dim=5504, out_dim=16, text_dim=4096, freq_dim=256, eps=1e-6,

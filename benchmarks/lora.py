@@ -20,11 +20,11 @@ import torch
 
 from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
-from wan2.loading.blocks import BlockFile, BlockLayout
-from wan2.loading.checkpoint import inspect_transformer
-from wan2.loading.fp8 import WEIGHT, linears
-from wan2.loading.lora import Lora
-from wan2.presets import A14B
+from wan2.request.presets import A14B
+from wan2.streaming.layout import BlockFile, BlockLayout
+from wan2.weights.checkpoint import inspect_transformer
+from wan2.weights.fp8 import WEIGHT, linears
+from wan2.weights.lora import Lora
 
 ONE = replace(A14B, num_layers=1)
 RANKS = (32, 64, 256)

@@ -21,25 +21,25 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from benchmarks.counting import LiveBytes
 from benchmarks.table import columns, heading
-from holocine_ext.conditioning import plan_attentions
-from holocine_ext.cost import attended
-from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import MODELS
-from wan2.conditioning import Conditioning
-from wan2.cost import ENCODER_RING_BYTES, Decoding, encoder_bytes
-from wan2.loading.checkpoint import inspect_transformer, load_transformer
-from wan2.loading.residency import RING_BLOCKS
+from holocine_ext.shots.conditioning import plan_attentions
+from holocine_ext.shots.flops import attended
+from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
+from wan2.models.conditioning import Conditioning
 from wan2.models.config import TransformerConfig
 from wan2.models.fp8 import hold_in_fp8
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.text_layers import LayerFile
 from wan2.models.transformer import WanTransformer
 from wan2.models.vae import WanVAE, load_vae
-from wan2.options import Options, make_options
-from wan2.planner import Work, predict, vae_size
-from wan2.presets import A14B
-from wan2.text import TEXT_LENGTH, load_tokenizer
+from wan2.plan.budget import Work, predict, vae_size
+from wan2.plan.memory import ENCODER_RING_BYTES, Decoding, encoder_bytes
+from wan2.request.presets import A14B
+from wan2.request.request import Options, make_options
+from wan2.streaming.residency import RING_BLOCKS
+from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
 MB = 1e6
 UMT5 = UMT5Config(

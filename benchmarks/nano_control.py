@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tools.nano.captions import FACTS, describe, facts_of
 from tools.nano.read import find_cuts, read_shot
 from tools.nano.world import Scene, draw, random_cuts, random_scene
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
 
 ROOT = Path(__file__).parents[1]
 HELD_OUT_SEED = 20_000_000

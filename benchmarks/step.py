@@ -16,16 +16,16 @@ from dataclasses import replace
 import torch
 
 from benchmarks.table import columns, heading, interleaved
-from holocine_ext.conditioning import plan_attentions
-from holocine_ext.cost import attention_pairs, forward_flops, text_pairs
-from holocine_ext.layout import ShotLayout, plan_layout
 from holocine_ext.presets import MODELS
-from wan2.conditioning import Conditioning, dense_attention
-from wan2.loading.checkpoint import inspect_transformer
+from holocine_ext.shots.conditioning import plan_attentions
+from holocine_ext.shots.flops import attention_pairs, forward_flops, text_pairs
+from holocine_ext.shots.layout import ShotLayout, plan_layout
+from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.config import TransformerConfig
 from wan2.models.transformer import WanTransformer
-from wan2.presets import A14B
-from wan2.text import TEXT_LENGTH
+from wan2.request.presets import A14B
+from wan2.text.tokenizer import TEXT_LENGTH
+from wan2.weights.checkpoint import inspect_transformer
 
 SIDE = 2048
 # Name -> sizes of the transformer, frames, shots, latent rows and columns.

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
-from wan2.conditioning import Conditioning
-from wan2.loading.residency import spread, weight_bytes
-from wan2.loading.stream import StreamedTransformer
-from wan2.loading.turns import Turn, transformers
+from wan2.models.conditioning import Conditioning
 from wan2.models.config import TransformerConfig
+from wan2.streaming.residency import spread, weight_bytes
+from wan2.streaming.ring import StreamedTransformer
+from wan2.streaming.turns import Turn, transformers
 
 CONFIG = TransformerConfig(
     dim=1024, in_dim=16, ffn_dim=2752, out_dim=16, text_dim=1024, freq_dim=256, eps=1e-6,

@@ -20,11 +20,11 @@ from pathlib import Path
 from benchmarks.noise import DTYPE, write_noise
 from benchmarks.table import columns, heading
 from holocine_ext.presets import MODELS
-from wan2.loading.residency import weight_bytes
-from wan2.options import make_options
-from wan2.planner import GB, predict, work_of
-from wan2.presets import A14B, WAN22_T2V
-from wan2.text import TOKENIZER_FILE
+from wan2.plan.budget import GB, predict, work_of
+from wan2.request.presets import A14B, WAN22_T2V
+from wan2.request.request import make_options
+from wan2.streaming.residency import weight_bytes
+from wan2.text.tokenizer import TOKENIZER_FILE
 
 ROOT = Path(__file__).parents[1]
 KEYS = ROOT / "tests" / "data" / "checkpoint_keys.json"

@@ -22,17 +22,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.noise import write_noise
-from wan2.conditioning import Conditioning
-from wan2.device import resolve_machine
-from wan2.loading.checkpoint import TransformerFile, inspect_transformer, load_weights
-from wan2.loading.residency import RING_BLOCKS
-from wan2.loading.stream import StreamedTransformer
-from wan2.loading.turns import Turn, transformers
+from wan2.models.conditioning import Conditioning
 from wan2.models.layers import Block
 from wan2.models.transformer import WanTransformer
-from wan2.options import make_options
-from wan2.presets import A14B, WAN22_T2V
-from wan2.record import host_peak_bytes
+from wan2.request.presets import A14B, WAN22_T2V
+from wan2.request.request import make_options
+from wan2.run.machine import resolve_machine
+from wan2.run.record import host_peak_bytes
+from wan2.streaming.residency import RING_BLOCKS
+from wan2.streaming.ring import StreamedTransformer
+from wan2.streaming.turns import Turn, transformers
+from wan2.weights.checkpoint import TransformerFile, inspect_transformer, load_weights
 
 ALLOWED_BYTES = 6e9
 SPARE_DISK = 4e9

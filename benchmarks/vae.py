@@ -14,8 +14,8 @@ from diffusers import AutoencoderKLWan
 
 from benchmarks.counting import LiveBytes
 from benchmarks.table import columns, heading, interleaved
-from wan2.cost import VAE_CACHE_PER_PIXEL, Decoding
 from wan2.models.vae import Tiles, WanVAE, channels_last
+from wan2.plan.memory import VAE_CACHE_PER_PIXEL, Decoding
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 HEIGHT, WIDTH = 480, 832

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from holocine_ext.job import Job, line_job, plan_job, plan_scenes, storyboards
-from holocine_ext.layout import SHOT_MASK_TYPES
 from holocine_ext.plan import KeyRanges, Plan, render_plan
 from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_of_job
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
-from wan2.arguments import Parser, add_common_arguments, number, path, whole_number
-from wan2.claim import claimed
-from wan2.cli import check_cache, check_paths, fitted, guarded, load_pytorch, make_one, parsed
-from wan2.console import Console
+from holocine_ext.shots.layout import SHOT_MASK_TYPES
+from wan2.cli.arguments import Parser, add_common_arguments, number, path, whole_number
+from wan2.cli.asked import given_values
+from wan2.cli.console import Console
+from wan2.cli.lists import Lines, Make, held_list, make_each, plan_each
+from wan2.cli.main import check_cache, check_paths, fitted, guarded, load_pytorch, make_one, parsed
 from wan2.errors import InputError
-from wan2.jobs import given_values
-from wan2.lists import Lines, Make, held_list, make_each, plan_each
-from wan2.outputs import Inputs
-from wan2.resume import what_remains
-from wan2.taken import check_names
+from wan2.plan.outputs import Inputs
+from wan2.plan.resume import what_remains
+from wan2.plan.taken import check_names
+from wan2.run.claim import claimed
 
 PROGRAM = "holocine_generate_video"
 

@@ -11,25 +11,25 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from holocine_ext.faces import font_warnings
-from holocine_ext.layout import ShotLayout, plan_layout
+from holocine_ext.pictures.faces import font_warnings
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.saved import saved_scene, saved_shots
-from holocine_ext.scene import Scene, plan_scene, scene_warnings
-from holocine_ext.storyboard import from_arguments
+from holocine_ext.shots.layout import ShotLayout, plan_layout
+from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
+from holocine_ext.story.storyboard import from_arguments
+from wan2.cli.asked import beside_state, decode_values, plan_lines
+from wan2.cli.lists import Lines
 from wan2.errors import InputError
-from wan2.jobs import beside_state, decode_values, plan_lines
-from wan2.latents import saved_record
-from wan2.lists import Lines
-from wan2.marks import is_our_png, is_our_video
-from wan2.options import BESIDE, Options, make_options
-from wan2.outputs import OutputPaths, Target
 from wan2.parsing import Reading
-from wan2.paths import path_of
-from wan2.presets import ModelFiles, Preset
-from wan2.prompt_file import Line, parse_line
-from wan2.resume import saved_values, settle
-from wan2.state import read_state
+from wan2.plan.marks import is_our_png, is_our_video
+from wan2.plan.outputs import OutputPaths, Target
+from wan2.plan.resume import saved_values, settle
+from wan2.plan.saved import read_state
+from wan2.request.paths import path_of
+from wan2.request.presets import ModelFiles, Preset
+from wan2.request.prompt_file import Line, parse_line
+from wan2.request.request import BESIDE, Options, make_options
+from wan2.run.latents import saved_record
 
 SHEET_ENDING = "_sheet.png"
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
@@ -122,7 +122,7 @@ def plan_job(given: Mapping[str, Any]) -> Job:
 
 
 def plan_scenes(given: Mapping[str, Any]) -> list[tuple[Line, dict[str, Any]]]:
-    """Every line of `--from_file`, as `wan2.jobs.plan_lines`; nothing else may give a scene.
+    """Every line of `--from_file`, as `wan2.cli.asked.plan_lines`; nothing else may give a scene.
 
     Raises:
         InputError: no such file, or a flag that cannot hold for many videos.

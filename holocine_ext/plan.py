@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from holocine_ext.cost import attention_pairs, count_passes, forward_flops, text_pairs
-from holocine_ext.layout import Range, ShotLayout
-from holocine_ext.scene import Scene
-from holocine_ext.spans import allowed_key_ranges, text_spans
-from wan2.cost import Memory
-from wan2.lora_options import told_loras
+from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, text_pairs
+from holocine_ext.shots.layout import Range, ShotLayout
+from holocine_ext.shots.spans import allowed_key_ranges, text_spans
+from holocine_ext.story.scene import Scene
 from wan2.models.config import TransformerConfig
-from wan2.options import Options
-from wan2.planner import Work, predict
+from wan2.plan.budget import Work, predict
+from wan2.plan.memory import Memory
+from wan2.request.loras import told_loras
+from wan2.request.request import Options
 from wan2.sampling.schedule import timesteps
 from wan2.shown import one_line
-from wan2.text import TEXT_LENGTH, TokenizedPrompt
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 
 KeyRanges = tuple[tuple[Range, ...], ...]
 

@@ -6,23 +6,23 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from holocine_ext.cost import attended
 from holocine_ext.job import DECIDING, Job, Making
-from holocine_ext.layout import Range
 from holocine_ext.plan import Plan, make_plan
-from holocine_ext.spans import allowed_key_ranges, check_text_fits, text_spans
+from holocine_ext.shots.flops import attended
+from holocine_ext.shots.layout import Range
+from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
 from wan2.errors import InputError
-from wan2.latents import CHANNELS
-from wan2.loading.checkpoint import TransformerFile, inspect_transformer
-from wan2.loading.fp8 import fp8_weights, quantised
 from wan2.models.config import TransformerConfig
-from wan2.options import Options
-from wan2.outputs import Inputs
-from wan2.planner import Work, chosen, vae_size, within_budget, work_of
-from wan2.preflight import EXPERTS, check_blocks, check_fp8, check_loras, check_run, inputs_of, naming
-from wan2.resume import check_resume, refuse_difference, saved_place
-from wan2.taken import check_outputs
-from wan2.text import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
+from wan2.plan.budget import Work, chosen, vae_size, within_budget, work_of
+from wan2.plan.checks import EXPERTS, check_blocks, check_fp8, check_loras, check_run, inputs_of, naming
+from wan2.plan.outputs import Inputs
+from wan2.plan.resume import check_resume, refuse_difference, saved_place
+from wan2.plan.taken import check_outputs
+from wan2.request.request import Options
+from wan2.run.latents import CHANNELS
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
+from wan2.weights.checkpoint import TransformerFile, inspect_transformer
+from wan2.weights.fp8 import fp8_weights, quantised
 
 MASK_CHANNELS = 1
 _VARIANT_IN_NAME = re.compile(r"(full|sparse)_")

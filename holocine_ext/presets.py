@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wan2.presets import FEWER_PASSES, WAN22_T2V, ModelFiles, Preset
+from wan2.request.presets import FEWER_PASSES, WAN22_T2V, ModelFiles, Preset
 
 VARIANTS = ("full", "sparse")
 DEFAULT_VARIANT = "full"

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from holocine_ext.conditioning import mask_channel, plan_attentions
 from holocine_ext.job import Job
-from holocine_ext.layout import Range
-from holocine_ext.sheet import ContactSheet, ShotExport
-from wan2.claim import Claim
-from wan2.conditioning import PlanAttentions, attend_densely
-from wan2.pipeline import generate
-from wan2.progress import Progress
+from holocine_ext.pictures.sheet import ContactSheet, ShotExport
+from holocine_ext.shots.conditioning import mask_channel, plan_attentions
+from holocine_ext.shots.layout import Range
+from wan2.events import Progress
+from wan2.models.conditioning import PlanAttentions, attend_densely
+from wan2.run.claim import Claim
+from wan2.run.generate import generate
 
 if TYPE_CHECKING:
-    from wan2.sinks import FrameSink
+    from wan2.run.sinks import FrameSink
 
 
 def run_job(job: Job, claim: Claim, key_ranges: Sequence[Sequence[Range]] | None, progress: Progress) -> list[Path]:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holocine_ext.characters import Character
-from holocine_ext.fields import Fields
-from holocine_ext.layout import SHOT_MASK_TYPES, ShotLayout
 from holocine_ext.presets import MODELS, VARIANTS
-from holocine_ext.scene import Scene, Storyboard
-from holocine_ext.storyboard import from_arguments
+from holocine_ext.shots.layout import SHOT_MASK_TYPES, ShotLayout
+from holocine_ext.story.characters import Character
+from holocine_ext.story.fields import Fields
+from holocine_ext.story.scene import Scene, Storyboard
+from holocine_ext.story.storyboard import from_arguments
 from wan2.errors import InputError
 from wan2.parsing import Reading
-from wan2.rules import RANGES
+from wan2.plan.saved import SavedState
+from wan2.request.fields import RANGES
 from wan2.shapes import VideoShape
-from wan2.state import SavedState
 
 FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type")
 SHOWING = ("export_shots", "contact_sheet")

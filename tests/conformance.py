@@ -21,19 +21,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.layout import ShotLayout, auto_cuts, repair_cuts
-from holocine_ext.prompt import build_prompt
-from holocine_ext.spans import TextSpans, allowed_key_ranges, text_spans
-from wan2.conditioning import Conditioning
-from wan2.loading.checkpoint import load_transformer
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.layout import ShotLayout, auto_cuts, repair_cuts
+from holocine_ext.shots.spans import TextSpans, allowed_key_ranges, text_spans
+from holocine_ext.story.prompt import build_prompt
+from wan2.models.conditioning import Conditioning
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.transformer import TransformerConfig, WanTransformer
 from wan2.models.vae import Tiles, WanVAE, load_vae
-from wan2.presets import NEGATIVE_PROMPT, WAN22_T2V
+from wan2.request.presets import NEGATIVE_PROMPT, WAN22_T2V
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.shapes import VideoShape, snap_frames
-from wan2.text import TEXT_LENGTH, load_tokenizer
+from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
+from wan2.weights.checkpoint import load_transformer
 
 EXACT, SCHEDULE, TRANSFORMER, RUN, TEXT, VAE = 0.0, 1e-6, 5e-5, 1e-3, 2e-5, 1e-5
 # Of the figures of Wan2.2: noise levels; latents, of their norm.

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from holocine_ext.evaluate.asked import find_asked
 from holocine_ext.evaluate.report import render
 from holocine_ext.evaluate.result import summarise
-from holocine_ext.layout import ShotLayout
-from holocine_ext.sheet import ContactSheet
+from holocine_ext.pictures.sheet import ContactSheet
+from holocine_ext.shots.layout import ShotLayout
 from tests import bulky
 from tests.holocine_ext.evaluate.test_report import VOID, Reader, result
 from tests.mutate import NUMBERS, WORDS, bomb, damage_bytes, damage_value, json_bytes
@@ -35,16 +35,16 @@ from tests.tiny import QUICK, TinyModel, impatient
 from tests.wan2.lora_files import comfy, diffusers, draw, kohya, with_whole, write_lora
 from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
-from wan2.loading.checkpoint import load_tensors
-from wan2.loading.header import ITEM_BYTES
-from wan2.loading.peft import KEY
 from wan2.models.text_encoder import load_text_encoder
 from wan2.models.vae import load_vae
-from wan2.outputs import OutputPaths
-from wan2.video_io import VideoWriter, read_metadata, read_video
+from wan2.plan.outputs import OutputPaths
+from wan2.run.video_io import VideoWriter, read_metadata, read_video
+from wan2.weights.checkpoint import load_tensors
+from wan2.weights.header import ITEM_BYTES
+from wan2.weights.peft import KEY
 
 ROOT = Path(__file__).parents[1]
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 BOARDS = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.toml"))]
 YAML = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.y*ml"))]
 SCENE: dict[str, Any] = {
@@ -431,8 +431,8 @@ def sound_inputs(tiny: TinyModel, folder: Path) -> Targets:
 def stopped(main: Callable[[list[str]], int], words: list[str]) -> None:
     """Run until the second step."""
 
-    usual, wan2.cli.Console = wan2.cli.Console, impatient(2)  # type: ignore[misc]
+    usual, wan2.cli.main.Console = wan2.cli.main.Console, impatient(2)  # type: ignore[misc]
     try:
         main(words)
     finally:
-        wan2.cli.Console = usual  # type: ignore[misc]
+        wan2.cli.main.Console = usual  # type: ignore[misc]

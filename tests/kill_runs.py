@@ -38,15 +38,15 @@ import tqdm  # noqa: F401
 
 import holocine_ext.cli
 import holocine_ext.run  # noqa: F401
-import wan2.keeper
 import wan2.models.text_encoder
 import wan2.models.vae  # noqa: F401
+import wan2.run.keeper
 from holocine_ext.presets import MODELS as PRESETS
 from tests.snapshots import content, differences, snapshot
 from tests.tiny import MODELS, QUICK, write_tiny_model
 from tests.wan2.fp8_files import six_blocks, write
 from tests.wan2.lora_files import comfy, draw, kohya, write_lora
-from wan2.loading.checkpoint import inspect_transformer
+from wan2.weights.checkpoint import inspect_transformer
 
 # Loaded here once, like the modules above that nobody uses here: a run is a fork of this process.
 SCHEDULERS = diffusers.UniPCMultistepScheduler, diffusers.DPMSolverMultistepScheduler
@@ -162,7 +162,7 @@ class Case:
             os.dup2(log, 2)
             watch = Watch(str(self.root), kill, moment)
             if "clock" in self.name:
-                vars(wan2.keeper)["SAVE_SECONDS"] = CLOCK
+                vars(wan2.run.keeper)["SAVE_SECONDS"] = CLOCK
             sys.addaudithook(watch)
             code = holocine_ext.cli.main(self.words)
             if kill is None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wan2.loading.header import read_header
-from wan2.video_io import read_metadata, read_video
+from wan2.run.video_io import read_metadata, read_video
+from wan2.weights.header import read_header
 
 LEFT_OUT = ("created", "seconds", "host_peak_bytes", "device_peak_bytes")
 """Of a record: when the run began, the seconds of each stage (the stages themselves are compared), and memory."""

@@ -18,12 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import MODELS, QUICK, model_flags
-from wan2.options import Options
-from wan2.outputs import OutputPaths
-from wan2.planner import Work
-from wan2.video_io import read_metadata, read_video
+from wan2.plan.budget import Work
+from wan2.plan.outputs import OutputPaths
+from wan2.request.request import Options
+from wan2.run.video_io import read_metadata, read_video
 
 WARM = 10
 BOUND_MB = 20.0
@@ -54,7 +54,7 @@ def run(words: list[str], blocked: Path | None = None) -> tuple[int, list[float]
     """
     memory: list[float] = []
 
-    class Measuring(wan2.cli.Console):
+    class Measuring(wan2.cli.main.Console):
         def done(self, written: Iterable[Path]) -> None:
             super().done(written)
             memory.append(resident_mb())
@@ -64,12 +64,12 @@ def run(words: list[str], blocked: Path | None = None) -> tuple[int, list[float]
             if blocked is not None and options.save_path.stem == blocked.stem:
                 blocked.mkdir()
 
-    usual, wan2.cli.Console = wan2.cli.Console, Measuring
+    usual, wan2.cli.main.Console = wan2.cli.main.Console, Measuring
     try:
         with redirect_stdout(sys.stderr):
             return holocine_ext.cli.main(words), memory
     finally:
-        wan2.cli.Console = usual
+        wan2.cli.main.Console = usual
 
 
 def check(paths: OutputPaths, number: int) -> None:

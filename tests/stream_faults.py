@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
 
 ROOT = Path(__file__).parents[1]
 FAULTS = ("good", "closed", "full", "gone", "a line")

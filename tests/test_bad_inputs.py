@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel
 
 ROOT = Path(__file__).parents[1]
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 ROWS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data/bad_inputs.json").read_text())
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "av", "PIL")
 GROUP = 40
@@ -87,8 +87,8 @@ def test_a_sample_through_the_real_scripts(number: int, tiny: TinyModel, tmp_pat
 ALL_ROWS = f"""
 import json, os, sys, time
 from contextlib import redirect_stderr
-import holocine_ext.cli, wan2.cli
-main = {{"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}}
+import holocine_ext.cli, wan2.cli.main
+main = {{"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}}
 codes, loaded, slowest = set(), [], 0.0
 for program, words, folder in json.loads(sys.stdin.read()):
     os.chdir(folder)

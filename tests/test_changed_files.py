@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from tests.wan2.fp8_files import SIX, six_blocks, write
 from tests.wan2.lora_files import comfy, draw, write_lora
-from wan2.loading.fp8_cache import cache_path
-from wan2.loading.header import read_header
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
+from wan2.weights.fp8_cache import cache_path
+from wan2.weights.header import read_header
 
 STEPS = ["--prompt", "a gull", "--infer_steps", "4", "--flow_shift", "5", "--save_every", "1", "--output_type", "both"]
 STREAMED = ["--blocks_to_swap", "5"]
@@ -50,7 +50,7 @@ class Model:
     def run(self, name: str, *words: str) -> int:
         """Run a command line; its exit code."""
         path = self.folder / "out" / f"{name}.mp4"
-        return wan2.cli.main([*self.tiny.flags(), *QUICK, *STEPS, "--save_path", str(path), *words])
+        return wan2.cli.main.main([*self.tiny.flags(), *QUICK, *STEPS, "--save_path", str(path), *words])
 
 
 @pytest.fixture
@@ -88,10 +88,10 @@ def change(path: Path, content: bytes, way: str) -> None:
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def changing(stage: str, step: int, meddle: Callable[[], None]) -> type[wan2.cli.Console]:
+def changing(stage: str, step: int, meddle: Callable[[], None]) -> type[wan2.cli.main.Console]:
     """A console that meddles after so many steps of a stage, or as the stage begins."""
 
-    class Changing(wan2.cli.Console):
+    class Changing(wan2.cli.main.Console):
         steps = 0
 
         def stage(self, name: str, total: int = 1) -> None:
@@ -150,7 +150,7 @@ def test_a_file_that_changes_is_noticed(
 
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", changing(stage, step, meddle))
+        patch.setattr(wan2.cli.main, "Console", changing(stage, step, meddle))
         code = model.run("a", *words)
     err = capsys.readouterr().err
     assert done
@@ -204,14 +204,14 @@ def test_a_changed_file_of_a_list_costs_one_scene(
     words = [word for word in words if word not in ("--prompt", "a gull")]
     words += ["--from_file", str(listed), "--save_path", str(out / "a.mp4")]
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", changing("Denoising", 3, meddle))
-        assert wan2.cli.main(words) == 1
+        patch.setattr(wan2.cli.main, "Console", changing("Denoising", 3, meddle))
+        assert wan2.cli.main.main(words) == 1
     assert str(path) in capsys.readouterr().err
     videos = {file.name for file in out.glob("*.mp4")}
     assert "a-001.mp4" not in videos
     assert (out / "a-001.state.safetensors").exists()
     if "a-002.mp4" in videos:
-        from wan2.loading.fingerprint import fingerprint
+        from wan2.weights.fingerprint import fingerprint
 
         record = json.loads((out / "a-002.json").read_text())
         assert record["checkpoints"]["dit_low_noise"] == fingerprint([path])
@@ -227,6 +227,6 @@ def test_what_changes_nothing_ends_no_run(model: Model, harmless: str, monkeypat
     }[harmless]
     assert model.run("b", *STREAMED) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", changing("Denoising", 3, meddle))
+        patch.setattr(wan2.cli.main, "Console", changing("Denoising", 3, meddle))
         assert model.run("a", *STREAMED) == 0
     assert_same(model.folder / "out")

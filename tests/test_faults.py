@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from holocine_ext.presets import MODELS
 from tests.tiny import QUICK, TinyModel
+from wan2.cli.out_of_memory import explain_out_of_memory, is_out_of_memory
 from wan2.files import held
-from wan2.loading.header import read_header
-from wan2.memory import explain_out_of_memory, is_out_of_memory
+from wan2.weights.header import read_header
 
 ROOT = Path(__file__).parents[1]
 PROMPT = ["--prompt", "a gull", "--infer_steps", "4"]
@@ -81,9 +81,9 @@ def test_a_disk_without_room_for_the_state_is_refused(tiny: TinyModel, disk: Cal
 MEDDLING = """
 import os, resource, sys
 from pathlib import Path
-import wan2.cli
+import wan2.cli.main
 
-class Meddling(wan2.cli.Console):
+class Meddling(wan2.cli.main.Console):
     def stage(self, name, total=1):
         super().stage(name, total)
         if not {late} and name == 'Decoding':
@@ -94,8 +94,8 @@ class Meddling(wan2.cli.Console):
         if {late} and self.doing == "Decoding":
             {what}
 
-wan2.cli.Console = Meddling
-raise SystemExit(wan2.cli.main(sys.argv[1:]))
+wan2.cli.main.Console = Meddling
+raise SystemExit(wan2.cli.main.main(sys.argv[1:]))
 """
 
 
@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_costs_no_latents(tiny: TinyModel, disk: Callable[[
     assert "; to go on: " in last
     assert {path.name for path in folder.iterdir()} == {"others", "a.state.safetensors"}
     words = ["--resume", str(folder / "a.state.safetensors"), "--save_path", str(tmp_path / "b.mp4")]
-    assert wan2.cli.main(words) == 0
+    assert wan2.cli.main.main(words) == 0
     assert {path.name for path in folder.iterdir()} == {"others"}
     assert {path.name for path in tmp_path.iterdir()} == {"b.mp4", "b.json", folder.name}
 
@@ -126,7 +126,7 @@ def test_a_folder_that_goes_away_costs_no_latents(tiny: TinyModel, tmp_path: Pat
     done = meddled(moving, script(tiny, folder / "a.mp4")[2:])
     assert done.returncode == 1, done.stderr
     assert "No such file or directory" in done.stderr.splitlines()[-1]
-    assert wan2.cli.main(["--resume", str(tmp_path / "moved" / "a.state.safetensors")]) == 0
+    assert wan2.cli.main.main(["--resume", str(tmp_path / "moved" / "a.state.safetensors")]) == 0
     assert {path.name for path in (tmp_path / "moved").iterdir()} == {"a.mp4", "a.json"}
 
 
@@ -192,7 +192,7 @@ def test_a_checkpoint_that_shrinks_while_it_is_used(tmp_path: Path, blocks: int,
     low.write_bytes(files.dit_low_noise.read_bytes())
     at = 4 if blocks else 1  # of six steps, half of each expert
 
-    class Shrinking(wan2.cli.Console):
+    class Shrinking(wan2.cli.main.Console):
         steps = 0
 
         def advance(self, steps: int = 1) -> None:
@@ -202,7 +202,7 @@ def test_a_checkpoint_that_shrinks_while_it_is_used(tmp_path: Path, blocks: int,
                 os.truncate(low, 40_000)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", Shrinking)
+        patch.setattr(wan2.cli.main, "Console", Shrinking)
         words = ["--model", "nano", *QUICK, *PROMPT, "--infer_steps", "6", "--dit_low_noise", str(low)]
         words += ["--blocks_to_swap", str(blocks), "--save_path", str(tmp_path / "a.mp4")]
         assert holocine_ext.cli.main(words) in (1, 2)
@@ -221,4 +221,4 @@ def test_a_vae_that_shrinks_while_it_decodes_costs_no_latents(tiny: TinyModel, t
     assert done.returncode in (1, 2, -signal.SIGBUS)  # on a processor the weights stay where they are mapped
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"a.state.safetensors"}
     vae.write_bytes(tiny.vae.read_bytes())
-    assert wan2.cli.main(["--resume", str(tmp_path / "out" / "a.state.safetensors")]) == 0
+    assert wan2.cli.main.main(["--resume", str(tmp_path / "out" / "a.state.safetensors")]) == 0

@@ -11,8 +11,8 @@ import torch
 from benchmarks import fp8_error, fp8_pictures
 from holocine_ext.presets import MODELS
 from tests.wan2.fp8_files import needs_product
-from wan2.loading.checkpoint import inspect_transformer
-from wan2.loading.fp8 import quantised
+from wan2.weights.checkpoint import inspect_transformer
+from wan2.weights.fp8 import quantised
 
 NANO = MODELS["nano"]["full"].files.dit_high_noise
 

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import holocine_ext.cli
-import wan2.cli
-import wan2.preflight
+import wan2.cli.main
+import wan2.plan.checks
 from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import needs_product, scaled, six_blocks, write
-from wan2.experts import FLAGS
-from wan2.loading.fp8_cache import cache_path
+from wan2.run.transformers import FLAGS
+from wan2.weights.fp8_cache import cache_path
 
 PROMPT = ["--prompt", "a gull"]
 STEPS = ["--infer_steps", "4", "--flow_shift", "5"]  # two of each expert
@@ -44,7 +44,7 @@ def run(model: TinyModel, save_path: Path, *words: str) -> int:
         str(save_path),
         "--overwrite",
     ]
-    return wan2.cli.main([*ready, *words])
+    return wan2.cli.main.main([*ready, *words])
 
 
 def latents(model: TinyModel, save_path: Path, *words: str) -> Tensor:
@@ -109,17 +109,17 @@ def test_a_broken_run_goes_on_bit_for_bit(
     whole = latents(model, tmp_path / "b.safetensors", *words)
 
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.cli, "Console", impatient(1))
+        patched.setattr(wan2.cli.main, "Console", impatient(1))
         assert run(model, tmp_path / "a.safetensors", *words) == 130
     state = tmp_path / "a.state.safetensors"
     for flag in ("fp8_scaled", "fp8_t5"):
         others = [f"--{name}" for name in ("fp8_scaled", "fp8_t5") if name != flag]
         assert run(model, tmp_path / "a.safetensors", *others, "--resume") == 2
         assert f"was saved with --{flag} True, not False" in capsys.readouterr().err
-    assert wan2.cli.main(["--resume", str(state), "--fp8_fast"]) == 2
+    assert wan2.cli.main.main(["--resume", str(state), "--fp8_fast"]) == 2
     assert "was saved with --fp8_fast False, not True" in capsys.readouterr().err
     # Kept weights and streaming are free to differ.
-    assert wan2.cli.main(["--resume", str(state), "--fp8_cache", "--blocks_to_swap", "5"]) == 0
+    assert wan2.cli.main.main(["--resume", str(state), "--fp8_cache", "--blocks_to_swap", "5"]) == 0
     assert torch.equal(load_file(tmp_path / "a.safetensors")["latents"], whole)
 
 
@@ -160,13 +160,13 @@ def test_where_there_is_nothing_to_do_or_no_way_to_do_it(
     cache_path(high).write_text("notes")
     assert "high_noise.fp8.safetensors is in the way" in refusal(model, capsys, "--fp8_scaled", "--fp8_cache")
     cache_path(high).unlink()
-    usage = wan2.preflight.shutil.disk_usage
+    usage = wan2.plan.checks.shutil.disk_usage
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.preflight.shutil, "disk_usage", lambda path: usage(path)._replace(free=500_000))
+        patched.setattr(wan2.plan.checks.shutil, "disk_usage", lambda path: usage(path)._replace(free=500_000))
         line = refusal(model, capsys, "--fp8_scaled", "--fp8_cache")
         assert "has 0.0 GB free; the fp8 weights of --dit_high_noise take 0.0 GB" in line
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.preflight.os, "access", lambda path, _: Path(path) != high.parent)
+        patched.setattr(wan2.plan.checks.os, "access", lambda path, _: Path(path) != high.parent)
         assert "lies in a folder that cannot be written to" in refusal(model, capsys, "--fp8_scaled", "--fp8_cache")
     for noise in FLAGS:
         write(model.expert(noise), scaled(six_blocks(noise)))

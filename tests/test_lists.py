@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, impatient
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
 
 ROOT = Path(__file__).parents[1]
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 BOARD = {"global_caption": "A lighthouse.", "shots": [{"caption": "The tower"}, {"caption": "The sea"}]}
 
 List = Callable[..., tuple[int, list[str]]]
@@ -74,14 +74,14 @@ def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path,
     assert make("wan2", lines, folder="whole")[0] == 0
     blocked = tmp_path / "out/a-002.json"
 
-    class Blocking(wan2.cli.Console):
+    class Blocking(wan2.cli.main.Console):
         def stage(self, name: str, total: int = 1) -> None:
             super().stage(name, total)
             if name == "Denoising" and (tmp_path / "out/a-001.json").exists():
                 blocked.mkdir(exist_ok=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", Blocking)
+        patch.setattr(wan2.cli.main, "Console", Blocking)
         code, said = make("wan2", lines)
     assert code == 1
     assert any(f"--from_file {tmp_path / 'list.txt'}:2: [Errno 17] has appeared" in line for line in said)
@@ -95,7 +95,7 @@ def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path,
 def test_a_bug_in_one_shows_its_traceback_and_costs_no_other(
     make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    class Buggy(wan2.cli.Console):
+    class Buggy(wan2.cli.main.Console):
         stages = 0
 
         def stage(self, name: str, total: int = 1) -> None:
@@ -104,7 +104,7 @@ def test_a_bug_in_one_shows_its_traceback_and_costs_no_other(
             if name == "Decoding" and Buggy.stages == 1:
                 raise RuntimeError("a bug")
 
-    monkeypatch.setattr(wan2.cli, "Console", Buggy)
+    monkeypatch.setattr(wan2.cli.main, "Console", Buggy)
     code, said = make("wan2", ["a gull", "a cat"])
     assert code == 1
     assert "Traceback (most recent call last):" in said
@@ -121,7 +121,7 @@ def test_an_interrupted_list_goes_on_bit_for_bit(
     lines = boards(tmp_path, *names) if program == "holocine" else list(names)
     assert make(program, lines, folder="whole")[0] == 0
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", impatient(step))
+        patch.setattr(wan2.cli.main, "Console", impatient(step))
         code, said = make(program, lines)
     assert code == 130
     assert said[-1].endswith(f"--from_file {tmp_path / 'list.txt'} --resume")
@@ -148,11 +148,11 @@ def test_a_drawn_seed_makes_a_finished_video_no_other(make: List, tiny: TinyMode
     seedless = [word for word in QUICK if word not in ("--seed", "7")]
     words = [*tiny.flags(), *seedless, "--from_file", str(tmp_path / "list.txt"), "--save_path", str(tmp_path / "out")]
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    assert wan2.cli.main(words) == 0
+    assert wan2.cli.main.main(words) == 0
     before = made(tmp_path / "out")
     assert before.keys() == {"list-001.mp4", "list-002.mp4"}
     (tmp_path / "out/list-002.mp4").unlink()
-    assert wan2.cli.main([*words, "--resume"]) == 0
+    assert wan2.cli.main.main([*words, "--resume"]) == 0
     assert made(tmp_path / "out")["list-001.mp4"] == before["list-001.mp4"]
     assert make("wan2", lines)[0] == 0
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from tests.wan2.fp8_files import FOUR_HEADS, SIX, scaled, six_blocks, write
 from tests.wan2.lora_files import Drawn, comfy, draw, kohya, with_whole, write_lora
-from wan2.experts import FLAGS
-from wan2.options import make_options
-from wan2.presets import WAN22_T2V
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import make_options
+from wan2.run.transformers import FLAGS
 
 ROOT = Path(__file__).parents[1]
 PROMPT = ["--prompt", "a gull"]
@@ -55,7 +55,7 @@ def run(model: TinyModel, save_path: Path, *words: str) -> int:
         str(save_path),
     ]
     again = [] if "--resume" in words else ["--overwrite"]
-    return wan2.cli.main([*ready, *again, *words])
+    return wan2.cli.main.main([*ready, *again, *words])
 
 
 def latents(model: TinyModel, *words: str, name: str = "a") -> Tensor:
@@ -134,7 +134,7 @@ def test_kept_fp8_weights_are_those_of_the_loras(
     assert torch.equal(latents(model, "--fp8_scaled", *loras(folder)), changed)
 
 
-class Impatient(wan2.cli.Console):
+class Impatient(wan2.cli.main.Console):
     """Somebody who presses Ctrl-C in the first step."""
 
     def advance(self, steps: int = 1) -> None:
@@ -147,13 +147,13 @@ def test_a_broken_run_goes_on_with_the_same_loras_alone(
 ) -> None:
     whole = latents(model, *loras(tmp_path), name="b")
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.cli, "Console", Impatient)
+        patched.setattr(wan2.cli.main, "Console", Impatient)
         assert run(model, tmp_path / "a.safetensors", *loras(tmp_path)) == 130
     state = tmp_path / "a.state.safetensors"
 
     def refused(*words: str) -> str:
         capsys.readouterr()
-        assert wan2.cli.main(["--resume", str(state), *words]) == 2
+        assert wan2.cli.main.main(["--resume", str(state), *words]) == 2
         return capsys.readouterr().err.splitlines()[-1]
 
     assert "was saved with --lora_multiplier [1.5], not [1.0]" in refused("--lora_multiplier", "1")
@@ -170,7 +170,7 @@ def test_a_broken_run_goes_on_with_the_same_loras_alone(
     (tmp_path / "low.lora").unlink()
     assert "low.lora: no such file" in refused()
     (tmp_path / "elsewhere").write_bytes(before)
-    assert wan2.cli.main(["--resume", str(state), "--lora_weight", str(tmp_path / "elsewhere")]) == 0
+    assert wan2.cli.main.main(["--resume", str(state), "--lora_weight", str(tmp_path / "elsewhere")]) == 0
     assert torch.equal(load_file(tmp_path / "a.safetensors")["latents"], whole)
 
 
@@ -178,7 +178,7 @@ def test_a_state_without_loras_takes_none(
     model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.cli, "Console", Impatient)
+        patched.setattr(wan2.cli.main, "Console", Impatient)
         assert run(model, tmp_path / "a.safetensors") == 130
     assert run(model, tmp_path / "a.safetensors", *loras(tmp_path)[4:], "--resume") == 2
     assert "was saved with --lora_weight none, not low.lora" in capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_the_record_tells_and_a_finished_video_is_held_against_it(
 def test_the_lines_of_a_list_share_them(model: TinyModel, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a gull\na gull\n")
     ready = [*model.flags(), *QUICK, *STEPS, "--from_file", str(tmp_path / "list.txt"), "--output_type", "latent"]
-    assert wan2.cli.main([*ready, *loras(tmp_path), "--save_path", str(tmp_path / "l.safetensors")]) == 0
+    assert wan2.cli.main.main([*ready, *loras(tmp_path), "--save_path", str(tmp_path / "l.safetensors")]) == 0
     for name in ("l-001", "l-002"):
         assert torch.equal(load_file(tmp_path / f"{name}.safetensors")["latents"], latents(model, *loras(tmp_path)))
 

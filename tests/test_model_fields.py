@@ -12,17 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 import wan2.models.vae
 from holocine_ext.presets import MODELS
 from tests.tiny import QUICK, TinyModel, impatient
-from wan2.loading.header import read_header
 from wan2.models.transformer import WanTransformer
-from wan2.presets import WAN22_T2V
+from wan2.request.presets import WAN22_T2V
 from wan2.sampling.schedule import timesteps
 from wan2.sampling.solvers import MULTISTEP, SOLVERS
+from wan2.weights.header import read_header
 
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 STEPS = ["--prompt", "a gull", "--infer_steps", "4", "--flow_shift", "5", "--video_length", "5"]
 # What format 3 added to the options of a state.
 ADDED = ("round_timestep", "vae_dtype")
@@ -35,7 +35,7 @@ def run(tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     """Runs a command line into `tmp_path`; `stop` raises Ctrl-C after so many steps of anything."""
 
     def run(program: str, *words: str, name: str = "a", stop: int = 10**6) -> int:
-        monkeypatch.setattr(wan2.cli, "Console", impatient(stop))
+        monkeypatch.setattr(wan2.cli.main, "Console", impatient(stop))
         ready = [*tiny.flags(), *QUICK, *STEPS, "--output_type", "both"]
         return MAIN[program]([*ready, "--save_path", str(tmp_path / f"{name}.mp4"), *words])
 

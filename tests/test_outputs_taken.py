@@ -20,16 +20,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.snapshots import raw
 from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import six_blocks, write
 from tests.wan2.lora_files import comfy, draw, write_lora
-from wan2.loading.fp8_cache import cache_path
-from wan2.video_io import VideoWriter, read_video
+from wan2.run.video_io import VideoWriter, read_video
+from wan2.weights.fp8_cache import cache_path
 
 ROOT = Path(__file__).parents[1]
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 BOARD = {"global_caption": "A lighthouse.", "shots": [{"caption": "The tower"}, {"caption": "The sea"}]}
 SHOTS = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "--shot_cut_frames", "5"]
 GULL = ["--prompt", "a gull"]
@@ -169,7 +169,7 @@ def test_latents_where_a_lora_is_or_weights_are_kept(refuse: Refuse, tmp_path: P
     for noise in ("high", "low"):
         write(model.expert(noise), six_blocks(noise), torch.float32)
     lora = tmp_path / "lora.safetensors"
-    from wan2.loading.checkpoint import inspect_transformer
+    from wan2.weights.checkpoint import inspect_transformer
 
     write_lora(lora, comfy(draw(inspect_transformer(model.expert("low")).config)))
     words = [*model.flags(), *GULL, "--output_type", "latent"]
@@ -201,7 +201,7 @@ def test_latents_are_not_where_another_run_has_its_state(
     run: Run, refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", impatient(1))
+        patch.setattr(wan2.cli.main, "Console", impatient(1))
         assert run(*GULL, "--save_path", "x.mp4", program="wan2") == 130
     assert set(raw(tmp_path)) == {"x.state.safetensors"}
     for more in ([], ["--overwrite"], ["--resume"]):
@@ -250,7 +250,7 @@ def test_what_is_not_ours_stays_when_a_run_goes_on(
     run: Run, refuse: Refuse, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli, "Console", impatient(1))
+        patch.setattr(wan2.cli.main, "Console", impatient(1))
         assert run(*SHOTS, "--export_shots", "--save_path", "a.mp4") == 130
     user_file(tmp_path / name)
     words = [*SHOTS, "--export_shots", "--save_path", "a.mp4", "--preview", "1"]

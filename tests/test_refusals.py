@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel
 from tests.wan2.lora_files import draw, kohya, write_lora
 from tests.wan2.reference import CONFIG
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 NAME = {"wan2": "wan2_generate_video", "holocine": "holocine_generate_video"}
 
 SHOTS = ("--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "The lamp")
@@ -316,8 +316,8 @@ def test_no_refusal_plan_or_help_loads_a_heavy_library(tiny: TinyModel, files: d
     calls = [plan, ("wan2", ["--help"]), ("holocine", ["--help"]), *refused]
     code = f"""
 import json, sys
-import holocine_ext.cli, wan2.cli
-main = {{"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}}
+import holocine_ext.cli, wan2.cli.main
+main = {{"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}}
 codes = []
 for program, words in json.loads(sys.stdin.read()):
     try:
@@ -342,10 +342,10 @@ print(json.dumps([codes, sorted(sys.modules.keys() & {set(HEAVY)!r})]))
 
 
 def test_an_unexpected_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]):
-    def fail(_: wan2.cli.Console) -> None:
+    def fail(_: wan2.cli.main.Console) -> None:
         raise RuntimeError("a bug")
 
-    assert wan2.cli.guarded("program", fail) == 1
+    assert wan2.cli.main.guarded("program", fail) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "Traceback (most recent call last):"
     assert 'raise RuntimeError("a bug")' in "".join(said)

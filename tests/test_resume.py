@@ -16,14 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, impatient
-from wan2.loading.header import read_header
+from wan2.run.video_io import read_video
 from wan2.sampling.solvers import SOLVERS
-from wan2.video_io import read_video
+from wan2.weights.header import read_header
 
 ROOT = Path(__file__).parents[1]
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 # Two steps of each expert.
 STEPS = ["--infer_steps", "4", "--flow_shift", "5", "--video_length", "9"]
 PROMPT = ["--prompt", "a gull"]
@@ -37,7 +37,7 @@ def run(tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     """Runs a command line into `tmp_path`; `stop` raises Ctrl-C after so many steps of anything."""
 
     def run(program: str, *words: str, name: str = "a", stop: int = 10**6, variant: str = "full") -> int:
-        monkeypatch.setattr(wan2.cli, "Console", impatient(stop))
+        monkeypatch.setattr(wan2.cli.main, "Console", impatient(stop))
         ready = [*tiny.flags(variant), *QUICK, *STEPS] + (["--variant", variant] if program == "holocine" else [])
         return MAIN[program]([*ready, "--output_type", "both", "--save_path", str(tmp_path / f"{name}.mp4"), *words])
 
@@ -68,7 +68,7 @@ def test_a_run_goes_on_to_the_same_latents_from_every_step(run: Run, tmp_path: P
     assert run("wan2", *words, stop=stop) == 130
     if stop < 5:  # at 6 it is the decoder that was interrupted, the latents being ready
         assert files_in(tmp_path) == {"a.state.safetensors", "b.mp4", "b.safetensors", "b.json"}
-    assert wan2.cli.main(["--resume", str(state_of(tmp_path))]) == 0
+    assert wan2.cli.main.main(["--resume", str(state_of(tmp_path))]) == 0
     assert_same(tmp_path)
     assert files_in(tmp_path) == {f"{name}.{ending}" for name in "ab" for ending in ("mp4", "safetensors", "json")}
 
@@ -123,7 +123,7 @@ def test_the_same_command_line_with_resume_begins_goes_on_and_is_done(
 def test_a_drawn_seed_is_the_states(tiny: TinyModel, run: Run, tmp_path: Path):
     assert run("wan2", *PROMPT, "--seed", "11", stop=2) == 130
     words = [*tiny.flags(), "--video_size", "32", "32", "--device", "cpu", *STEPS, *PROMPT]
-    assert wan2.cli.main([*words, "--output_type", "both", "--resume", str(state_of(tmp_path))]) == 0
+    assert wan2.cli.main.main([*words, "--output_type", "both", "--resume", str(state_of(tmp_path))]) == 0
     assert run("wan2", *PROMPT, "--seed", "11", name="b") == 0
     assert_same(tmp_path)
 
@@ -132,7 +132,7 @@ def test_what_changes_no_latents_may_change(run: Run, tmp_path: Path):
     assert run("wan2", *PROMPT, name="b", stop=3) == 130
     other = tmp_path / "other"
     words = ["--resume", str(state_of(tmp_path, "b")), "--save_path", str(other / "c.mp4"), "--fps", "8"]
-    assert wan2.cli.main([*words, "--no_metadata", "--save_every", "1"]) == 0
+    assert wan2.cli.main.main([*words, "--no_metadata", "--save_every", "1"]) == 0
     assert files_in(other) == {"c.mp4", "c.safetensors"}
     assert files_in(tmp_path) == {"other"}
 
@@ -209,7 +209,7 @@ def test_a_state_of_another_run_is_refused_with_the_difference(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     given = [word.format(other=tmp_path / "other.safetensors") for word in words]
     if "--prompt" not in given:  # which would be a scene of its own, without the files of the state
-        assert wan2.cli.main(["--resume", str(state_of(tmp_path)), *given]) == 2
+        assert wan2.cli.main.main(["--resume", str(state_of(tmp_path)), *given]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
     capsys.readouterr()
     assert run("wan2", "--resume", *(given if "--prompt" in given else [*PROMPT, *given])) == 2
@@ -238,7 +238,7 @@ def test_a_state_of_another_world_is_refused(
     assert run("wan2", *PROMPT, stop=2) == 130
     rewrite(state_of(tmp_path), lambda state: state | {field: (state[field] | value) if field == "versions" else value})
     before = state_of(tmp_path).read_bytes()
-    assert wan2.cli.main(["--resume", str(state_of(tmp_path))]) == 2
+    assert wan2.cli.main.main(["--resume", str(state_of(tmp_path))]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert state_of(tmp_path).read_bytes() == before
     assert files_in(tmp_path) == {state_of(tmp_path).name}
@@ -255,7 +255,7 @@ def test_the_programs_do_not_go_on_with_each_others_runs(run: Run, tmp_path: Pat
     assert run("wan2", *PROMPT, stop=2) == 130
     assert run("holocine", *PROMPT, stop=2, name="b") == 130
     assert holocine_ext.cli.main(["--resume", str(state_of(tmp_path))]) == 2
-    assert wan2.cli.main(["--resume", str(state_of(tmp_path, "b"))]) == 2
+    assert wan2.cli.main.main(["--resume", str(state_of(tmp_path, "b"))]) == 2
     for line in [
         line for line in capsys.readouterr().err.splitlines() if "--resume" in line and "to go on" not in line
     ]:
@@ -296,13 +296,13 @@ def test_latents_of_a_run_that_only_lacks_its_video_decode(run: Run, tiny: TinyM
     assert run("wan2", *PROMPT, name="b") == 0
     assert run("wan2", *PROMPT, stop=6) == 130
     words = ["--vae", str(tiny.vae), "--device", "cpu", "--save_path", str(tmp_path / "c.mp4")]
-    assert wan2.cli.main(["--latent_path", str(state_of(tmp_path)), *words]) == 0
+    assert wan2.cli.main.main(["--latent_path", str(state_of(tmp_path)), *words]) == 0
     assert (read_video(tmp_path / "c.mp4") == read_video(tmp_path / "b.mp4")).all()
 
 
 def test_latents_of_an_unfinished_run_do_not(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run("wan2", *PROMPT, stop=2) == 130
-    assert wan2.cli.main(["--latent_path", str(state_of(tmp_path))]) == 2
+    assert wan2.cli.main.main(["--latent_path", str(state_of(tmp_path))]) == 2
     assert "unfinished run (step 2 of 4); give it to --resume" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -310,7 +310,7 @@ def test_a_truncated_state_is_refused(run: Run, tmp_path: Path, capsys: pytest.C
     assert run("wan2", *PROMPT, stop=2) == 130
     state = state_of(tmp_path)
     state.write_bytes(state.read_bytes()[:-1])
-    assert wan2.cli.main(["--resume", str(state)]) == 2
+    assert wan2.cli.main.main(["--resume", str(state)]) == 2
     assert "is truncated" in capsys.readouterr().err.splitlines()[-1]
 
 

@@ -14,15 +14,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, impatient
-from wan2.loading.blocks import BlockFile, StoredBlock
-from wan2.loading.header import read_header
-from wan2.loading.stream import BlockRing
-from wan2.video_io import read_metadata, read_video
+from wan2.run.video_io import read_metadata, read_video
+from wan2.streaming.layout import BlockFile, StoredBlock
+from wan2.streaming.ring import BlockRing
+from wan2.weights.header import read_header
 
 ROOT = Path(__file__).parents[1]
-MAIN = {"wan2": wan2.cli.main, "holocine": holocine_ext.cli.main}
+MAIN = {"wan2": wan2.cli.main.main, "holocine": holocine_ext.cli.main}
 
 GLOBAL = "A keeper tends a lighthouse in the rain."
 SCENE = ["--global_caption", GLOBAL, "--shot_captions", "Wide view of the tower", "The sea rises", "The lamp turns"]
@@ -116,7 +116,7 @@ def test_blocks_that_do_not_fit_are_streamed_by_themselves(
     words = ("--prompt", "a gull", "--output_type", "latent")
     resident = latents_of(base(*words))
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 900000 kB\n")
-    monkeypatch.setattr("wan2.device.MEMORY_FILE", tmp_path / "meminfo")
+    monkeypatch.setattr("wan2.run.machine.MEMORY_FILE", tmp_path / "meminfo")
     borrowed: list[StoredBlock] = []
     borrow = BlockRing.borrow
     monkeypatch.setattr(BlockRing, "borrow", lambda ring, block: borrowed.append(block) or borrow(ring, block))
@@ -142,7 +142,7 @@ def test_latents_alone_need_no_vae_and_decode_to_the_same_video_later(
     assert header.tensors == {"latents": ("F32", (1, 16, 3, 4, 4))}
     assert json.loads(header.metadata["plan"]) == {"fps": 12.0}
     words = ["--latent_path", str(video.with_suffix(".safetensors")), "--vae", str(tiny.vae), "--device", "cpu"]
-    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "again.mp4")]) == 0
+    assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "again.mp4")]) == 0
     assert (read_video(tmp_path / "again.mp4") == read_video(video)).all()
     made, record = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("a", "again"))
     decoded = record.pop("decoded")
@@ -158,7 +158,7 @@ def test_latents_without_a_record_decode_with_one_of_the_decoding_alone(
 ):
     latents = base("--prompt", "a gull", "--output_type", "latent", "--no_metadata")
     words = ["--latent_path", str(latents), "--vae", str(tiny.vae), "--device", "cpu"]
-    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 0
+    assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 0
     record = json.loads((tmp_path / "a.json").read_text())
     assert (list(record["checkpoints"]), record["num_frames"]) == (["vae"], 9)
     assert not record["options"].keys() & {"seed", "prompt", "infer_steps"}
@@ -170,7 +170,7 @@ def test_the_record_beside_latents_is_carried_on_when_they_are_decoded_there(
     latents = base("--prompt", "a gull", "--output_type", "latent")
     made = json.loads((tmp_path / "a.json").read_text())
     words = ["--latent_path", str(latents), "--vae", str(tiny.vae), "--device", "cpu"]
-    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 0
+    assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "a.mp4")]) == 0
     record = json.loads((tmp_path / "a.json").read_text())
     for name in ("created", "options", "checkpoints", "timesteps", "passes", "attention"):
         assert record[name] == made[name]
@@ -331,7 +331,7 @@ def test_an_interrupt_leaves_nothing_unfinished(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     # Two steps of denoising, then inside the second chunk of frames.
-    monkeypatch.setattr(wan2.cli, "Console", impatient(6))
+    monkeypatch.setattr(wan2.cli.main, "Console", impatient(6))
     words = [*tiny.flags(), *QUICK, *THREE_SHOTS, "--export_shots", "--save_path", str(tmp_path / "a.mp4")]
     assert holocine_ext.cli.main(words) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("holocine_generate_video: interrupted; to go on: ")
@@ -345,7 +345,7 @@ def test_values_that_are_not_finite_end_the_run_with_nothing_written(
     tensors["head.head.bias"].fill_(float("nan"))
     save_file(tensors, tmp_path / "nan.safetensors", {"num_heads": "4"})
     words = [*tiny.flags(), *QUICK, "--prompt", "a gull", "--dit_high_noise", str(tmp_path / "nan.safetensors")]
-    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "out" / "a.mp4")]) == 1
+    assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "out" / "a.mp4")]) == 1
     assert "step 1 of 2 (high-noise expert) gave values that are not finite" in capsys.readouterr().err
     assert files_in(tmp_path) == {"nan.safetensors"}
 
@@ -358,10 +358,10 @@ def test_values_that_are_not_finite_end_the_run_with_nothing_written(
     ],
 )
 def test_failures_of_the_machine_are_one_line(error: Exception, said: str, capsys: pytest.CaptureFixture[str]):
-    def fail(_: wan2.cli.Console) -> None:
+    def fail(_: wan2.cli.main.Console) -> None:
         raise error
 
-    assert wan2.cli.guarded("program", fail) == 1
+    assert wan2.cli.main.guarded("program", fail) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert said in lines[0]
@@ -385,7 +385,7 @@ def test_a_real_script_makes_a_real_file(tiny: TinyModel, tmp_path: Path):
 def test_a_library_is_imported_with_the_first_stage_that_needs_it(tiny: TinyModel, tmp_path: Path):
     """No decoder for latents alone, no text encoder for latents that are there."""
     watched = {"diffusers.models.autoencoders.autoencoder_kl_wan", "transformers.models.umt5.modeling_umt5"}
-    code = f"import sys, wan2.cli; wan2.cli.main(sys.argv[1:]); print(sorted({watched} & set(sys.modules)))"
+    code = f"import sys, wan2.cli.main; wan2.cli.main.main(sys.argv[1:]); print(sorted({watched} & set(sys.modules)))"
 
     def imported(*words: str) -> str:
         ready = [sys.executable, "-c", code, *words, "--device", "cpu"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from wan2.console import Console
+from wan2.cli.console import Console
 
 DATA = Path(__file__).parent / "data"
 VARIANTS = ("full", "sparse")

@@ -13,11 +13,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from holocine_ext.fields import MAX_BYTES, read_document
-from holocine_ext.scene import Storyboard
-from holocine_ext.storyboard import from_file
+from holocine_ext.story.fields import MAX_BYTES, read_document
+from holocine_ext.story.scene import Storyboard
+from holocine_ext.story.storyboard import from_file
 from wan2.errors import InputError
-from wan2.rules import RANGES
+from wan2.request.fields import RANGES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 EXPORTED_SHOT = re.compile(r"_shot\d{2,}$")
@@ -122,7 +122,7 @@ def _record_of(video: Path) -> dict[str, Any] | None:
     if beside.is_file():
         document = read_document(beside, "record")
     else:
-        from wan2.video_io import read_metadata
+        from wan2.run.video_io import read_metadata
 
         comment = read_metadata(video).get("comment", "null")
         try:

@@ -17,9 +17,9 @@ from holocine_ext.evaluate.asked import NANO, Asked, find_asked
 from holocine_ext.evaluate.cuts import PROTOCOL
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from holocine_ext.evaluate.files import DATA, MARK, PAGE, check_report, held_report
-from wan2.arguments import Parser, path
-from wan2.cli import guarded, parsed
-from wan2.console import Console
+from wan2.cli.arguments import Parser, path
+from wan2.cli.console import Console
+from wan2.cli.main import guarded, parsed
 
 if TYPE_CHECKING:
     from holocine_ext.evaluate.measure import Means

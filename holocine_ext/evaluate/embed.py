@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from holocine_ext.evaluate.clip import Frames
-from holocine_ext.layout import Range
-from holocine_ext.sheet import pick_frames
+from holocine_ext.pictures.sheet import pick_frames
+from holocine_ext.shots.layout import Range
 from wan2.errors import InputError
 
 LOOKS = 8

@@ -14,8 +14,8 @@ from holocine_ext.evaluate.detect import Detector
 from holocine_ext.evaluate.embed import Embedder
 from holocine_ext.evaluate.embed import measure as measure_embedded
 from holocine_ext.evaluate.result import ShotNote, VideoResult
-from holocine_ext.layout import Range
-from holocine_ext.sheet import ContactSheet
+from holocine_ext.pictures.sheet import ContactSheet
+from holocine_ext.shots.layout import Range
 
 try:
     from holocine_ext.evaluate import nano

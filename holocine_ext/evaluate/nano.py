@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from holocine_ext.evaluate.clip import Frames
-from holocine_ext.layout import Range
+from holocine_ext.shots.layout import Range
 from tools.nano import captions as words
 from tools.nano.read import ShotReading, read_shot
 from tools.nano.world import COLOURS, SHAPES, SIZE, Character, draw, random_scene

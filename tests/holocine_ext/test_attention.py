@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.layout import ShotLayout, plan_layout
-from holocine_ext.spans import TextSpans, allowed_key_ranges
-from wan2.conditioning import Conditioning
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.layout import ShotLayout, plan_layout
+from holocine_ext.shots.spans import TextSpans, allowed_key_ranges
+from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 DATA = Path(__file__).parents[1] / "data"
@@ -142,7 +142,7 @@ class Spent:
 def test_shot_by_shot_is_the_same(
     attention: SparseInterShotAttention | WindowCrossAttention, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wan2.models.runs.TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr("wan2.models.chunks.TOKENS_AT_ONCE", at_once)
     sparse = isinstance(attention, SparseInterShotAttention)
     q, k, v = tensors(LAYOUT.tokens, LAYOUT.tokens if sparse else 12)
     tokens, found = Spent(q, k, v, own_keys=sparse), []

@@ -12,20 +12,20 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.cli import main
-from holocine_ext.layout import plan_layout
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.layout import plan_layout
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from tests.wan2.fp8_files import has_product, needs_product, six_blocks, write
-from wan2.conditioning import Conditioning
 from wan2.errors import InputError
-from wan2.loading.fp8 import AS_STORED, Fp8
-from wan2.loading.turns import Turn, transformers
 from wan2.models.compiled import INDUCTOR, check_compiler, compiled_regions
+from wan2.models.conditioning import Conditioning
 from wan2.models.fp8 import Rows
 from wan2.models.layers import REGIONS, Block, Regions
 from wan2.models.rope import Rope
 from wan2.models.transformer import WanTransformer
+from wan2.streaming.turns import Turn, transformers
+from wan2.weights.fp8 import AS_STORED, Fp8
 
 CPU = torch.device("cpu")
 EXPERTS = ("high", "low")
@@ -86,7 +86,7 @@ def test_one_graph_a_region_and_kind_of_block_serves_all(
     """Both experts, streamed or not, and any shots; blocks that are fp8 are of another kind than those that are not."""
     from torch._dynamo.utils import counters
 
-    monkeypatch.setattr("wan2.models.runs.TOKENS_AT_ONCE", 24)
+    monkeypatch.setattr("wan2.models.chunks.TOKENS_AT_ONCE", 24)
     torch._dynamo.reset()
     counters.clear()
     regions = compiled_regions("aot_eager")

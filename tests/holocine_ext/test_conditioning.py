@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.conditioning import mask_channel, plan_attentions
-from holocine_ext.layout import ShotLayout
-from wan2.conditioning import dense_attention
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.conditioning import mask_channel, plan_attentions
+from holocine_ext.shots.layout import ShotLayout
+from wan2.models.conditioning import dense_attention
 from wan2.shapes import VideoShape
 
 LAYOUT = ShotLayout(17, (5, 9), 4)

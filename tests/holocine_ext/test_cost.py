@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.counting import LiveBytes
-from holocine_ext.attention import SparseInterShotAttention, WindowCrossAttention
-from holocine_ext.cost import attended, attention_pairs, count_passes, forward_flops, text_pairs
-from holocine_ext.layout import ShotLayout, plan_layout
-from wan2.conditioning import Conditioning, dense_attention
-from wan2.cost import Decoding, Memory, predict_memory
-from wan2.loading.fp8 import linears, quantised
+from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.flops import attended, attention_pairs, count_passes, forward_flops, text_pairs
+from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
+from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import TransformerConfig, WanTransformer
+from wan2.plan.memory import Decoding, Memory, predict_memory
 from wan2.sampling.schedule import timesteps
+from wan2.weights.fp8 import linears, quantised
 
 A14B = TransformerConfig(
     dim=5120, in_dim=16, ffn_dim=13824, out_dim=16, text_dim=4096, freq_dim=256, eps=1e-6,

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from holocine_ext.fields import MAX_PARTS
-from holocine_ext.spans import text_spans
-from holocine_ext.storyboard import FIELDS, TIMES, from_document, from_file
-from holocine_ext.synonyms import OF_SCENE, OF_SHOT
-from holocine_ext.words import hint
-from holocine_ext.yaml_document import MOST_NODES, parse_yaml
+from holocine_ext.shots.spans import text_spans
+from holocine_ext.story.fields import MAX_PARTS
+from holocine_ext.story.storyboard import FIELDS, TIMES, from_document, from_file
+from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
+from holocine_ext.story.words import hint
+from holocine_ext.story.yaml_document import MOST_NODES, parse_yaml
 from wan2.errors import InputError
-from wan2.text import MAX_CHARACTERS, TokenizedPrompt
+from wan2.text.tokenizer import MAX_CHARACTERS, TokenizedPrompt
 
 SCENE = {"global_caption": "A dock.", "shots": [{"caption": "Wide"}, {"caption": "Close", "cut_frame": 57}]}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from holocine_ext.layout import plan_layout
 from holocine_ext.presets import MODELS, TRAINED_FRAMES, TRAINED_SHOTS
-from holocine_ext.prompt import parse_prompt
-from holocine_ext.scene import plan_scene, scene_warnings
-from holocine_ext.storyboard import from_file
+from holocine_ext.shots.layout import plan_layout
+from holocine_ext.story.prompt import parse_prompt
+from holocine_ext.story.scene import plan_scene, scene_warnings
+from holocine_ext.story.storyboard import from_file
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("0*"))
 SHOTS = {"01": 1, "02": 3, "03": 5, "04": 6, "05": 13, "06": 4}

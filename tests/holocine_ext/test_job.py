@@ -11,9 +11,9 @@ from holocine_ext.job import Job, plan_job
 from holocine_ext.plan import render_plan
 from holocine_ext.preflight import dry_plan
 from holocine_ext.presets import MODELS
+from wan2.cli.asked import given_values
 from wan2.errors import InputError
-from wan2.jobs import given_values
-from wan2.presets import NEGATIVE_PROMPT
+from wan2.request.presets import NEGATIVE_PROMPT
 
 SCENE = ("--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "The lamp")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holocine_ext.layout import ShotLayout, auto_cuts, plan_layout, repair_cuts, shot_mask
+from holocine_ext.shots.layout import ShotLayout, auto_cuts, plan_layout, repair_cuts, shot_mask
 from wan2.errors import InputError
 from wan2.shapes import snap_frames
 

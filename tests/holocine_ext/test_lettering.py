@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from holocine_ext import faces
-from holocine_ext.faces import OWN_FONT, clusters, drawable, font_of, font_warnings, unknown_scripts
-from holocine_ext.lettering import ELLIPSIS, Text, text_width
+from holocine_ext.pictures import faces
+from holocine_ext.pictures.faces import OWN_FONT, clusters, drawable, font_of, font_warnings, unknown_scripts
+from holocine_ext.pictures.lettering import ELLIPSIS, Text, text_width
 
 ROOT = Path(__file__).parents[2]
 EVERYWHERE = "éüçñß–—“”‘’„…•€£¥©°ŁódźŠkodaœŒÅøğışŞțăệữẞΑλφаБьЯשלוםمرحبا→×"
@@ -111,8 +111,8 @@ def test_every_character_can_be_drawn() -> None:
 BOUNDED = """
 import resource
 import numpy as np
-from holocine_ext.layout import ShotLayout
-from holocine_ext.sheet import ContactSheet
+from holocine_ext.shots.layout import ShotLayout
+from holocine_ext.pictures.sheet import ContactSheet
 captions = ["x" * 40_000, "\\x01" * 40_000, "\\x01x" * 20_000, "word " * 8000, "\\u0301" * 40_000]
 captions += ["日" * 40_000, " " * 40_000]
 sheet = ContactSheet(ShotLayout(29, (5, 9, 13, 17, 21, 25), 4), 8, captions, "y" * 40_000)
@@ -136,7 +136,7 @@ def test_no_text_and_no_number_of_rows_is_too_much() -> None:
 
 def test_fonts_are_asked_without_a_library() -> None:
     code = (
-        "import sys, holocine_ext.faces as f; f.font_warnings(['é 灯'])\n"
+        "import sys, holocine_ext.pictures.faces as f; f.font_warnings(['é 灯'])\n"
         "assert not {'torch', 'numpy', 'PIL'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from holocine_ext.layout import plan_layout
 from holocine_ext.plan import Plan, make_plan, render_plan
 from holocine_ext.presets import MODELS
-from holocine_ext.scene import plan_scene
-from holocine_ext.storyboard import from_arguments
+from holocine_ext.shots.layout import plan_layout
+from holocine_ext.story.scene import plan_scene
+from holocine_ext.story.storyboard import from_arguments
 from wan2.models.config import TransformerConfig
-from wan2.options import make_options
-from wan2.planner import Work
-from wan2.text import load_tokenizer
+from wan2.plan.budget import Work
+from wan2.request.request import make_options
+from wan2.text.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = load_tokenizer(ROOT / "tests" / "data" / "tokenizer")
@@ -91,7 +91,7 @@ def test_a_portrait_reads_as_one_and_lines_are_short() -> None:
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
-        "import sys, holocine_ext.plan, holocine_ext.storyboard, holocine_ext.presets\n"
+        "import sys, holocine_ext.plan, holocine_ext.story.storyboard, holocine_ext.presets\n"
         "assert not {'torch', 'numpy', 'transformers', 'diffusers', 'PIL'} & sys.modules.keys(), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

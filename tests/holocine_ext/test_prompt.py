@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holocine_ext.presets import MODELS
-from holocine_ext.prompt import build_prompt, check_caption, parse_prompt
-from holocine_ext.scene import plan_scene, scene_warnings
-from holocine_ext.storyboard import from_document, from_prompt
+from holocine_ext.story.prompt import build_prompt, check_caption, parse_prompt
+from holocine_ext.story.scene import plan_scene, scene_warnings
+from holocine_ext.story.storyboard import from_document, from_prompt
 from wan2.errors import InputError
-from wan2.text import MAX_CHARACTERS
+from wan2.text.tokenizer import MAX_CHARACTERS
 
 ROOT = Path(__file__).parents[2]
 FIGURES = json.loads((Path(__file__).parents[1] / "data" / "frames.json").read_text(encoding="utf-8"))
@@ -190,10 +190,10 @@ def test_tags_are_no_reason_for_that_warning() -> None:
 BOUNDED = """
 import resource
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
-from holocine_ext.misspelt import near_tags, numbered_parts
-from holocine_ext.prompt import parse_prompt
+from holocine_ext.story.misspelt import near_tags, numbered_parts
+from holocine_ext.story.prompt import parse_prompt
 from wan2.errors import InputError
-from wan2.text import MAX_CHARACTERS
+from wan2.text.tokenizer import MAX_CHARACTERS
 pieces = [*"([<&-_ \\n.1", "[a", "(]", "[cut]", "[shot cut]", "[shot ", "shot ", "global ", "1. ", "1:00-", "&#"]
 pieces += ["镜头", "\\u0301"]
 for piece in pieces:

@@ -10,9 +10,9 @@ import pytest
 
 from holocine_ext.cli import build_parser
 from holocine_ext.presets import MODELS
-from holocine_ext.scene import plan_scene
-from holocine_ext.storyboard import from_document
-from wan2.video_io import VideoWriter
+from holocine_ext.story.scene import plan_scene
+from holocine_ext.story.storyboard import from_document
+from wan2.run.video_io import VideoWriter
 
 PRESET = MODELS["holocine"]["sparse"]
 SHOTS = [{"caption": "A gull lands.", "seconds": 1000}, {"caption": "The lamp turns.", "seconds": 1.5}]

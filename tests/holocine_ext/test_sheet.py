@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from holocine_ext.job import shot_paths
-from holocine_ext.layout import ShotLayout
-from holocine_ext.sheet import PICTURES, ContactSheet, ShotExport, pick_frames
-from wan2.video_io import read_metadata, read_video
+from holocine_ext.pictures.sheet import PICTURES, ContactSheet, ShotExport, pick_frames
+from holocine_ext.shots.layout import ShotLayout
+from wan2.run.video_io import read_metadata, read_video
 
 LAYOUT = ShotLayout(17, (5, 13), 4)
 CAPTIONS = ("A gull lands on the rail.", "灯塔 turns " * 30, "W" * 200)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holocine_ext.prompt import build_prompt
-from holocine_ext.spans import TextSpans, allowed_key_ranges, check_text_fits, text_spans
+from holocine_ext.shots.spans import TextSpans, allowed_key_ranges, check_text_fits, text_spans
+from holocine_ext.story.prompt import build_prompt
 from wan2.errors import InputError
-from wan2.text import TokenizedPrompt, load_tokenizer
+from wan2.text.tokenizer import TokenizedPrompt, load_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
 WINDOWS = json.loads((DATA / "text_windows.json").read_text(encoding="utf-8"))

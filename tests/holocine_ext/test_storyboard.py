@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from holocine_ext.presets import MODELS, TRAINED_FRAMES, TRAINED_SHOTS
-from holocine_ext.scene import plan_scene, scene_warnings
-from holocine_ext.storyboard import from_arguments, from_document, from_file, from_prompt
+from holocine_ext.story.scene import plan_scene, scene_warnings
+from holocine_ext.story.storyboard import from_arguments, from_document, from_file, from_prompt
 from wan2.errors import InputError
 
 PRESET = MODELS["holocine"]["sparse"]

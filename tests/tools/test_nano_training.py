@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from holocine_ext.attention import WindowCrossAttention
-from holocine_ext.layout import ShotLayout
 from holocine_ext.presets import MODELS
-from holocine_ext.prompt import build_prompt
-from holocine_ext.spans import allowed_key_ranges, text_spans
+from holocine_ext.shots.attention import WindowCrossAttention
+from holocine_ext.shots.layout import ShotLayout
+from holocine_ext.shots.spans import allowed_key_ranges, text_spans
+from holocine_ext.story.prompt import build_prompt
 from tools.nano.ablated import ShotsApart
 from tools.nano.batches import (
     TEXT_LENGTH,
@@ -43,7 +43,7 @@ from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, shipped, w
 from wan2.models.attention import dense_attention
 from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.vae import load_vae
-from wan2.text import load_tokenizer
+from wan2.text.tokenizer import load_tokenizer
 
 
 def test_the_exported_vae_is_the_trained_one(tmp_path: Path) -> None:

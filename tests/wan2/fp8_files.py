@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tests.wan2.reference import CONFIG, DATA
 from wan2.errors import InputError
-from wan2.loading.fp8 import linears
 from wan2.models.fp8 import check_fast
+from wan2.weights.fp8 import linears
 
 
 def has_product() -> bool:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from wan2.conditioning import AttentionProcessor
+from wan2.models.conditioning import AttentionProcessor
 from wan2.models.transformer import TransformerConfig
 
 DATA = Path(__file__).parents[1] / "data"

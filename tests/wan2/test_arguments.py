@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wan2.arguments import build_parser
+from wan2.cli.arguments import build_parser
 from wan2.errors import InputError
 
 PATHS = ("vae", "t5", "tokenizer", "dit_high_noise", "dit_low_noise", "save_path", "from_file", "latent_path", "resume")

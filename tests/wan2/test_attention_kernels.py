@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from tests.wan2.reference import CONFIG
-from wan2.attention_choice import choose_attention, largest_call
-from wan2.conditioning import Attentions, attend_densely
-from wan2.device import resolve_machine
 from wan2.errors import InputError
+from wan2.events import Silent
 from wan2.models import kernels
 from wan2.models.attention import AttentionProcessor, DenseAttention, attend_in_parts, dense_attention
+from wan2.models.conditioning import Attentions, attend_densely
 from wan2.models.kernel_table import CANDIDATES, KERNELS, check_kernel
 from wan2.models.kernels import Call, choose_kernel
-from wan2.options import make_options
-from wan2.presets import WAN22_T2V
-from wan2.progress import Silent
-from wan2.state import SavedState
+from wan2.plan.saved import SavedState
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import make_options
+from wan2.run.attention_choice import choose_attention, largest_call
+from wan2.run.machine import resolve_machine
 
 CPU = torch.device("cpu")
 CALL = Call(queries=70, keys=130, heads=3, head_dim=16)
@@ -81,7 +81,7 @@ class Ready:
 
 @pytest.mark.parametrize("processor", [dense_attention, shapeless])
 def test_the_parts_are_the_whole(processor: AttentionProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wan2.models.runs.TOKENS_AT_ONCE", 8)
+    monkeypatch.setattr("wan2.models.chunks.TOKENS_AT_ONCE", 8)
     q, k, v = torch.randn(2, 21, 3, 8), torch.randn(2, 30, 3, 8), torch.randn(2, 30, 3, 8)
     parts = list(attend_in_parts(processor, Ready(q, k, v)))
     assert [part.shape[1] for part in parts] == ([7, 7, 7] if processor is dense_attention else [20])

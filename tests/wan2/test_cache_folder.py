@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wan2.cli import check_cache, keep_compiled
+from wan2.cli.main import check_cache, keep_compiled
 from wan2.errors import InputError
-from wan2.options import Options, make_options
-from wan2.presets import WAN22_T2V
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import Options, make_options
 
 PLAIN = make_options(WAN22_T2V, {"prompt": "a gull"})
 COMPILED = make_options(WAN22_T2V, {"prompt": "a gull", "compile": True})

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from wan2.cli import guarded
-from wan2.console import Console
+from wan2.cli.console import Console
+from wan2.cli.main import guarded
 from wan2.errors import InputError, RunError
 from wan2.shown import LONGEST, MOST_LINES
 

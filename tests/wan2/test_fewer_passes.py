@@ -16,18 +16,18 @@ from torch import Tensor
 from holocine_ext.presets import MODELS
 from tests.tiny import QUICK, TinyModel, impatient
 from tests.wan2.reference import CONFIG
-from wan2 import cli
-from wan2.cli import main
-from wan2.conditioning import Conditioning
+from wan2.cli import main as cli
+from wan2.cli.main import main
 from wan2.errors import InputError
-from wan2.latents import load_latents
-from wan2.loading.header import read_header
-from wan2.options import RECIPES, make_options
-from wan2.presets import WAN22_T2V
+from wan2.models.conditioning import Conditioning
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import RECIPES, make_options
+from wan2.run.latents import load_latents
 from wan2.sampling.denoise import DenoisePlan, DenoiseStep, denoise, initial_noise
 from wan2.sampling.schedule import first_unguided_step
 from wan2.sampling.solvers import SOLVERS
 from wan2.sampling.step_cache import StepCache, is_state
+from wan2.weights.header import read_header
 
 NOISE = initial_noise((1, 16, 2, 4, 4), 3)
 PASSES = [Conditioning(torch.zeros(1, 1, 1)), Conditioning(torch.ones(1, 1, 1))]
@@ -196,7 +196,7 @@ def test_a_run_that_spares_steps_goes_on_bit_for_bit(
 def test_a_state_without_what_its_cache_remembers_is_refused(
     tiny: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wan2.cli.Console.stepwise", lambda _: nullcontext(lambda: True))
+    monkeypatch.setattr("wan2.cli.main.Console.stepwise", lambda _: nullcontext(lambda: True))
     assert main([*tiny.flags(), *QUICK, *FEWER, "--save_path", str(tmp_path / "a.mp4")]) == 130
     state = tmp_path / "a.state.safetensors"
     tensors, metadata = load_file(state), read_header(state).metadata

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import wan2.files
-from wan2.claim import claimed
-from wan2.interrupts import Stopped
-from wan2.options import make_options
-from wan2.presets import WAN22_T2V
+from wan2.cli.interrupts import Stopped
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import make_options
+from wan2.run.claim import claimed
 
 
 def test_a_file_that_a_signal_interrupted_after_its_renaming_is_written_anew(

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.wan2.reference import CONFIG, DATA, TENSORS
-from wan2.conditioning import Conditioning
 from wan2.errors import InputError
-from wan2.loading.checkpoint import inspect_transformer, load_tensors, load_transformer, read_header
-from wan2.loading.formats import describe
+from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import WanTransformer
+from wan2.weights.checkpoint import inspect_transformer, load_tensors, load_transformer, read_header
+from wan2.weights.names import describe
 
 HIGH = DATA / "dit_high_noise.safetensors"
 FOUR_HEADS = {"num_heads": "4"}
@@ -258,7 +258,7 @@ def test_a_damaged_header_is_refused_or_read_but_never_crashes(tmp_path: Path, d
 
 def test_a_file_is_refused_without_pytorch(tmp_path: Path) -> None:
     script = (
-        "import sys; from wan2.loading.checkpoint import inspect_transformer\n"
+        "import sys; from wan2.weights.checkpoint import inspect_transformer\n"
         f"print(inspect_transformer({str(tmp_path / 'm.safetensors')!r}).config.num_layers)\n"
         "assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules)\n"
     )

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from wan2.marks import MARK, is_our_png, is_our_video, save_png
-from wan2.video_io import VideoWriter, read_metadata
+from wan2.plan.marks import MARK, is_our_png, is_our_video, save_png
+from wan2.run.video_io import VideoWriter, read_metadata
 
 ROOT = Path(__file__).parents[2]
 RECORD = json.dumps({"options": {"prompt": "灯塔"}, "checkpoints": {}, "more": ["x"] * 30_000})
@@ -119,7 +119,7 @@ def test_a_box_that_says_it_holds_everything_ends(tmp_path: Path):
 def test_asking_loads_no_library(tmp_path: Path):
     path = write(tmp_path / "clip.mp4")
     code = (
-        "import sys; from pathlib import Path; from wan2.marks import is_our_png, is_our_video\n"
+        "import sys; from pathlib import Path; from wan2.plan.marks import is_our_png, is_our_video\n"
         f"assert is_our_video(Path({str(path)!r})) and not is_our_png(Path({str(path)!r}))\n"
         "assert not {'torch', 'numpy', 'av', 'PIL'} & sys.modules.keys(), sys.modules.keys()"
     )

@@ -9,9 +9,9 @@ import pytest
 
 from tests.tiny import DATA
 from wan2.errors import InputError
-from wan2.options import Options, make_options
-from wan2.presets import NEGATIVE_PROMPT, WAN22_T2V
-from wan2.rules import RANGES, flag_of
+from wan2.request.fields import RANGES, flag_of
+from wan2.request.presets import NEGATIVE_PROMPT, WAN22_T2V
+from wan2.request.request import Options, make_options
 
 NAN, INF = float("nan"), float("inf")
 

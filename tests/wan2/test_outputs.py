@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-import wan2.cli
-from wan2.claim import claimed
+import wan2.cli.main
 from wan2.errors import InputError, RunError
 from wan2.files import work_folder
-from wan2.options import Options, make_options
-from wan2.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
-from wan2.presets import WAN22_T2V
-from wan2.taken import TakenError, check_names, check_outputs
+from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
+from wan2.plan.taken import TakenError, check_names, check_outputs
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import Options, make_options
+from wan2.run.claim import claimed
 
 
 def options_for(path: Path, **more: object) -> Options:
@@ -172,7 +172,7 @@ def test_the_name_of_a_state_is_reserved(tmp_path: Path):
 def test_a_folder_that_leads_nowhere_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
-    assert wan2.cli.main(["--prompt", "x", "--save_path", str(tmp_path / name)]) == 2
+    assert wan2.cli.main.main(["--prompt", "x", "--save_path", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "--save_path" in said and "leads nowhere" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "nowhere"]

@@ -15,16 +15,16 @@ import tokenizers
 
 from tests.tiny import TinyModel
 from wan2.errors import InputError
-from wan2.loading.checkpoint import inspect_transformer
-from wan2.loading.header import MAX_NAME, MAX_TENSORS, read_header
-from wan2.loading.peft import PeftNotes
-from wan2.options import make_options
 from wan2.parsing import Reading, read_json, without_stderr
-from wan2.preflight import check_run
-from wan2.presets import WAN22_T2V
-from wan2.state import FORMAT, read_state
-from wan2.state_notes import NOTES
-from wan2.text import MAX_CHARACTERS, check_vocabulary, load_tokenizer
+from wan2.plan.checks import check_run
+from wan2.plan.saved import FORMAT, read_state
+from wan2.plan.state_notes import NOTES
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import make_options
+from wan2.text.tokenizer import MAX_CHARACTERS, check_vocabulary, load_tokenizer
+from wan2.weights.checkpoint import inspect_transformer
+from wan2.weights.header import MAX_NAME, MAX_TENSORS, read_header
+from wan2.weights.peft import PeftNotes
 
 ROOT = Path(__file__).parents[2]
 SOUND: dict[str, Any] = json.loads((ROOT / "tests/data/tokenizer/tokenizer.json").read_text())

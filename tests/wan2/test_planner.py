@@ -13,18 +13,18 @@ import torch
 from diffusers import AutoencoderKLWan
 
 import holocine_ext.cli
-import wan2.cli
+import wan2.cli.main
 from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
-from wan2 import planner
-from wan2.cost import VAE_CACHE_PER_PIXEL, Decoding
+from wan2.cli.out_of_memory import explain_out_of_memory
 from wan2.errors import InputError
-from wan2.latents import load_latents
-from wan2.memory import explain_out_of_memory
 from wan2.models.vae import WanVAE
-from wan2.options import Options, make_options
-from wan2.planner import GB, MARGIN, Work, chosen, leanest, predict, within_budget
-from wan2.presets import A14B, WAN22_T2V
+from wan2.plan import budget as planner
+from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget
+from wan2.plan.memory import VAE_CACHE_PER_PIXEL, Decoding
+from wan2.request.presets import A14B, WAN22_T2V
+from wan2.request.request import Options, make_options
+from wan2.run.latents import load_latents
 
 WORK = Work(A14B)
 CARD = {"height": 480, "width": 832, "num_frames": 241, "device": "cuda"}
@@ -156,17 +156,19 @@ def test_a_budget_is_told_kept_and_changes_no_bit(
     tiny: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*tiny.flags(), *QUICK, *BUDGET, "--dtype", "float32"]
-    assert wan2.cli.main([*words, "--save_path", str(tmp_path / "a.safetensors")]) == 0
+    assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "a.safetensors")]) == 0
     options = make_options(
         WAN22_T2V, {"prompt": "a", "height": 32, "width": 32, "num_frames": 9, "device": "cpu", **files(tiny)}
     )
     work = planner.work_of(options)
     swapped = make_options(WAN22_T2V, {**vars(options), **files(tiny), "files": None, "blocks_to_swap": 3})
-    monkeypatch.setattr("wan2.cost.PAIR_BYTES", 0)  # the longest text would take more than so small a transformer
+    monkeypatch.setattr(
+        "wan2.plan.memory.PAIR_BYTES", 0
+    )  # the longest text would take more than so small a transformer
     budget = predict(swapped, work).transformer * MARGIN / GB * 1.001
     capsys.readouterr()
     words += ["--vram_budget", f"{budget:.9f}", "--save_path", str(tmp_path / "b.safetensors")]
-    assert wan2.cli.main(words) == 0
+    assert wan2.cli.main.main(words) == 0
     assert "to fit --vram_budget" in (told := capsys.readouterr().err)
     assert told.splitlines()[0].endswith("--blocks_to_swap 3")
     record = json.loads((tmp_path / "b.json").read_text())
@@ -179,7 +181,7 @@ def files(tiny: TinyModel) -> dict[str, Path]:
     return {flag.removeprefix("--"): Path(path) for flag, path in zip(words[::2], words[1::2], strict=True)}
 
 
-@pytest.mark.parametrize("program", [wan2.cli.main, holocine_ext.cli.main])
+@pytest.mark.parametrize("program", [wan2.cli.main.main, holocine_ext.cli.main])
 def test_a_budget_too_small_is_bad_input(
     program: Callable[..., int],
     tiny: TinyModel,

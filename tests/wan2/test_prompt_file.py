@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wan2.errors import InputError
-from wan2.prompt_file import Line, parse_line, read_lines
+from wan2.request.prompt_file import Line, parse_line, read_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
 from wan2.errors import InputError
-from wan2.prompt_file import parse_line, read_lines
+from wan2.request.prompt_file import parse_line, read_lines
 try:
     found = [parse_line(line) for line in read_lines(Path(sys.argv[1]))]
     print(len(found), {name: value if len(str(value)) < 99 else "long" for name, value in found[0].items()})

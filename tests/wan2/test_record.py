@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wan2.loading.fingerprint import HEAD_BYTES, fingerprint
+from wan2.weights.fingerprint import HEAD_BYTES, fingerprint
 
 
 def test_fingerprints_tell_files_apart_by_size_start_and_middle(tmp_path: Path):

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.wan2.reference import CASES, CONFIG, windows
-from wan2.conditioning import Conditioning
 from wan2.errors import InputError, RunError
+from wan2.models.conditioning import Conditioning
 from wan2.models.layers import Block
 from wan2.models.transformer import WanTransformer
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
@@ -277,7 +277,7 @@ def test_an_expert_reads_each_text_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Block, "text_keys", noted)
     *_, kept = denoise(Experts(), noise, small_plan(infer_steps=6), positive, negative)
     assert len(read) == 2 * 2 * CONFIG.num_layers
-    monkeypatch.setattr("wan2.conditioning.TOKENS_PER_POSITION", 0)
+    monkeypatch.setattr("wan2.models.conditioning.TOKENS_PER_POSITION", 0)
     read.clear()
     *_, made = denoise(Experts(), noise, small_plan(infer_steps=6), positive, negative)
     assert len(read) == 6 * 2 * CONFIG.num_layers

@@ -15,18 +15,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.wan2.reference import CASES, CONFIG, DATA, TENSORS, windows
-from wan2.conditioning import Conditioning, dense_attention
 from wan2.errors import InputError, RunError
-from wan2.loading import lanes, stream
-from wan2.loading import turns as turns_module
-from wan2.loading.blocks import ALIGNMENT, BlockFile, BlockLayout, StoredBlock
-from wan2.loading.checkpoint import inspect_transformer, load_transformer
-from wan2.loading.residency import blocks_to_stream, spread
-from wan2.loading.stream import THREAD_NAME, block_ring
-from wan2.loading.turns import Turn, transformers
+from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.layers import Block
-from wan2.presets import A14B
+from wan2.request.presets import A14B
 from wan2.sampling.denoise import DenoisePlan, denoise
+from wan2.streaming import copies as lanes
+from wan2.streaming import ring as stream
+from wan2.streaming import turns as turns_module
+from wan2.streaming.layout import ALIGNMENT, BlockFile, BlockLayout, StoredBlock
+from wan2.streaming.residency import blocks_to_stream, spread
+from wan2.streaming.ring import THREAD_NAME, block_ring
+from wan2.streaming.turns import Turn, transformers
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
 CPU = torch.device("cpu")
 LAYERS = CONFIG.num_layers
@@ -267,7 +268,7 @@ def test_an_error_of_the_disk_is_one_clear_error(files: dict[str, Path], monkeyp
         def fail(*_: object) -> None:
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr("wan2.loading.reader.TensorReader.read_into", fail)
+        monkeypatch.setattr("wan2.weights.reader.TensorReader.read_into", fail)
         eventually(lambda: model._ring._due[-1][2].done())  # type: ignore[union-attr]
         with pytest.raises(RunError, match=r"high: reading block \d failed: Input/output error"):
             for _ in range(2):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wan2.streams import Steady, steady
+from wan2.cli.streams import Steady, steady
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("plain", "é", "夜景", "a\udcff")
@@ -96,7 +96,7 @@ def test_what_libraries_print_is_not_among_the_files(capsys: pytest.CaptureFixtu
 PROGRAM = """
 import os, sys
 from contextlib import suppress
-from wan2.streams import steady
+from wan2.cli.streams import steady
 with steady() as out:
     number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
     out.write("out")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan2.errors import InputError
-from wan2.text import TEXT_LENGTH, TokenizedPrompt, Tokenizer, clean_prompt, load_tokenizer
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, Tokenizer, clean_prompt, load_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
 WINDOWS = json.loads((DATA / "text_windows.json").read_text())
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: bytes) ->
 
 def test_counting_tokens_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from pathlib import Path; from wan2.text import load_tokenizer;"
+        "import sys; from pathlib import Path; from wan2.text.tokenizer import load_tokenizer;"
         f"load_tokenizer(Path({str(DATA / 'tokenizer')!r})).tokenize('a gull');"
         "print(sorted({'torch', 'transformers', 'diffusers', 'numpy'} & sys.modules.keys()))"
     )

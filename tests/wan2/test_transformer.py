@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.wan2.reference import CASES, CONFIG, DATA, TENSORS, windows
-from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.errors import InputError
-from wan2.models import runs
+from wan2.models import chunks as runs
+from wan2.models.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 TOLERANCE = 5e-5

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.wan2.reference import DATA, TENSORS
-from wan2.conditioning import Conditioning
-from wan2.loading import stream
-from wan2.loading import turns as turns_module
-from wan2.loading.checkpoint import load_transformer
-from wan2.loading.lanes import PlainLane
-from wan2.loading.turns import Turn, transformers
+from wan2.models.conditioning import Conditioning
+from wan2.streaming import ring as stream
+from wan2.streaming import turns as turns_module
+from wan2.streaming.copies import PlainLane
+from wan2.streaming.turns import Turn, transformers
+from wan2.weights.checkpoint import load_transformer
 
 CPU = torch.device("cpu")
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
-from wan2.cli import main
+from wan2.cli.main import main
 from wan2.models.vae import HostCache, Tiles, WanVAE, load_vae
-from wan2.video_io import read_video
+from wan2.run.video_io import read_video
 
 
 def test_tiles_in_chunks_are_tiles_at_once(vae: WanVAE, figures: dict[str, Tensor]) -> None:

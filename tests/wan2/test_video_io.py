@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wan2.errors import InputError, RunError
-from wan2.video_io import BT709, LIMITED_RANGE, VideoWriter, read_metadata, read_video
+from wan2.run.video_io import BT709, LIMITED_RANGE, VideoWriter, read_metadata, read_video
 
 HEIGHT, WIDTH = 48, 64
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 50, 120)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from holocine_ext.layout import ShotLayout
-from wan2.conditioning import AttentionProcessor, dense_attention
+from holocine_ext.shots.layout import ShotLayout
+from wan2.models.conditioning import AttentionProcessor, dense_attention
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import UMT5EncoderModel
 
-from holocine_ext.layout import ShotLayout
-from holocine_ext.spans import allowed_key_ranges, text_spans
+from holocine_ext.shots.layout import ShotLayout
+from holocine_ext.shots.spans import allowed_key_ranges, text_spans
 from tools.nano.captions import describe
 from tools.nano.code import LinearCode, to_tensor
 from tools.nano.world import Scene, draw, random_cuts, random_scene
-from wan2.presets import NEGATIVE_PROMPT
-from wan2.text import TokenizedPrompt, clean_prompt
+from wan2.request.presets import NEGATIVE_PROMPT
+from wan2.text.tokenizer import TokenizedPrompt, clean_prompt
 
 TEXT_LENGTH = 512
 TOKENS_PER_FRAME = 16

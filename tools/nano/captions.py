@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from holocine_ext.prompt import build_prompt
+from holocine_ext.story.prompt import build_prompt
 from tools.nano import world
 from tools.nano.world import Scene, Shot
 

@@ -15,7 +15,7 @@ from tools.nano.train_dit import CONFIG, new_transformer
 from tools.nano.train_text import new_text_encoder
 from tools.nano.train_vae import new_vae
 from wan2.models.text_encoder import to_transformers
-from wan2.presets import ModelFiles
+from wan2.request.presets import ModelFiles
 
 LAYER = (
     "norm1", "norm2", "attn.q", "attn.k", "attn.v", "attn.o", "pos_embedding.embedding",

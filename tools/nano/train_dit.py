@@ -15,8 +15,8 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from holocine_ext.attention import SparseInterShotAttention
-from holocine_ext.layout import ShotLayout
+from holocine_ext.shots.attention import SparseInterShotAttention
+from holocine_ext.shots.layout import ShotLayout
 from tools.nano.ablated import ShotsApart
 from tools.nano.batches import Batch, draw_batch, encode_text, noised, window_bias
 from tools.nano.code import load_code
@@ -25,7 +25,7 @@ from tools.nano.shipped import load_expert, load_text
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer
 from tools.nano.train_text import DIM, new_text_encoder
-from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
+from wan2.models.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
 SHIFT = 5.0

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import UMT5Config, UMT5EncoderModel
 
-from holocine_ext.spans import text_spans
+from holocine_ext.shots.spans import text_spans
 from tools.nano.batches import encode_text, tokenize
 from tools.nano.captions import FACTS, describe, facts_of
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer
 from tools.nano.world import Scene, random_cuts, random_scene
-from wan2.text import TokenizedPrompt
+from wan2.text.tokenizer import TokenizedPrompt
 
 DIM = 64
 """Width of the text encoder; the real one has 4096."""

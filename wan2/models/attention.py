@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch.nn.functional import scaled_dot_product_attention
 
-from wan2.models.runs import runs
+from wan2.models.chunks import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

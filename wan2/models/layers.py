@@ -14,16 +14,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.attention import attend_in_parts
+from wan2.models.chunks import runs
 from wan2.models.fp8 import KeptRows, Rows, quantised_once
 from wan2.models.rope import Rope, apply_rope
-from wan2.models.runs import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
-    from wan2.conditioning import Conditioning
+    from wan2.models.conditioning import Conditioning
 
 
 def join_runs(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

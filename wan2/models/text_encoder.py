@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import UMT5Config, UMT5EncoderModel
 
-from wan2.cost import ENCODER_RING_BYTES
 from wan2.errors import InputError
-from wan2.loading.blocks import StoredBlock
-from wan2.loading.fit import disagreement
-from wan2.loading.formats import describe
-from wan2.loading.mapped import MappedTensor, map_tensors
-from wan2.loading.residency import RING_BLOCKS
-from wan2.loading.stream import block_ring
 from wan2.models.fp8 import FP8, hold_in_fp8
 from wan2.models.text_layers import LayerFile, LentLayer
-from wan2.text import TEXT_LENGTH, TokenizedPrompt
+from wan2.plan.memory import ENCODER_RING_BYTES
+from wan2.streaming.layout import StoredBlock
+from wan2.streaming.residency import RING_BLOCKS
+from wan2.streaming.ring import block_ring
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
+from wan2.weights.fit import disagreement
+from wan2.weights.mapped import MappedTensor, map_tensors
+from wan2.weights.names import describe
 
 # Applied in order to every name; a name transformers already knows passes unchanged.
 RENAMES = (

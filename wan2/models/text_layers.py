@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wan2.loading.blocks import ALIGNMENT
-from wan2.loading.mapped import MappedTensor
+from wan2.streaming.layout import ALIGNMENT
+from wan2.weights.mapped import MappedTensor
 
 STORED, SCALE = ".stored", ".scale"
 

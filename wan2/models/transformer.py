@@ -13,17 +13,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wan2.models.chunks import runs
 from wan2.models.config import TransformerConfig
 from wan2.models.layers import REGIONS, Block, Head
 from wan2.models.rope import rope_table
-from wan2.models.runs import runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from torch import Tensor
 
-    from wan2.conditioning import Conditioning
+    from wan2.models.conditioning import Conditioning
 
 __all__ = ["TransformerConfig", "WanTransformer"]
 

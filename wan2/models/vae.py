@@ -20,11 +20,11 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, Wa
 from torch import Tensor, nn
 
 from wan2.errors import InputError
-from wan2.loading.fit import disagreement
-from wan2.loading.formats import describe
-from wan2.loading.mapped import map_tensors
-from wan2.models.vae_names import config_from_shapes, to_diffusers
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
+from wan2.weights.fit import disagreement
+from wan2.weights.mapped import map_tensors
+from wan2.weights.names import describe
+from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from wan2.conditioning import Conditioning
+    from wan2.models.conditioning import Conditioning
     from wan2.models.transformer import WanTransformer
 
 

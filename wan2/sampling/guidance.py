@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wan2.conditioning import Conditioning
+    from wan2.models.conditioning import Conditioning
     from wan2.models.transformer import WanTransformer
     from wan2.sampling.step_cache import StepCache
 

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from holocine_ext.evaluate.cuts import score_cuts
-from holocine_ext.layout import auto_cuts
+from holocine_ext.shots.layout import auto_cuts
 
 FIVE = (49, 97, 145, 193)
 KINDS = ("exact", "none", "early", "late", "missed", "extra", "merged", "anything")

@@ -15,7 +15,7 @@ from holocine_ext.evaluate.cli import main
 from tools.nano.captions import describe
 from tools.nano.world import Scene, draw, random_cuts, random_scene
 from wan2.errors import InputError
-from wan2.video_io import VideoWriter
+from wan2.run.video_io import VideoWriter
 
 QUICK = ["--detector", "nano", "--device", "cpu"]
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.wan2.fp8_files import needs_product
-from wan2.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.errors import InputError
 from wan2.models import fp8
 from wan2.models.attention import Projections
+from wan2.models.conditioning import AttentionProcessor, Conditioning, dense_attention
 from wan2.models.fp8 import (
     FP8,
     FastFp8Linear,
@@ -189,7 +189,7 @@ def test_an_activation_is_quantised_once_for_all_its_readers(
         rows[x.shape[-1]] += x.shape[:-1].numel()
         return quantise_rows(x)
 
-    monkeypatch.setattr("wan2.models.runs.TOKENS_AT_ONCE", 16)
+    monkeypatch.setattr("wan2.models.chunks.TOKENS_AT_ONCE", 16)
     monkeypatch.setattr(fp8, "quantise_rows", counted)
     once = run_block(block, own)
     again = 10 if isinstance(own, Halves) else 0  # keys that it asks for twice

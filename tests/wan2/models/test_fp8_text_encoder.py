@@ -15,7 +15,7 @@ from wan2.errors import InputError
 from wan2.models.fp8 import FP8, Fp8Linear, multiply_out, quantise_rows
 from wan2.models.text_encoder import TextEncoder, encode, load_text_encoder
 from wan2.models.text_layers import LayerFile
-from wan2.text import TokenizedPrompt, load_tokenizer
+from wan2.text.tokenizer import TokenizedPrompt, load_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
 FILE = DATA / "t5.safetensors"

@@ -19,7 +19,7 @@ from wan2.models.text_encoder import (
     load_text_encoder,
     to_transformers,
 )
-from wan2.text import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
 PROMPTS = json.loads((DATA / "t5_cases.json").read_text())["prompts"]

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from benchmarks.counting import LiveBytes
-from wan2.cost import encoder_bytes
-from wan2.loading import stream
-from wan2.loading.lanes import PlainLane
-from wan2.loading.stream import THREAD_NAME
 from wan2.models import text_encoder
 from wan2.models.text_encoder import TextEncoder, load_text_encoder
 from wan2.models.text_layers import LayerFile
-from wan2.text import TEXT_LENGTH, load_tokenizer
+from wan2.plan.memory import encoder_bytes
+from wan2.streaming import ring as stream
+from wan2.streaming.copies import PlainLane
+from wan2.streaming.ring import THREAD_NAME
+from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
 DTYPES = [torch.float32, torch.bfloat16]

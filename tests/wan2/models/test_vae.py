@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wan2.errors import InputError
 from wan2.models.vae import Tiles, WanVAE, channels_last, load_vae, to_uint8
-from wan2.models.vae_names import config_from_shapes, to_diffusers
+from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 DATA = Path(__file__).parents[2] / "data"
 TOLERANCE = 1e-5

@@ -1,0 +1,1 @@
+"""The scene in shots: where they lie, and what each attends to."""

@@ -1,0 +1,1 @@
+"""The scene in words: storyboards, captions, characters, prompts."""

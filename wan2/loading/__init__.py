@@ -1,1 +1,0 @@
-"""Weights between disk, host and device."""

@@ -1,0 +1,1 @@
+"""What a request comes to: files found sound, memory predicted, names settled. Never imports PyTorch."""

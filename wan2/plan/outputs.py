@@ -1,0 +1,110 @@
+"""Every path that a run may write, in one list. Knows nothing of how files are written (`files.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from wan2.plan.marks import is_our_png, is_our_video
+from wan2.plan.ours import are_our_frames, is_latents, is_record, is_state
+from wan2.plan.saved import STATE_ENDING
+from wan2.request.request import LATENT_SUFFIX, VIDEO_SUFFIX, Options
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """The names of one run, all of them in one folder and of one stem."""
+
+    folder: Path
+    name: str
+
+    def beside(self, ending: str) -> Path:
+        """A path of the same name with another ending."""
+        return self.folder / f"{self.name}{ending}"
+
+    @property
+    def video(self) -> Path:
+        """The mp4."""
+        return self.beside(VIDEO_SUFFIX)
+
+    def main(self, options: Options) -> Path:
+        """What `--output_type` asks for first; when it is there, the run was finished."""
+        return {"images": self.images, "latent": self.latents}.get(options.output_type, self.video)
+
+    @property
+    def images(self) -> Path:
+        """The folder of numbered stills."""
+        return self.beside("_frames")
+
+    @property
+    def latents(self) -> Path:
+        """The latents, with the plan of the run in their metadata."""
+        return self.beside(LATENT_SUFFIX)
+
+    @property
+    def record(self) -> Path:
+        """The JSON record."""
+        return self.beside(".json")
+
+    @property
+    def state(self) -> Path:
+        """How far the run has come, until its files are in place."""
+        return self.beside(STATE_ENDING)
+
+    @property
+    def preview(self) -> Path:
+        """The picture of the unfinished latents, replaced as the run goes on."""
+        return self.beside("_preview.png")
+
+
+class Target(NamedTuple):
+    """A path that a run may write: what would lie there, in words, and whether what lies there is this program's."""
+
+    what: str
+    path: Path
+    ours: Callable[[Path], bool]
+
+
+Also = Callable[[OutputPaths], Sequence[Target]]
+"""What an extension writes besides, by the names of the run."""
+Inputs = Mapping[str, Sequence[Path]]
+"""Flag -> the files that a run reads by it."""
+
+
+def nothing_else(_: OutputPaths) -> Sequence[Target]:
+    """The base writes nothing but its own files."""
+    return ()
+
+
+def targets(options: Options, paths: OutputPaths, also: Also = nothing_else) -> tuple[Target, ...]:
+    """Everything that a run may write under its names, the state last."""
+    found = []
+    if options.writes_video:
+        found.append(Target("video", paths.video, is_our_video))
+    if options.output_type == "images":
+        found.append(Target("folder of frames", paths.images, are_our_frames))
+    if options.writes_latents:
+        found.append(Target("latents", paths.latents, is_latents))
+    if not options.no_metadata:
+        found.append(Target("record", paths.record, is_record))
+    found += also(paths)
+    if options.preview:
+        found.append(Target("preview", paths.preview, is_our_png))
+    if options.latent_path is None:
+        found.append(Target("state", paths.state, is_state))
+    return tuple(found)
+
+
+def named_outputs(path: Path) -> OutputPaths | None:
+    """The names that follow from `--save_path`, when it names a file; in a folder they depend on the time."""
+    if path.suffix in (VIDEO_SUFFIX, LATENT_SUFFIX) and not path.is_dir():
+        return OutputPaths(path.parent, path.stem)
+    return None
+
+
+def name_in_folder(now: datetime, seed: int) -> str:
+    """The name of a run whose `--save_path` is a folder; several of one second have numbers, too."""
+    return f"{now:%Y%m%d-%H%M%S}-{seed}"

@@ -1,0 +1,1 @@
+"""What is asked for: sizes, text, model, sampling, compute and output, checked. Loads nothing."""

@@ -1,0 +1,1 @@
+"""A plan carried out: the stages, and what they write."""

@@ -1,0 +1,42 @@
+"""Where decoded frames go: into the video, or into a folder of stills. Knows nothing of how frames are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from wan2.plan.marks import save_png
+from wan2.request.request import Options
+from wan2.run.claim import Claim
+from wan2.run.video_io import VideoWriter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FrameSink = Callable[[int, NDArray[np.uint8]], None]
+    """Given every decoded frame in order: its number from 0 and its pixels, uint8 [H, W, 3]."""
+
+    OpenSinks = Callable[[Claim], AbstractContextManager[Sequence[FrameSink]]]
+    """Opens the sinks under the names of a run; they are closed after the last frame, or when decoding fails."""
+
+
+@contextmanager
+def open_main_sink(options: Options, claim: Claim, metadata: dict[str, str]) -> Iterator[FrameSink]:
+    """The sink of what `--output_type` asks for; it is a video or a folder of stills when the block ends well.
+
+    Args:
+        options: the run.
+        claim: the names of its files.
+        metadata: texts for the video.
+    """
+    if options.writes_video:
+        shape, path = options.shape, claim.paths.video
+        with VideoWriter(path, options.fps, shape.width, shape.height, metadata, options.crf, claim.whole) as writer:
+            yield lambda _, frame: writer.write(frame)
+        return
+    from PIL import Image
+
+    with claim.whole_folder(claim.paths.images) as folder:
+        yield lambda index, frame: save_png(Image.fromarray(frame), folder / f"{index:05d}.png")

@@ -1,0 +1,149 @@
+"""Frames into an mp4 and back. Knows nothing of how frames are made.
+
+H.264 in yuv420p with the moov atom first, so any browser plays it while it loads. Colours are converted by, and tagged
+as, BT.709 in limited range: untagged files are guessed at by players, and the guess depends on their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from wan2.errors import InputError, RunError
+from wan2.files import Whole, whole_file
+from wan2.plan.marks import MARK, VIDEO_TAG
+from wan2.request.fields import exact_rate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Players and editors know no rate whose denominator is larger: 30000/1001 and its kin.
+LARGEST_DENOMINATOR = 1001
+# FFmpeg's numbers; BT709 is the code point of ITU-T H.273 for matrix, primaries and transfer alike.
+BT709, LIMITED_RANGE = 1, 1
+# With its macroblock tree, x264 makes of the same frames another file every time on some processors.
+SAME_EVERY_TIME = {"x264-params": "mbtree=0"}
+
+
+class VideoWriter:
+    """Writes the frames of one mp4; use it in a `with`.
+
+    The file has a temporary name in the same folder until the block ends well; when it does not, nothing is left.
+
+    Args:
+        path: the file that appears at the end; an older one of that name is replaced.
+        fps: frames per second, kept exactly; 23.976 and its kin are the rates that they stand for, 24000/1001.
+        width, height: pixels, both even.
+        metadata: texts that survive under their own names, beside the mark of this program; see `read_metadata`.
+        crf: quality of H.264, 0 (the best) to 51.
+        whole: how the file appears whole.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fps: float | Fraction,
+        width: int,
+        height: int,
+        metadata: dict[str, str],
+        crf: int,
+        whole: Whole = whole_file,
+    ) -> None:
+        self.path = Path(path)
+        self.rate = Fraction(exact_rate(float(fps))).limit_denominator(LARGEST_DENOMINATOR)
+        self.width, self.height, self.crf = width, height, crf
+        self.metadata, self.whole = metadata, whole
+        self.written = 0
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._container, self._stream = self._open.enter_context(self._told())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._open.__exit__(kind, error, trace)
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Append one frame, uint8 [H, W, 3]. Raises `RunError` when it has another size than the video."""
+        if frame.shape != (self.height, self.width, 3):
+            raise RunError(f"{self.path}: a frame of shape {frame.shape} in a video of {self.height}x{self.width}")
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+            format="yuv420p",
+            src_color_range="JPEG",
+            dst_color_range="MPEG",
+            dst_colorspace="ITU709",
+        )
+        picture.pts, picture.time_base = self.written, 1 / self.rate
+        self.written += 1
+        self._container.mux(self._stream.encode(picture))
+
+    @contextmanager
+    def _told(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
+        """FFmpeg's errors, of the disk or of the encoder, under the name of the file."""
+        try:
+            with self._opened() as opened:
+                yield opened
+        except FFmpegError as error:
+            raise RunError(f"{self.path}: the video cannot be written ({error})") from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
+        options = {"movflags": "+faststart+use_metadata_tags"}
+        with self.whole(self.path) as part, av.open(url_of(part), "w", format="mp4", options=options) as container:
+            container.metadata.update({**self.metadata, VIDEO_TAG: MARK})
+            stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf), **SAME_EVERY_TIME})
+            stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+            codec = stream.codec_context
+            codec.color_range = LIMITED_RANGE
+            codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+            yield container, stream
+            if not self.written:
+                raise RunError(f"{self.path}: not one frame was made")
+            container.mux(stream.encode())
+
+
+def url_of(path: Path) -> str:
+    """A path for FFmpeg, which would read the beginning of `10:30.mp4` as a protocol."""
+    return f"file:{path}"
+
+
+def read_video(path: Path) -> NDArray[np.uint8]:
+    """All frames of a video, uint8 [T, H, W, 3].
+
+    Raises:
+        InputError: the file is absent, no video, or holds no picture.
+    """
+    try:
+        with av.open(url_of(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (FFmpegError, IndexError) as error:
+        raise InputError(f"{path}: is not a video that can be read ({error})") from error
+    if not frames:
+        raise InputError(f"{path}: has no frames")
+    return np.stack(frames).astype(np.uint8, copy=False)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts a video carries, under their own names; bytes that are not UTF-8 are replaced.
+
+    Raises:
+        InputError: the file is absent or no video.
+    """
+    try:
+        with av.open(url_of(path), metadata_errors="replace") as container:
+            return dict(container.metadata)
+    except FFmpegError as error:
+        raise InputError(f"{path}: is not a video that can be read ({error})") from error

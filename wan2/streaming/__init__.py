@@ -1,0 +1,1 @@
+"""Blocks of a transformer on the device only while they run."""

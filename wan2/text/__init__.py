@@ -1,0 +1,1 @@
+"""The text of a prompt: cleaned, and cut into tokens."""

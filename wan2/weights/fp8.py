@@ -1,0 +1,58 @@
+"""Which weights of a transformer are held in fp8. Names and integers; knows nothing of PyTorch.
+
+Weights that a file has in fp8 stay so. `--fp8_scaled` adds the linears of the blocks, except for the first and the last
+two blocks, to which a video owes most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from wan2.models.config import TransformerConfig
+    from wan2.weights.checkpoint import TransformerFile
+
+E4M3 = "F8_E4M3"
+# Blocks at either end that are not quantised.
+ENDS = 2
+WEIGHT = ".weight"
+# What a product of fp8 wants every side of a matrix to be a multiple of.
+FAST_MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Fp8:
+    """What is done with linears: `quantise` those the file has in a wider type, multiply in fp8 (`fast`) or not."""
+
+    quantise: bool = False
+    fast: bool = False
+
+
+AS_STORED = Fp8()
+
+
+def linears(config: TransformerConfig) -> tuple[str, ...]:
+    """The weights of the linears of a block, by their names within it."""
+    return tuple(name for name, shape in config.block_shapes().items() if name.endswith(WEIGHT) and len(shape) == 2)
+
+
+def quantised(config: TransformerConfig) -> frozenset[str]:
+    """The weights that are quantised when asked for."""
+    middle = range(ENDS, config.num_layers - ENDS)
+    return frozenset(f"blocks.{index}.{name}" for index in middle for name in linears(config))
+
+
+def fp8_weights(file: TransformerFile, quantise: bool) -> frozenset[str]:
+    """The weights that are held in fp8: those the file has so, and those to be quantised."""
+    every = (f"blocks.{index}.{name}" for index in range(file.config.num_layers) for name in linears(file.config))
+    stored = {name for name in every if file.header.entries[file.sources[name].name].dtype == E4M3}
+    return frozenset(stored | (quantised(file.config) if quantise else frozenset()))
+
+
+def in_block(index: int, names: Collection[str]) -> frozenset[str]:
+    """Those of the names that belong to a block, by their names within it."""
+    prefix = f"blocks.{index}."
+    return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))

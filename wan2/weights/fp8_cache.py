@@ -1,0 +1,142 @@
+"""A transformer's fp8 weights, kept in a file beside its checkpoint: made once, read as any scaled fp8 file is.
+
+The copy says in its metadata what it was made from, LoRAs included: with these it has a name of its own. Knows
+nothing of devices; imports PyTorch only to write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from wan2.errors import InputError
+from wan2.files import whole_file
+from wan2.weights.checkpoint import inspect_transformer, read_header
+from wan2.weights.fingerprint import fingerprint
+from wan2.weights.fp8 import E4M3, WEIGHT, fp8_weights
+from wan2.weights.header import ITEM_BYTES, checkpoint_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from wan2.weights.checkpoint import TransformerFile
+    from wan2.weights.lora import Lora
+
+ENDING = ".fp8.safetensors"
+MARK = "fp8_cache"
+# Changes with what is quantised and how.
+FORMAT = 1
+# Of the hash that tells the copies of other LoRAs apart by their names.
+NAME_DIGITS = 8
+SCALE_ENDING = ".scale_weight"
+Layout = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def cache_path(checkpoint: Path, loras: Sequence[Lora] = ()) -> Path:
+    """Where the fp8 weights of a checkpoint (a file, an index or a folder) are kept: beside it."""
+    named = json.dumps([[str(path.absolute()), multiplier] for path, multiplier in loras])
+    merged = f".lora-{hashlib.sha256(named.encode()).hexdigest()[:NAME_DIGITS]}" if loras else ""
+    stem = checkpoint.name.removesuffix(".index.json").removesuffix(".safetensors")
+    return checkpoint.with_name(stem + merged + ENDING)
+
+
+def source_mark(checkpoint: Path, loras: Sequence[Lora] = ()) -> str:
+    """What a copy says of its source: fingerprints of its files and of the LoRAs', and when they were last written."""
+    mark: dict[str, Any] = {"format": FORMAT, **_written(checkpoint)}
+    if loras:
+        mark["loras"] = [{**_written(path), "multiplier": multiplier} for path, multiplier in loras]
+    return json.dumps(mark)
+
+
+def _written(path: Path) -> dict[str, Any]:
+    files = checkpoint_files(path)
+    return {"source": fingerprint(files), "written": [file.stat().st_mtime_ns for file in files]}
+
+
+def look_for_cache(checkpoint: Path, loras: Sequence[Lora] = ()) -> Literal["absent", "stale", "good"]:
+    """What lies where the fp8 weights of a checkpoint would be kept.
+
+    Raises:
+        InputError: a file that was not written by `write_cache`, which would be lost.
+    """
+    path = cache_path(checkpoint, loras)
+    if not path.exists():
+        return "absent"
+    try:
+        found = read_header(path).metadata.get(MARK)
+    except InputError:
+        found = None
+    if found is None:
+        raise InputError(f"--fp8_cache: {path} is in the way, and holds no fp8 weights kept by it; remove or rename it")
+    return "good" if found == source_mark(checkpoint, loras) else "stale"
+
+
+def gains_by_cache(file: TransformerFile) -> bool:
+    """Whether a checkpoint has linears left to quantise, or is changed by LoRAs."""
+    merged = any(source.deltas for source in file.sources.values())
+    return merged or fp8_weights(file, quantise=True) != fp8_weights(file, quantise=False)
+
+
+def cache_layout(file: TransformerFile) -> Layout:
+    """Native name -> dtype and shape of what is kept: linears in fp8, everything else as the checkpoint has it, in
+    float32 what LoRAs add to.
+    """
+    weights, layout = fp8_weights(file, quantise=True), Layout()
+    for name, shape in file.config.tensor_shapes().items():
+        if name in weights:
+            layout[name] = E4M3, shape
+            layout[name.removesuffix(WEIGHT) + SCALE_ENDING] = "F32", (shape[0], 1)
+        else:
+            source = file.sources[name]
+            dtype = file.header.entries[source.name].dtype
+            layout[name] = "F32" if dtype.startswith("F8") or source.deltas else dtype, shape
+    return layout
+
+
+def layout_bytes(layout: Layout) -> int:
+    """Bytes of the tensors of a layout."""
+    return sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in layout.values())
+
+
+def write_cache(checkpoint: Path, loras: Sequence[Lora] = ()) -> None:
+    """Quantise a checkpoint, LoRAs merged in, tensor by tensor, into the file beside it, whole or not at all.
+
+    Raises:
+        InputError: the checkpoint or a LoRA cannot be read, or holds values that are not finite.
+        OSError: the file cannot be written.
+    """
+    import torch
+
+    from wan2.weights.reader import DTYPES, TensorReader
+
+    file = inspect_transformer(checkpoint, loras)
+    layout, reader = cache_layout(file), TensorReader(file.header, torch.device("cpu"))
+    with whole_file(cache_path(checkpoint, loras)) as part, part.open("wb") as out:
+        out.write(_header(layout, {**file.header.metadata, MARK: source_mark(checkpoint, loras)}))
+        for name in file.config.tensor_shapes():
+            source, dtype = file.sources[name], layout[name][0]
+            for tensor in reader.read_fp8(source) if dtype == E4M3 else (reader.read(source, DTYPES[dtype]),):
+                out.write(_bytes(tensor))
+
+
+def _header(layout: Layout, metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, (dtype, shape) in layout.items():
+        start, end = end, end + ITEM_BYTES[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    import torch
+
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().data

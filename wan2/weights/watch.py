@@ -1,0 +1,67 @@
+"""Notices when a model file changes while a run uses it: half of the old weights and half of the new would be neither.
+
+Knows nothing of what is in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from wan2.errors import RunError
+from wan2.weights.fingerprint import fingerprint
+
+
+class Stamp(NamedTuple):
+    """What changes when a file is replaced or written to. `touched` also changes with its name, owner or links."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
+    touched: int
+
+
+class Watch:
+    """Files as they were when they were added."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, Stamp] = {}
+        self._prints: dict[Path, str] = {}
+
+    def add(self, files: Iterable[Path]) -> None:
+        """Watch these, too, as they are now."""
+        for file in files:
+            if file not in self._seen and (stamp := _stamp(file)) is not None:
+                self._seen[file], self._prints[file] = stamp, _print(file)
+
+    def check(self) -> None:
+        """Refuse to go on with files that are not the ones that were added.
+
+        Raises:
+            RunError: the first that was replaced, written to or removed.
+        """
+        for file, stamp in self._seen.items():
+            now = _stamp(file)
+            if now == stamp:
+                continue
+            if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
+                self._seen[file] = now  # a name, an owner or a link more: the content is the same
+                continue
+            what = "was changed" if now else "was removed"
+            raise RunError(
+                f"{file}: {what} while the run used it; what came of it since the last saved step is dropped"
+            )
+
+
+def _stamp(file: Path) -> Stamp | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return Stamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _print(file: Path) -> str:
+    return str(fingerprint([file])["fingerprint"])
