@@ -52,7 +52,7 @@ def _run(words: Sequence[str], console: Console) -> None:
             make_each(*planned, console)
     else:
         job = plan_job(given)
-        make_one(job.options.save_path, _checked(job, inputs, console), console)
+        make_one(job.options.output.save_path, _checked(job, inputs, console), console)
 
 
 def inputs_given(given: Mapping[str, Any], lines: Lines) -> Inputs:
@@ -88,11 +88,11 @@ def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
     check_names(job.options, job.shown)
     if (left := what_remains(job.options, job.deciding)) is None:
         return None
-    job = replace(job, options=left)
-    inputs = check_job_outputs(job, inputs, replace=left.overwrite)
+    job = replace(job, request=left)
+    inputs = check_job_outputs(job, inputs, replace=left.output.overwrite)
     check_cache(left)
     windows = check_job(job)
-    job = replace(job, options=fitted(left, work_of_job(job), console))
+    job = replace(job, request=fitted(left, work_of_job(job), console))
     for warning in job.warnings:
         console.note(warning)
     return partial(_make, job, inputs, windows, console)
@@ -110,9 +110,9 @@ def _make(job: Job, inputs: Inputs, windows: KeyRanges | None, console: Console)
 def check_rate(tflops: float | None, dry_run: bool | None) -> None:
     """Refuse a rate that is none, or that nobody asks for."""
     if tflops is not None and not dry_run:
-        raise InputError(f"--tflops {tflops:g}: only --dry_run tells seconds; give both")
+        raise InputError("only `dry_run` tells seconds; give both", field="tflops", value=f"{tflops:g}")
     if tflops is not None and not 0 < tflops < inf:
-        raise InputError(f"--tflops {tflops:g}: must be a finite number above 0")
+        raise InputError("must be a finite number above 0", field="tflops", value=f"{tflops:g}")
 
 
 def build_parser() -> Parser:

@@ -1,4 +1,4 @@
-"""One video as the command line asks for it: options, scene and shots, settled from flags, file and preset.
+"""One video as the command line asks for it: request, scene and shots, settled from flags, file and preset.
 
 Loads nothing; `preflight.py` holds it against the files it needs.
 """
@@ -28,14 +28,14 @@ from wan2.plan.saved import read_state
 from wan2.request.paths import path_of
 from wan2.request.presets import ModelFiles, Preset
 from wan2.request.prompt_file import Line, parse_line
-from wan2.request.request import BESIDE, Options, make_options
+from wan2.request.request import BESIDE, Request, make_request
 from wan2.run.latents import saved_record
 
 SHEET_ENDING = "_sheet.png"
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
 SHOWING = frozenset({"export_shots", "contact_sheet"})
-# What of the record decides the latents beside the options, and how messages call it.
+# What of the record decides the latents beside the request, and how messages call it.
 DECIDING = {"cuts": "cuts at frames", "variant": "--variant", "shot_mask_type": "--shot_mask_type"}
 
 
@@ -65,7 +65,7 @@ class Making:
 class Job:
     """One video. `making` is None when saved latents are only decoded, `layout` when they say nothing of shots."""
 
-    options: Options
+    request: Request
     making: Making | None
     layout: ShotLayout | None
     title: str
@@ -81,7 +81,7 @@ class Job:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """What of the record decides the latents beside the options."""
+        """What of the record decides the latents beside the request."""
         record = self.as_record()
         return {name: record[name] for name in DECIDING if name in record}
 
@@ -172,20 +172,20 @@ def resumed_job(given: Mapping[str, Any]) -> Job:
     """
     for name in ("model", "variant", "shot_mask_type", "preset", "dry_run"):
         if given[name] is not None:
-            raise InputError(f"--resume: the scene is that of the state, so it cannot go with --{name}")
+            raise InputError(f"the scene is that of the state, so it cannot go with --{name}", field="resume")
     state = read_state(given["resume"])
     saved = saved_scene(state)
     preset = MODELS[saved.model][saved.variant]
     known = {name: value for name, value in given.items() if name not in (*SCENE_FLAGS, *OWN_FLAGS)}
-    options = make_options(preset, saved_values(state) | {n: v for n, v in known.items() if v is not None})
-    scene = replace(saved.scene, fps=options.fps)
-    layout = plan_layout(options.num_frames, scene.num_shots, saved.cuts, options.shape.tokens_per_frame)
+    request = make_request(preset, saved_values(state) | {n: v for n, v in known.items() if v is not None})
+    scene = replace(saved.scene, fps=request.fps)
+    layout = plan_layout(request.num_frames, scene.num_shots, saved.cuts, request.shape.tokens_per_frame)
     named = frozenset(field.name for field in fields(ModelFiles))
     showing = {name: getattr(saved, name) if given[name] is None else given[name] for name in SHOWING}
     board = scene.storyboard
     title = board.global_caption or ""
     making = Making(scene, preset, saved.variant, saved.shot_mask_type, named)
-    return _showing(showing, options, making, layout, title, board.shot_captions)
+    return _showing(showing, request, making, layout, title, board.shot_captions)
 
 
 def make_job(given: Mapping[str, Any]) -> Job:
@@ -205,14 +205,14 @@ def make_job(given: Mapping[str, Any]) -> Job:
         values |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if given["seed"] is None:
         values["seed"] = storyboard.seed
-    options = settle(make_options(preset, values), seed_is_free=values["seed"] is None)
+    request = settle(make_request(preset, values), seed_is_free=values["seed"] is None)
     layout = plan_layout(
-        scene.num_frames, scene.num_shots, scene.cuts, options.shape.tokens_per_frame, names=scene.names
+        scene.num_frames, scene.num_shots, scene.cuts, request.shape.tokens_per_frame, names=scene.names
     )
     named = frozenset(field.name for field in fields(ModelFiles) if given[field.name] is not None)
     return _showing(
         given,
-        options,
+        request,
         Making(scene, preset, variant, given["shot_mask_type"], named),
         layout,
         storyboard.global_caption or "",
@@ -229,30 +229,30 @@ def decode_job(given: Mapping[str, Any]) -> Job:
     values = decode_values(dict(given), also=SHOWING)
     record = saved_record(given["latent_path"])
     preset = MODELS[DEFAULT_MODEL][DEFAULT_VARIANT]
-    options = make_options(
+    request = make_request(
         preset, {name: values[name] for name in values if name not in (*SCENE_FLAGS, *OWN_FLAGS, "from_file")}
     )
     layout, title = None, ""
     captions: tuple[str, ...] = ()
     if record.get("cuts") is not None:
-        shape = options.shape
+        shape = request.shape
         layout, title, captions = saved_shots(record, f"--latent_path {given['latent_path']}", shape)
-    return _showing(given, options, None, layout, title, captions)
+    return _showing(given, request, None, layout, title, captions)
 
 
 def _showing(
     given: Mapping[str, Any],
-    options: Options,
+    request: Request,
     making: Making | None,
     layout: ShotLayout | None,
     title: str,
     captions: tuple[str, ...],
 ) -> Job:
     """The job, once it is settled what is shown: the contact sheet unless refused, the shots when asked for."""
-    possible = options.decodes and layout is not None
+    possible = request.output.decodes and layout is not None
     for name in sorted(SHOWING):
         if given[name] and not possible:
             why = "no frames are decoded" if layout is not None else "the latents were saved without their shots"
-            raise InputError(f"--{name}: {why}")
+            raise InputError(f"{why}", field=name)
     sheet = possible and given["contact_sheet"] is not False
-    return Job(options, making, layout, title, captions, bool(given["export_shots"]), sheet)
+    return Job(request, making, layout, title, captions, bool(given["export_shots"]), sheet)

@@ -16,7 +16,7 @@ from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work, predict
 from wan2.plan.memory import Memory
 from wan2.request.loras import told_loras
-from wan2.request.request import Options
+from wan2.request.request import Request
 from wan2.sampling.schedule import timesteps
 from wan2.shown import one_line
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
@@ -74,7 +74,7 @@ def make_plan(
     scene: Scene,
     layout: ShotLayout,
     tokenized: TokenizedPrompt,
-    options: Options,
+    request: Request,
     work: Work,
     sparse: bool,
     warnings: Sequence[str] = (),
@@ -85,46 +85,46 @@ def make_plan(
 
     Args:
         scene: what is to be seen.
-        layout: its shots, planned for the size in `options`.
+        layout: its shots, planned for the size in `request`.
         tokenized: the tokens of `scene.storyboard.prompt`.
-        options: the options of the run.
-        work: what decides its memory beside the options.
+        request: the request of the run.
+        work: what decides its memory beside the request.
         sparse: whether self-attention is sparse between shots.
         warnings: lines to show with the plan.
-        chosen: the options that were chosen to fit `--vram_budget`.
+        chosen: the request that were chosen to fit `--vram_budget`.
         tflops: what the machine does in a second, in 10^12 operations, if that is known.
     """
-    streamed = options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else None
+    streamed = request.compute.blocks_to_swap if isinstance(request.compute.blocks_to_swap, int) else None
     ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
     config = work.config
     return Plan(
-        height=options.height,
-        width=options.width,
-        fps=options.fps,
+        height=request.height,
+        width=request.width,
+        fps=request.fps,
         layout=layout,
         shots=_plan_shots(scene, layout, ranges),
         sparse=sparse,
         num_tokens=tokenized.num_tokens,
-        steps=options.infer_steps,
-        passes=_passes(options),
+        steps=request.sampling.infer_steps,
+        passes=_passes(request),
         positive_flops=_flops(config, layout, sparse, ranges),
         negative_flops=_flops(config, layout, sparse, None),
         full_flops=_flops(config, layout, False, None),
         streamed=streamed,
-        spares=bool(options.step_cache),
-        memory=predict(options, work),
-        budget=options.vram_budget,
+        spares=bool(request.sampling.step_cache),
+        memory=predict(request, work),
+        budget=request.compute.vram_budget,
         chosen=chosen,
-        loras=told_loras(options),
+        loras=told_loras(request),
         tflops=tflops,
         warnings=tuple(warnings),
     )
 
 
-def _passes(options: Options) -> tuple[int, int]:
-    times = timesteps(options.infer_steps, options.flow_shift, options.sample_solver)
-    scales = options.guidance_scale_high_noise, options.guidance_scale
-    return count_passes(times, options.dual_dit_boundary, *scales, options.cfg_skip)
+def _passes(request: Request) -> tuple[int, int]:
+    times = timesteps(request.sampling.infer_steps, request.sampling.flow_shift, request.sampling.sample_solver)
+    scales = request.model.expert("high").guidance_scale, request.model.expert("low").guidance_scale
+    return count_passes(times, request.model.dual_dit_boundary, *scales, request.sampling.cfg_skip)
 
 
 def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:

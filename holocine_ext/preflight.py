@@ -18,7 +18,7 @@ from wan2.plan.checks import EXPERTS, check_blocks, check_fp8, check_loras, chec
 from wan2.plan.outputs import Inputs
 from wan2.plan.resume import check_resume, refuse_difference, saved_place
 from wan2.plan.taken import check_outputs
-from wan2.request.request import Options
+from wan2.request.request import Request
 from wan2.run.latents import CHANNELS
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
 from wan2.weights.checkpoint import TransformerFile, inspect_transformer
@@ -34,17 +34,17 @@ def check_job(job: Job) -> tuple[tuple[Range, ...], ...] | None:
     Raises:
         InputError: the first thing found wrong; the message names its flag.
     """
-    making, options = job.making, job.options
+    making, request = job.making, job.options
     if making is None:
-        check_run(options)
+        check_run(request)
         return None
     check_same_scene(job)
-    tokenized = _tokenize(making, options)
+    tokenized = _tokenize(making, request)
     for name in EXPERTS:
-        path = getattr(options.files, name)
+        path = getattr(request.files, name)
         if path.exists():
             _inspect(name, path, making)
-    check_run(options, MASK_CHANNELS if making.shot_mask_type else 0)
+    check_run(request, MASK_CHANNELS if making.shot_mask_type else 0)
     return allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
 
 
@@ -86,59 +86,59 @@ def dry_plan(job: Job, tflops: float | None = None) -> Plan:
     Raises:
         InputError: a file named on the command line is absent, or one that is there will not do.
     """
-    making, options = job.making, job.options
+    making, request = job.making, job.options
     if making is None or job.layout is None:
         raise ValueError("saved latents are decoded without a plan")
     notes = list(job.warnings)
-    if _replaceable("tokenizer", options.files.tokenizer, making):
+    if _replaceable("tokenizer", request.model.tokenizer, making):
         notes.append(
             "--tokenizer: not there, so tokens and windows of the text are not known, and compute is for no windows"
         )
-        tokenized = TokenizedPrompt(clean_prompt(options.prompt), (), ())
+        tokenized = TokenizedPrompt(clean_prompt(request.prompt), (), ())
     else:
-        tokenized = _tokenize(making, options)
-    found = {name: _sizes(options, name, making) for name in EXPERTS}
+        tokenized = _tokenize(making, request)
+    found = {name: _sizes(request, name, making) for name in EXPERTS}
     for name, (config, weights) in found.items():
-        check_blocks(options, name, config)
-        check_fp8(options, name, config, weights)
-        check_loras(options, name, config)
+        check_blocks(request, name, config)
+        check_fp8(request, name, config, weights)
+        check_loras(request, name, config)
     config, weights = found[EXPERTS[0]]
-    if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(options.files, name), making)]:
+    if absent := [f"--{name}" for name in EXPERTS if _replaceable(name, getattr(request.files, name), making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
-    work = Work(config, weights, attended(job.layout, making.sparse), vae_size(options.files.vae))
-    fitted = within_budget(options, work)
+    work = Work(config, weights, attended(job.layout, making.sparse), vae_size(request.model.vae))
+    fitted = within_budget(request, work)
     return make_plan(
         scene=making.scene,
         layout=job.layout,
         tokenized=tokenized,
-        options=fitted,
+        request=fitted,
         work=work,
         sparse=making.sparse,
         warnings=notes,
-        chosen=chosen(options, fitted),
+        chosen=chosen(request, fitted),
         tflops=tflops,
     )
 
 
-def _tokenize(making: Making, options: Options) -> TokenizedPrompt:
+def _tokenize(making: Making, request: Request) -> TokenizedPrompt:
     """The prompt as tokens, every caption of which the text encoder reads."""
-    storyboard, folder = making.scene.storyboard, options.files.tokenizer
+    storyboard, folder = making.scene.storyboard, request.model.tokenizer
     if not folder.exists():
-        raise InputError(f"--tokenizer {folder}: no such folder")
-    tokenized = load_tokenizer(options.files.tokenizer).tokenize(options.prompt, storyboard.caption_name)
+        raise InputError("no such folder", field="tokenizer", value=folder)
+    tokenized = load_tokenizer(request.model.tokenizer).tokenize(request.prompt, storyboard.caption_name)
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
     return tokenized
 
 
-def _sizes(options: Options, name: str, making: Making) -> tuple[TransformerConfig, frozenset[str]]:
+def _sizes(request: Request, name: str, making: Making) -> tuple[TransformerConfig, frozenset[str]]:
     """Sizes of an expert and its weights in fp8, from its file or as published."""
-    path = getattr(options.files, name)
+    path = getattr(request.files, name)
     if published := _replaceable(name, path, making):
         config = replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
-        return config, quantised(config) if options.quantises else frozenset()
+        return config, quantised(config) if request.compute.quantises else frozenset()
     file = _inspect(name, path, making)
-    return file.config, fp8_weights(file, options.quantises)
+    return file.config, fp8_weights(file, request.compute.quantises)
 
 
 def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | None:
@@ -154,15 +154,17 @@ def _inspect(name: str, path: Path, making: Making) -> TransformerFile:
     stated = file.header.metadata.get("variant", in_name[1] if in_name else making.variant)
     if stated != making.variant:
         raise InputError(
-            f"--{name} {path}: holds {stated} weights, which cannot run as --variant {making.variant}; "
-            f"give --variant {stated}"
+            f"holds {stated} weights, which cannot run as `variant` {making.variant}; give `variant` {stated}",
+            field=name,
+            value=path,
         )
     masked = file.config.in_dim == CHANNELS + MASK_CHANNELS
     if masked and not making.shot_mask_type:
-        raise InputError(f"--{name} {path}: takes a mask channel beside the latents; give --shot_mask_type")
+        raise InputError("takes a mask channel beside the latents; give `shot_mask_type`", field=name, value=path)
     if making.shot_mask_type and not masked:
-        raise InputError(
-            f"--shot_mask_type {making.shot_mask_type}: needs a checkpoint of {CHANNELS + MASK_CHANNELS} input "
-            f"channels; --{name} {path} takes {file.config.in_dim}"
+        rule = (
+            f"needs a checkpoint of {CHANNELS + MASK_CHANNELS} input channels; --{name} {path} takes "
+            f"{file.config.in_dim}"
         )
+        raise InputError(rule, field="shot_mask_type", value=making.shot_mask_type)
     return file

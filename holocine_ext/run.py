@@ -72,15 +72,15 @@ class _Showing:
     @contextmanager
     def open(self, claim: Claim) -> Iterator[Sequence[FrameSink]]:
         """What is to be told every frame; it becomes files when the block ends well."""
-        job, options, layout = self.job, self.job.options, self.job.layout
+        job, request, layout = self.job, self.job.options, self.job.layout
         shown = [target.path for target in job.shown(claim.paths)]
         if layout is None:
             yield ()
             return
-        sheet = ContactSheet(layout, options.fps, job.captions, job.title) if job.contact_sheet else None
-        told = ("",) * layout.num_shots if options.no_metadata else job.captions
+        sheet = ContactSheet(layout, request.fps, job.captions, job.title) if job.contact_sheet else None
+        told = ("",) * layout.num_shots if request.output.no_metadata else job.captions
         shots = shown[1:] if job.contact_sheet else shown
-        export = ShotExport(shots, layout, options.fps, told, options.crf, claim.whole) if shots else None
+        export = ShotExport(shots, layout, request.fps, told, request.output.crf, claim.whole) if shots else None
         with export or nullcontext():
             yield [sink for sink in (sheet, export) if sink is not None]
         self.written += shots

@@ -8,10 +8,20 @@ from typing import Self
 
 
 class InputError(ValueError):
-    """Bad input, found before anything ran.
+    """A value that cannot be used, found before anything ran. The command line exits 2.
 
-    `str(error)` is the one line a person reads: the flag or field, the value, the rule. The command line exits 2.
+    Args:
+        rule: what is wrong, in one line. Names of settings in it stand in backticks.
+        field: the setting, by its name in the request; empty where no single one is to blame.
+        value: its value, as it is shown.
+
+    `str(error)` is one line: field, value, rule. The command line spells fields as its flags.
     """
+
+    def __init__(self, rule: str, *, field: str = "", value: object = "") -> None:
+        self.rule, self.field, self.value = rule, field, value
+        shown = f"{field} {value}".rstrip()
+        super().__init__(f"{shown}: {rule}" if shown else rule)
 
 
 class RunError(RuntimeError):

@@ -197,4 +197,4 @@ def shot_mask(layout: ShotLayout, kind: str) -> tuple[float, ...]:
             return tuple(i / _NORMALIZED_BY for i in ids)
         case "alternating":
             return tuple(float(i % 2) for i in ids)
-    raise InputError(f"--shot_mask_type {kind}: must be one of {', '.join(SHOT_MASK_TYPES)}")
+    raise InputError(f"must be one of {', '.join(SHOT_MASK_TYPES)}", field="shot_mask_type", value=kind)

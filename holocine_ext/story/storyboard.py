@@ -59,14 +59,16 @@ def from_arguments(
     cuts = None if shot_cut_frames is None else tuple(shot_cut_frames)
     if storyboard is not None:
         if cuts is not None:
-            raise InputError("--shot_cut_frames: a storyboard says where its own cuts are; change them in the file")
+            raise InputError(
+                "a storyboard says where its own cuts are; change them in the file", field="shot_cut_frames"
+            )
         return from_file(storyboard)
     if prompt is not None:
         return from_prompt(prompt, cuts)
     if global_caption is None:
-        raise InputError("--shot_captions: needs --global_caption, which says what all shots share")
+        raise InputError("needs `global_caption`, which says what all shots share", field="shot_captions")
     if not shot_captions:
-        raise InputError("--global_caption: needs --shot_captions, one for every shot")
+        raise InputError("needs `shot_captions`, one for every shot", field="global_caption")
     _check_caption(global_caption, "--global_caption")
     for number, caption in enumerate(shot_captions, 1):
         _check_caption(caption, f"--shot_captions, shot {number}")

@@ -1,38 +1,33 @@
-"""The table of command line arguments. Knows nothing of what they lead to, and prints nothing."""
+"""The command line's arguments, most of them from the settings' own table. Prints nothing."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
+from wan2 import __version__
 from wan2.errors import InputError
-from wan2.request.fields import CHOICES, exact_rate
+from wan2.models.kernel_table import AUTO
+from wan2.plan.resume import BESIDE
+from wan2.request.compute import Compute
+from wan2.request.fields import CountOrAuto, OneOf, Setting, exact_rate, settings_of
+from wan2.request.flat import preset_values
+from wan2.request.model import EXPERT_FLAG, Model
+from wan2.request.output import Output
 from wan2.request.paths import path_of
-from wan2.request.presets import LORA_MULTIPLIER, WAN22_T2V, ModelFiles, Preset
-from wan2.request.request import AUTO, BESIDE, RECIPES
+from wan2.request.presets import LORA_MULTIPLIER, RECIPES, Preset
+from wan2.request.request import Request
+from wan2.request.sampling import Sampling
 
-FILES = {
-    "dit_high_noise": "transformer of the noisy steps",
-    "dit_low_noise": "transformer of the later steps",
-    "vae": "Wan2.1 VAE",
-    "t5": "UMT5 text encoder",
-    "tokenizer": "folder with tokenizer.json",
-}
-LORA_FLAGS = {
-    "lora_weight": "LoRA files to merge into the low-noise expert, and into it alone",
-    "lora_weight_high_noise": "LoRA files to merge into the high-noise expert, and into it alone",
-}
 FRACTION = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,12})\s*")
-FP8_FLAGS = {
-    "fp8_scaled": "hold the linears of the transformers in fp8, a scale a row: half the memory, almost the same video",
-    "fp8_fast": "--fp8_scaled, and multiply in fp8, too: faster on GPUs that can (Ada, Hopper and later)",
-    "fp8_cache": "write the fp8 weights beside each transformer, and read them there the next time",
-    "fp8_t5": "hold the linears of the text encoder in fp8",
-}
+# How many scenes of a list go through the stages together.
+WAVE = 10
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,126 +35,197 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `InputError` where argparse would print and exit."""
-        raise InputError(message.removeprefix("argument "))
+        said = message.removeprefix("argument ")
+        unknown = re.match(r"unrecognized arguments: (--\w+)", said)
+        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
+        raise InputError(f"{said}; did you mean {near[0]}?" if near else said)
+
+    def names(self) -> frozenset[str]:
+        """Every flag, without its dashes."""
+        return frozenset(name.removeprefix("--") for name in self._option_string_actions if name.startswith("--"))
 
 
-def build_parser(program: str) -> Parser:
+class _HelpAll(argparse.Action):
+    """Prints the help of every flag."""
+
+    def __init__(self, build: Callable[[], Parser], **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(nargs=0, **settings)
+        self.build = build
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        self.build().print_help()
+        parser.exit()
+
+
+@dataclass
+class Table:
+    """The arguments as they are added.
+
+    Args:
+        parser: where to.
+        presets: whose defaults are shown.
+        full: whether flags that few people need have a line of help, too.
+    """
+
+    parser: Parser
+    presets: Sequence[Preset]
+    full: bool
+    groups: dict[str, argparse._ArgumentGroup] = field(default_factory=dict)
+
+    def group(self, title: str) -> argparse._ArgumentGroup:
+        """The group of that title, begun when it is first asked for."""
+        if title not in self.groups:
+            self.groups[title] = self.parser.add_argument_group(title)
+        return self.groups[title]
+
+    def add(self, title: str, name: str, what: str, *, common: bool = False, **settings: Any) -> None:  # noqa: ANN401
+        """One flag; without a line of help where that is for the full help only."""
+        shown = what if common or self.full else argparse.SUPPRESS
+        self.group(title).add_argument(f"--{name}", help=shown, **settings)
+
+    def add_record(self, title: str, record: type, without: Sequence[str] = ()) -> None:
+        """A flag for every setting of a record."""
+        kinds = get_type_hints(record)
+        for name, about in settings_of(record):
+            if name not in without:
+                self.add_setting(title, name, about, kinds[name])
+
+    def add_setting(self, title: str, name: str, about: Setting, kind: Any) -> None:  # noqa: ANN401
+        """A flag for one setting, its type and choices from the table."""
+        if kind is bool:
+            self.add(title, name, about.help, common=about.common, action="store_const", const=True)
+            return
+        what = about.help if "(default:" in about.help else f"{about.help} {self.defaults(name)}"
+        how: dict[str, Any] = {"type": TYPES.get(kind, str), "metavar": METAVARS.get(kind, "TEXT")}
+        if isinstance(about.rule, OneOf):
+            how = {"choices": about.rule.choices}
+        elif isinstance(about.rule, CountOrAuto):
+            how = {"type": whole_number_or_auto, "metavar": "N"}
+        self.add(title, name, what, common=about.common, **how)
+
+    def defaults(self, *names: str) -> str:
+        """The `(default: ...)` of a help line: one value, or one for each preset that differs."""
+        values = {preset.name: " ".join(_shown(preset, name) for name in names) for preset in self.presets}
+        if len(set(values.values())) == 1:
+            return f"(default: {next(iter(values.values()))})"
+        return f"(default: {', '.join(f'{value} with {name}' for name, value in values.items())})"
+
+
+def build_parser(program: str, preset: Preset, full: bool = False) -> Parser:
     """The base's arguments."""
-    parser = Parser(prog=program, allow_abbrev=False, description="Make a video from a text with Wan2.2 T2V-A14B.")
-    scene = parser.add_argument_group("what to make (exactly one of --prompt, --from_file, --latent_path)")
-    scene.add_argument("--prompt", metavar="TEXT", help="what is to be seen")
-    scene.add_argument(
-        "--from_file",
-        type=path,
-        metavar="FILE",
-        help="one prompt a line, each with its own settings if wanted: A cat on a roof --d 42 --w 832 --h 480 --f 81 "
-        "--s 40 --g 3 --gh 4 --fs 12 --n blurry",
+    parser = Parser(
+        prog=program,
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Make a video from a text with Wan2.2 T2V-A14B.\n\nexample:\n"
+        f'  {program} --prompt "A lighthouse in a storm" --save_path out.mp4',
     )
-    add_common_arguments(parser, scene, [WAN22_T2V])
+    table = Table(parser, [preset], full)
+    scene = "what to make (exactly one of --prompt, --from_file, --latent_path)"
+    table.add(scene, "prompt", "what is to be seen", common=True, metavar="TEXT")
+    what = (
+        "one prompt a line, each with its own settings if wanted: A cat on a roof --d 42 --w 832 --h 480 --f 81 "
+        "--s 40 --g 3 --gh 4 --fs 12 --n blurry"
+    )
+    table.add(scene, "from_file", what, common=True, type=path, metavar="FILE")
+    add_common_arguments(table, scene, partial(build_parser, program, preset, full=True))
     return parser
 
 
-def add_common_arguments(parser: Parser, scene: argparse._ArgumentGroup, presets: Sequence[Preset]) -> None:
+def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Parser]) -> None:
     """Every argument that the base shares with an extension. All default to None: the preset fills them in later."""
-    scene.add_argument("--latent_path", type=path, metavar="FILE", help="decode latents saved by an earlier run")
-    scene.add_argument("--negative_prompt", metavar="TEXT", help="what to avoid (default: the one Wan2.2 publishes)")
+    kinds, settings = get_type_hints(Request), dict(settings_of(Request))
+    table.add_setting(scene, "latent_path", Setting(f"{settings['latent_path'].help} (default: none)"), Path)
+    table.add_setting(scene, "negative_prompt", settings["negative_prompt"], str)
+    _add_size(table, settings, kinds)
+    _add_several(table)
+    _add_sampling(table, settings, kinds)
+    table.add_record("output", Output, without=["crf"])
+    what = (
+        "go on from a saved state: STATE, with which nothing else needs to be given, or the one next to --save_path; "
+        "what changes no latents may be given anew"
+    )
+    table.add("output", "resume", what, common=True, type=path, nargs="?", const=BESIDE, metavar="STATE")
+    _add_machine(table)
+    _add_files(table)
+    _add_general(table, full_parser)
 
-    def add(group: argparse._ArgumentGroup, name: str, what: str, **settings: Any) -> None:  # noqa: ANN401
-        group.add_argument(f"--{name}", help=f"{what} {defaults(presets, name)}", **settings)
 
-    files = parser.add_argument_group("model files")
-    for name, what in FILES.items():
-        add(files, name, what, type=path, metavar="PATH")
-    for name, what in LORA_FLAGS.items():
-        files.add_argument(f"--{name}", help=what, type=path, nargs="+", metavar="PATH")
-        what = f"how much of each, or one number for all of them (default: {LORA_MULTIPLIER:g})"
-        multiplier = f"--{name.replace('weight', 'multiplier')}"
-        files.add_argument(multiplier, help=what, type=number, nargs="+", metavar="N")
+def _add_size(table: Table, settings: dict[str, Setting], kinds: dict[str, Any]) -> None:
+    what = f"height and width in pixels, multiples of 16 {table.defaults('height', 'width')}"
+    numbers = {"type": whole_number, "nargs": 2, "metavar": ("H", "W")}
+    table.add("the video", "video_size", what, common=True, **numbers)
+    what = f"frames, snapped to the nearest 4t+1 {table.defaults('num_frames')}"
+    table.add("the video", "video_length", what, common=True, type=whole_number, metavar="N")
+    what = f"{settings['fps'].help} {table.defaults('fps')}"
+    table.add("the video", "fps", what, type=frame_rate, metavar="N")
+    table.add_setting("the video", "seed", settings["seed"], kinds["seed"])
 
-    size = parser.add_argument_group("the video")
-    what = f"height and width in pixels, multiples of 16 {defaults(presets, 'height', 'width')}"
-    size.add_argument("--video_size", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
-    what = f"frames, snapped to the nearest 4t+1 {defaults(presets, 'num_frames')}"
-    size.add_argument("--video_length", help=what, type=whole_number, metavar="N")
-    what = "frames per second, also as a fraction, 30000/1001; 23.976, 29.97 and 59.94 are the NTSC rates, N*1000/1001"
-    add(size, "fps", what, type=frame_rate, metavar="N")
 
-    sampling = parser.add_argument_group("sampling")
+def _add_several(table: Table) -> None:
+    what = "make the video once for each of these seeds, and a sheet that shows the results side by side"
+    table.add("several videos", "seeds", what, common=True, type=whole_number, nargs="+", metavar="N")
+    what = "the same for N seeds, from --seed on (default: from a random one on)"
+    table.add("several videos", "num_seeds", what, common=True, type=whole_number, metavar="N")
+    what = f"how many videos go through the stages together, so that models are loaded once (default: {WAVE})"
+    table.add("several videos", "wave", what, type=whole_number, metavar="N")
+
+
+def _add_sampling(table: Table, settings: dict[str, Setting], kinds: dict[str, Any]) -> None:
     what = (
         "fill in what is not given: quality, as the weights were published; draft, a third of the passes, to see what "
         "a scene will be; lightning, for experts (or LoRAs) distilled to 8 steps (default: quality)"
     )
-    sampling.add_argument("--preset", help=what, choices=RECIPES)
-    add(sampling, "infer_steps", "denoising steps", type=whole_number, metavar="N")
-    add(sampling, "sample_solver", "how a step is taken", choices=CHOICES["sample_solver"])
+    table.add("sampling", "preset", what, common=True, choices=RECIPES)
+    table.add_record("sampling", Sampling)
     for name, what in (
-        ("flow_shift", "shift of the noise schedule"),
         ("guidance_scale", "guidance of the low-noise expert, of both when given alone; 1 is off"),
         ("guidance_scale_high_noise", "guidance of the high-noise expert"),
-        ("dual_dit_boundary", "noise level (0 to 1) below which the low-noise expert takes over"),
-        ("cfg_skip", "share of the steps (0 to 1), at the end, that go without the negative pass"),
-        ("step_cache", "spare a step when its velocity would change by less than this share (0 to 1); 0 is off"),
     ):
-        add(sampling, name, what, type=number, metavar="N")
-    sampling.add_argument(
-        "--seed", type=whole_number, metavar="N", help="same seed, same video (default: random, recorded)"
-    )
-
-    machine = parser.add_argument_group("machine")
-    add(machine, "device", "auto, cpu, cuda, cuda:1 or mps", metavar="NAME")
-    what = "compute type; auto is bfloat16 on an accelerator, float32 on a processor"
-    add(machine, "dtype", what, choices=CHOICES["dtype"])
-    what = "attention kernel; auto is the fastest that is there and computes the same"
-    add(machine, "attn_mode", what, choices=CHOICES["attn_mode"])
-    what = "compile the work between the attentions: slower to begin, faster after"
-    machine.add_argument("--compile", action="store_const", const=True, help=what)
-    what = "transformer blocks to keep off the device until they run, 0 to 40; auto is as many as do not fit"
-    add(machine, "blocks_to_swap", what, type=whole_number_or_auto, metavar="N")
-    what = "device memory in GB that the run may take: chooses what is not given so that it fits, 0 is no limit"
-    add(machine, "vram_budget", what, type=number, metavar="GB")
-    what = "where those blocks wait: disk needs no memory, ram reads the file only once"
-    add(machine, "weights_from", what, choices=CHOICES["weights_from"])
-    what = "read streamed blocks for each of the two passes anew: a token tensor less memory, twice the reading"
-    machine.add_argument("--passes_apart", action="store_const", const=True, help=what)
-    what = "decode in tiles of so many pixels, which share half with their neighbours; 0 is the whole side"
-    what = f"{what} {defaults(presets, 'tile_height', 'tile_width')}"
-    machine.add_argument("--vae_tiling", help=what, type=whole_number, nargs=2, metavar=("H", "W"))
-    what = "what the VAE remembers of the frames before waits in host memory: half its memory, some of its speed"
-    machine.add_argument("--vae_cache_cpu", action="store_const", const=True, help=what)
-    for name, what in FP8_FLAGS.items():
-        machine.add_argument(f"--{name}", action="store_const", const=True, help=what)
-
-    output = parser.add_argument_group("output")
-    add(output, "output_type", "what to write; both is video and latent", choices=CHOICES["output_type"])
-    add(output, "save_path", "a folder, or the file itself", type=path, metavar="PATH")
-    what = "save the state of the run every N steps, 0 for once a minute"
-    add(output, "save_every", what, type=whole_number, metavar="N")
-    what = (
-        "go on from a saved state: STATE, beside which nothing else need be said, or the one beside --save_path; "
-        "what changes no latents may be said anew"
-    )
-    output.add_argument("--resume", help=what, type=path, nargs="?", const=BESIDE, metavar="STATE")
-    what = "begin anew, and replace what an earlier run of this program finished under the same name"
-    output.add_argument("--overwrite", action="store_const", const=True, help=what)
-    add(output, "preview", "a picture of the latents every N steps, 0 for none", type=whole_number, metavar="N")
-    what = "write no JSON record, and none into the video"
-    output.add_argument("--no_metadata", action="store_const", const=True, help=what)
+        common = name == "guidance_scale"
+        table.add("sampling", name, f"{what} {table.defaults(name)}", common=common, type=number, metavar="N")
+    about = dict(settings_of(Model))["dual_dit_boundary"]
+    table.add_setting("sampling", "dual_dit_boundary", about, float)
 
 
-def defaults(presets: Sequence[Preset], *names: str) -> str:
-    """The `(default: ...)` of a help line, read from the presets: one value, or one for each preset that differs."""
-    values = {preset.name: " ".join(_shown(preset, name) for name in names) for preset in presets}
-    if len(set(values.values())) == 1:
-        return f"(default: {next(iter(values.values()))})"
-    return f"(default: {', '.join(f'{value} with {name}' for name, value in values.items())})"
+def _add_machine(table: Table) -> None:
+    table.add_record("machine", Compute, without=["tile_height", "tile_width"])
+    about = dict(settings_of(Compute))["tile_height"]
+    what = f"{about.help} {table.defaults('tile_height', 'tile_width')}"
+    table.add("machine", "vae_tiling", what, type=whole_number, nargs=2, metavar=("H", "W"))
+
+
+def _add_files(table: Table) -> None:
+    helps = {EXPERT_FLAG["high"]: "transformer of the noisy steps", EXPERT_FLAG["low"]: "transformer of the later steps"}
+    helps |= {name: about.help for name, about in settings_of(Model) if name in ("vae", "t5", "tokenizer")}
+    for name, what in helps.items():
+        table.add("model files", name, f"{what} {table.defaults(name)}", type=path, metavar="PATH")
+    for noise, suffix in (("low", ""), ("high", "_high_noise")):
+        what = f"LoRA files to merge into the {noise}-noise expert, and into it alone"
+        how: dict[str, Any] = {"nargs": "+", "common": not suffix}
+        table.add("model files", f"lora_weight{suffix}", what, type=path, metavar="PATH", **how)
+        what = f"how much of each, or one number for all of them (default: {LORA_MULTIPLIER:g})"
+        table.add("model files", f"lora_multiplier{suffix}", what, type=number, nargs="+", metavar="N")
+
+
+def _add_general(table: Table, full_parser: Callable[[], Parser]) -> None:
+    group = table.group("this program")
+    group.add_argument("-q", "--quiet", action="store_const", const=True, help="show errors, warnings and files only")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}", help="show the version")
+    group.add_argument("-h", "--help", action="help", help="show what most people need")
+    group.add_argument("--help_all", action=_HelpAll, build=full_parser, help="show every flag")
 
 
 def _shown(preset: Preset, name: str) -> str:
-    in_files = name in {field.name for field in fields(ModelFiles)}
-    value = getattr(preset.files if in_files else preset, name)
+    values = preset_values(preset)
+    value = values[name] if name in values else _DEFAULTS[name]
     if isinstance(value, Path) and value.is_relative_to(Path.cwd()):
         value = value.relative_to(Path.cwd())
     return (f"{value:g}" if isinstance(value, float) else str(value)).replace("%", "%%")
+
+
+_DEFAULTS = {f.name: f.default for record in (Compute, Output) for f in fields(record) if f.default is not MISSING}
 
 
 def path(text: str) -> Path:
@@ -204,3 +270,7 @@ def number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+
+
+TYPES: dict[Any, Callable[[str], object]] = {int: whole_number, float: number, Path: path}
+METAVARS: dict[Any, str] = {int: "N", float: "N", Path: "PATH"}

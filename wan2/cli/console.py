@@ -15,21 +15,46 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from wan2.cli.flags import line_of, spelled
 from wan2.cli.interrupts import waiting
 from wan2.cli.out_of_memory import explain_out_of_memory, is_out_of_memory
 from wan2.cli.streams import Steady
-from wan2.errors import Ended, InputError, RunError
+from wan2.errors import InputError, RunError
+from wan2.events import (
+    Event,
+    Failed,
+    Finished,
+    FramesDecoded,
+    Noted,
+    Settled,
+    Stage,
+    StageBegan,
+    StateSaved,
+    StepTaken,
+)
 from wan2.plan.budget import leanest
 from wan2.shown import LONGEST, as_lines, command, one_line, shortened
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from wan2.cli.lists import Make
-    from wan2.plan.budget import Work
-    from wan2.request.request import Options
+    from wan2.plan.budget import Part
+    from wan2.plan.plan import Plan
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+STAGES = {
+    Stage.LOAD: "Loading PyTorch",
+    Stage.ENCODE_TEXT: "Reading the text",
+    Stage.PREPARE_PREVIEWS: "Preparing previews",
+    Stage.QUANTISE: "Writing fp8 weights",
+    Stage.DENOISE: "Denoising",
+    Stage.DECODE: "Decoding",
+}
+PARTS: dict[Stage, Part] = {
+    Stage.ENCODE_TEXT: "text_encoder",
+    Stage.DENOISE: "transformer",
+    Stage.DECODE: "vae",
+}
 
 
 class Console:
@@ -40,10 +65,12 @@ class Console:
 
     def __init__(self, program: str, script: Sequence[str], out: Steady) -> None:
         self.program, self.script, self.out = program, script, out
+        self.flags: frozenset[str] = frozenset()
+        self.quiet = False
         self.state: Path | None = None
         self.again: list[str] = []
-        self.doing = ""
-        self._about: tuple[Options, Work] | None = None
+        self.doing: Stage | None = None
+        self._about: Plan | None = None
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -57,7 +84,8 @@ class Console:
     def stage(self, name: str, total: int = 1) -> None:
         """A stage of `total` steps begins."""
         self.close()
-        self.doing = name
+        if self.quiet:
+            return
         if total > 1:
             from tqdm import tqdm
 
@@ -73,7 +101,8 @@ class Console:
 
     def say(self, text: str) -> None:
         """Something was settled that is worth a line on stderr."""
-        self._line(text)
+        if not self.quiet:
+            self._line(text)
 
     def note(self, text: str) -> None:
         """Something worth knowing that ends nothing, in one line on stderr."""
@@ -81,19 +110,23 @@ class Console:
 
     def chose(self, text: str) -> None:
         """What was settled for the user, in one line on stderr."""
-        self._line(f"{self.program}: {text}")
+        if not self.quiet:
+            self._line(f"{self.program}: {text}")
 
-    def about(self, options: Options, work: Work) -> None:
+    def fitted(self, plan: Plan) -> None:
+        """What was chosen for `--vram_budget`."""
+        if plan.chosen:
+            self.chose(f"to fit --vram_budget {plan.request.compute.vram_budget:g}: {plan.chosen}")
+
+    def about(self, plan: Plan) -> None:
         """The run that begins; `leanest` knows of it."""
-        self._about = options, work
+        self._about = plan
 
     def leanest(self) -> str:
-        """The options with which the present stage would take the least memory, if any would."""
-        return leanest(*self._about, self.doing) if self._about else ""
-
-    def kept(self, state: Path) -> None:
-        """The run could go on from this file."""
-        self.state = state
+        """The settings with which the present stage would take the least memory, if any would."""
+        if self._about is None or self._about.work is None or self.doing is None:
+            return ""
+        return leanest(self._about.request, self._about.work, PARTS.get(self.doing))
 
     def stepwise(self) -> AbstractContextManager[Callable[[], bool]]:
         """A block in which Ctrl-C waits for the end of a step: whether one does."""
@@ -113,19 +146,33 @@ class Console:
         for path in written:
             self.out.write_path(path)
 
-    def attempt(self, make: Make, place: str, title: str) -> bool:
-        """Make one video of several; whether that went well. What did not is told, and the others can still be made."""
-        self._line(title)
+    def event(self, event: Event, title: str = "") -> None:
+        """Show what happened to a plan. title: which of several it is."""
+        match event:
+            case StageBegan():
+                self._began(event, title)
+            case StepTaken():
+                self.advance()
+            case FramesDecoded():
+                self.advance(len(event.frames))
+            case Settled():
+                self.say(spelled(event.text, self.flags))
+            case Noted():
+                self.note(spelled(event.text, self.flags))
+            case StateSaved():
+                self.state = event.path
+            case Finished():
+                self.done(event.files)
+            case Failed():
+                self.close()
+                self.state = None
+                self._line(f"{self.program}: {title}: {self._explained(event.error)}")
 
-        def tell(error: BaseException) -> int:
-            self.close()
-            self.state = None
-            self._line(f"{self.program}: {place}: {self._explained(error)}")
-            return EXIT_FAILED
-
-        with Ended(tell) as ended:
-            self.done(make())
-        return ended.code == EXIT_DONE
+    def _began(self, event: StageBegan, title: str) -> None:
+        name = f"Writing {event.of}" if event.of else STAGES[event.stage]
+        self.stage(f"{title}: {name}" if title else name, event.total)
+        self.doing = event.stage
+        self.advance(event.done)
 
     def failed(self, error: BaseException) -> int:
         """The run ended by an error: says which, and how to go on; the exit code."""
@@ -164,7 +211,7 @@ class Console:
     def _explained(self, error: BaseException) -> str:
         """A line about an error; the traceback of one that nobody expected is shown before."""
         if isinstance(error, InputError | RunError | OSError):
-            return str(error)
+            return line_of(error, self.flags)
         if is_out_of_memory(error):
             return explain_out_of_memory(error, self.doing, self.leanest())
         told = traceback.TracebackException.from_exception(error)

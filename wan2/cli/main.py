@@ -8,34 +8,36 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from wan2.cli.arguments import Parser, build_parser
-from wan2.cli.asked import given_values, plan_job, plan_line, plan_lines, scenes_of
+from wan2.cli.arguments import WAVE, Parser, build_parser
+from wan2.cli.asked import asked, asked_by_line, asked_by_lines, given_values, scenes_of
 from wan2.cli.console import Console
 from wan2.cli.interrupts import Stopped, handled
-from wan2.cli.lists import Make, held_list, make_each, plan_each
+from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
+from wan2.cli.make import make_one, make_wave
+from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
 from wan2.errors import Answered, Ended, InputError
-from wan2.plan.budget import Work, chosen, within_budget, work_of
-from wan2.plan.checks import check_run, inputs_of
+from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
-from wan2.plan.resume import check_resume, what_remains
-from wan2.plan.taken import check_names, check_outputs
-from wan2.request.fields import flag_of
+from wan2.plan.plan import make_plan
+from wan2.request.compute import Compute
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import Options
-from wan2.run.claim import claimed
+from wan2.request.request import Request
+from wan2.run.job import Job
+from wan2.run.session import Session
 
 PROGRAM = "wan2_generate_video"
 EXIT_INTERRUPTED = 130
 CACHE = "WAN2_CACHE"
 """The variable that names the folder for what is kept for later runs."""
 COMPILED = "compiled"
+MOST = 10_000
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -81,98 +83,105 @@ def check_paths(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, Path) and any("\ud800" <= char <= "\udfff" for char in str(path.absolute())):
-                raise InputError(f"{flag_of(name)} {path}: its whole path is not UTF-8 text")
+                raise InputError("its whole path is not UTF-8 text", field=name, value=path)
+
+
+def check_several(given: Mapping[str, Any]) -> None:
+    """Refuse flags for several videos where there is one, and numbers that count nothing.
+
+    Raises:
+        InputError: with the flag and the rule.
+    """
+    listed, seeds = given["from_file"] is not None, given["seeds"] is not None or given["num_seeds"] is not None
+    if given["wave"] is not None and not (listed or seeds):
+        raise InputError("is for several videos, of `from_file`, `seeds` or `num_seeds`", field="wave")
+    for name in ("wave", "num_seeds"):
+        if given[name] is not None and not 1 <= given[name] <= MOST:
+            raise InputError(f"must lie between 1 and {MOST}", field=name, value=given[name])
+
+
+def make_several(
+    items: Sequence[Item], plan: Callable[[Item], Job], given: Mapping[str, Any], console: Console
+) -> None:
+    """Plan every video, then make them a wave at a time."""
+    planned, broken = plan_each(items, plan, console)
+    first = planned[0][1].plan.request
+    prepare(first)
+    with held_names(items), Session(first.model, first.compute, cache_folder()) as session:
+        make = partial(make_wave, session, total=len(items), console=console)
+        make_each(planned, broken, console, make, given["wave"] or WAVE)
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    given = given_values(parsed(build_parser(PROGRAM), words, console))
+    parser = build_parser(PROGRAM, WAN22_T2V)
+    console.flags = parser.names()
+    given = given_values(parsed(parser, words, console))
+    console.quiet = bool(given["quiet"])
     check_paths(given)
+    check_several(given)
+    files = Files()
     if scenes_of(given) == ["--from_file"]:
-        lines = plan_lines(given, WAN22_T2V)
-        inputs = {"--from_file": [given["from_file"]]}
-        planned = plan_each(lines, lambda line, values: _checked(plan_line(line, values, WAN22_T2V), inputs, console))
         console.repeats(words)
-        with held_list(lines):
-            make_each(*planned, console)
-        return
-    options = plan_job(given, WAN22_T2V)
-    make_one(options.save_path, _checked(options, {}, console), console)
+        items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
+        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, console)
+    elif seeds := asked_by_seeds(given):
+        console.repeats(words)
+        plan = partial(_by_seed, files=files, console=console)
+        make_seeds(seeds, lambda: make_several(seeds, plan, given, console), given, console)
+    else:
+        job = _planned(asked(given, WAN22_T2V), files, {}, console)
+        prepare(job.plan.request)
+        make_one(job, console, cache_folder())
 
 
-def make_one(path: Path, make: Make | None, console: Console) -> None:
-    """Make a single video, at `path`, unless it is there already."""
-    if make is None:
-        console.note(f"{path}: is there already")
-        return
-    console.done(make())
+def _by_line(item: Item) -> Request:
+    if item.line is None:
+        raise ValueError("the item is no line")
+    return asked_by_line(item.line, item.values, WAN22_T2V)
 
 
-def _checked(options: Options, inputs: Inputs, console: Console) -> Make | None:
-    """How a video is made, once nothing is left to refuse; None when it is there already.
-
-    inputs: what the command reads besides the files of the run.
-    """
-    check_names(options)
-    if (left := what_remains(options, {})) is None:
-        return None
-    inputs = {**inputs, **inputs_of(left)}
-    check_outputs(left, inputs, replace=left.overwrite)
-    check_cache(left)
-    check_run(left)
-    check_resume(left, {})
-    return partial(_make, fitted(left, work_of(left), console), inputs, console)
+def _by_seed(item: Item, files: Files, console: Console) -> Job:
+    return _planned(asked(item.values, WAN22_T2V), files, {}, console)
 
 
-def _make(options: Options, inputs: Inputs, console: Console) -> Iterable[Path]:
-    with claimed(options, inputs) as claim:
-        load_pytorch(options, console)
-        from wan2.run.generate import generate
-
-        console.about(options, work_of(options))
-        return generate(options, claim, progress=console).written
+def _planned(request: Request, files: Files, inputs: Inputs, console: Console) -> Job:
+    check_cache(request.compute)
+    plan = make_plan(request, files=files, inputs=inputs)
+    console.fitted(plan)
+    return Job(plan)
 
 
-def load_pytorch(options: Options, console: Console) -> None:
-    """The first thing that takes seconds; names are held by then."""
-    keep_compiled(options)
-    if "torch" not in sys.modules:
-        console.stage("Loading PyTorch")
+def prepare(request: Request) -> None:
+    """What must be settled before PyTorch is imported: what `--compile` makes is kept in a folder, for the next run."""
+    if request.compute.compile:
+        os.environ[INDUCTOR_CACHE] = str(_compiled_folder())
 
 
-def fitted(options: Options, work: Work, console: Console) -> Options:
-    """The options within `--vram_budget`; what was chosen for that is told."""
-    made = within_budget(options, work)
-    if told := chosen(options, made):
-        console.chose(f"to fit --vram_budget {options.vram_budget:g}: {told}")
-    return made
-
-
-def check_cache(options: Options) -> None:
+def check_cache(compute: Compute) -> None:
     """Refuse to compile where nothing that is compiled could be kept.
 
     Raises:
         InputError: with the folder.
     """
-    if not options.compile:
+    if not compute.compile:
         return
     folder = _compiled_folder()
     above = next(path for path in (folder, *folder.parents) if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"--compile: the cache folder {folder} cannot be written to; {CACHE} names another")
+        raise InputError(f"the cache folder {folder} cannot be written to; {CACHE} names another", field="compile")
 
 
-def keep_compiled(options: Options) -> None:
-    """What `--compile` makes stays in a folder, for the next run."""
-    if options.compile:
-        os.environ[INDUCTOR_CACHE] = str(_compiled_folder())
+def cache_folder() -> Path:
+    """Where what later runs can use is kept: `WAN2_CACHE` names the folder, else it is the cache folder of the user."""
+    if cache := os.environ.get(CACHE):
+        return Path(cache).absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("wan2", appauthor=False).absolute()
 
 
 def _compiled_folder() -> Path:
-    """PyTorch's own variable names it, or ours the folder above; else it is in the cache folder of the user."""
+    """PyTorch's own variable names it; else it is in the cache folder."""
     if kept := os.environ.get(INDUCTOR_CACHE):
         return Path(kept).absolute()
-    if cache := os.environ.get(CACHE):
-        return Path(cache).absolute() / COMPILED
-    from platformdirs import user_cache_path
-
-    return user_cache_path("wan2", appauthor=False).absolute() / COMPILED
+    return cache_folder() / COMPILED

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 
-from wan2.request.request import Options
+from wan2.events import Stage
 from wan2.run.record import host_peak_bytes
 
 # What the CPU's allocator says, and oneDNN, whose layers want memory of their own: neither has an error of its own.
 ALLOCATOR = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "could not create a primitive")
 SMALLER = "a smaller --video_size, a shorter --video_length"
-# What helps a stage beside that, and the option it needs.
+# What helps a stage besides that.
 HELPS = {
-    "Denoising": [
-        ("blocks_to_swap", "more --blocks_to_swap"),
-        ("fp8_scaled", "--fp8_scaled"),
-        ("dtype", "--dtype bfloat16"),
-    ],
-    "Reading the text": [("device", "--device cpu")],
-    "Decoding": [("dtype", "--dtype bfloat16")],
+    Stage.DENOISE: ["more --blocks_to_swap", "--fp8_scaled", "--dtype bfloat16"],
+    Stage.ENCODE_TEXT: ["--device cpu"],
+    Stage.DECODE: ["--vae_tiling", "--vae_cache_cpu", "--dtype bfloat16"],
+}
+WHILE = {
+    Stage.LOAD: "loading PyTorch",
+    Stage.ENCODE_TEXT: "reading the text",
+    Stage.PREPARE_PREVIEWS: "preparing previews",
+    Stage.QUANTISE: "writing fp8 weights",
+    Stage.DENOISE: "denoising",
+    Stage.DECODE: "decoding",
 }
 
 
@@ -30,15 +33,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATOR)
 
 
-def explain_out_of_memory(error: BaseException, stage: str, leanest: str = "") -> str:
-    """One line: where it happened, the peak until then, the options that would help, and which help the most."""
-    known = {field.name for field in fields(Options)}
-    helps = [words for name, words in HELPS.get(stage, []) if name in known]
+def explain_out_of_memory(error: BaseException, stage: Stage | None, leanest: str = "") -> str:
+    """One line: where it happened, the peak until then, the settings that would help, and which help the most."""
     device = type(error).__name__ == "OutOfMemoryError"
     peak = _device_peak() if device else host_peak_bytes()
-    where = f" while {stage[0].lower()}{stage[1:]}" if stage else ""
-    told = f" (peak {peak / 1e9:.2f} GB)" if peak else ""
-    line = f"out of {'device ' if device else ''}memory{where}{told}; what would help: {', '.join([*helps, SMALLER])}"
+    where = f" while {WHILE[stage]}" if stage else ""
+    shown = f" (peak {peak / 1e9:.2f} GB)" if peak else ""
+    helps = ", ".join([*(HELPS.get(stage, []) if stage else []), SMALLER])
+    line = f"out of {'device ' if device else ''}memory{where}{shown}; what would help: {helps}"
     return f"{line}; the least as it is: {leanest}" if leanest else line
 
 

@@ -106,3 +106,18 @@ def _num_heads(stated: str | None, dim: int) -> int:
     if not stated.isdecimal() or len(stated) > 6 or not 1 <= int(stated) <= dim:
         raise InputError(f"its metadata says num_heads = {ascii(stated)[:40]}; must be between 1 and {dim}")
     return int(stated)
+
+
+A14B = TransformerConfig(
+    dim=5120,
+    in_dim=16,
+    ffn_dim=13824,
+    out_dim=16,
+    text_dim=4096,
+    freq_dim=256,
+    eps=1e-6,
+    patch_size=(1, 2, 2),
+    num_heads=40,
+    num_layers=40,
+)
+"""The published transformers of Wan2.2 T2V-A14B."""

@@ -1,23 +1,34 @@
-"""Options that fit a budget of device memory, by prediction. Loads nothing; results are the same to the last bit, but
-for tiles, which blend where they meet.
+"""How much of a model is offloaded, and what else is chosen, so that a run fits into memory. One model for `auto`,
+`--vram_budget` and `--dry_run`. Loads nothing; results are the same to the last bit, but for tiles, which blend where
+they meet.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from wan2.errors import InputError
-from wan2.models.config import TransformerConfig
-from wan2.plan.memory import VAE_WEIGHTS, VAE_WIDTH, Attended, Decoding, Memory, predict_memory
-from wan2.request.presets import A14B
-from wan2.request.request import Options
+from wan2.models.config import A14B, TransformerConfig
+from wan2.models.kernel_table import AUTO
+from wan2.plan.files import Files, readable
+from wan2.plan.memory import (
+    VAE_WEIGHTS,
+    VAE_WIDTH,
+    Attended,
+    Clip,
+    Decoding,
+    Holding,
+    Memory,
+    ValueBytes,
+    predict_memory,
+)
+from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
-from wan2.weights.checkpoint import PICKLES, inspect_transformer, read_header
+from wan2.weights.checkpoint import TransformerFile
 from wan2.weights.fp8 import fp8_weights
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
@@ -27,13 +38,14 @@ MARGIN = 1.1
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # The text encoder and the VAE overflow float16: with it, they compute in float32.
 WIDE = {"float16": 4}
-STAGES = {"Reading the text": "text_encoder", "Denoising": "transformer", "Decoding": "vae"}
 SMALLEST_TILE = 4 * SIZE_MULTIPLE
+Part = Literal["text_encoder", "transformer", "vae"]
+"""A model of a run, which is on the device while the others are not."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What decides the memory of a run beside its options.
+    """What decides the memory of a run besides its request.
 
     config, fp8: of a transformer, and its weights that are held in fp8. attended: what its self-attention holds at
     once, None for the whole video. vae: the width of its decoder, and its weights.
@@ -45,144 +57,180 @@ class Work:
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
 
 
-def work_of(options: Options, attended: Attended | None = None) -> Work:
+def work_of(
+    request: Request, files: Files, transformer: TransformerFile | None, attended: Attended | None = None
+) -> Work:
     """The work of a run whose files are there; of saved latents, which need no transformer, that of the published one.
 
     Raises:
-        InputError: the file is no transformer.
+        InputError: the VAE's file cannot be read.
     """
-    vae = vae_size(options.files.vae)
-    if options.latent_path is not None:
+    vae = vae_size(request, files)
+    if transformer is None:
         return Work(A14B, vae=vae)
-    file = inspect_transformer(options.files.dit_high_noise)
-    return Work(file.config, fp8_weights(file, options.quantises), attended, vae)
+    return Work(transformer.config, fp8_weights(transformer, request.compute.quantises), attended, vae)
 
 
-def vae_size(path: Path) -> tuple[int, int]:
+def vae_size(request: Request, files: Files) -> tuple[int, int]:
     """Width of the decoder and number of weights of a VAE; as published, where only PyTorch could tell.
 
     Raises:
         InputError: the file is no safetensors file.
     """
-    if path.suffix in PICKLES or not path.is_file():
+    path = request.model.vae
+    if not readable(path) or not path.is_file():
         return VAE_WIDTH, VAE_WEIGHTS
-    shapes = read_header(path).shapes
+    shapes = files.header(path).shapes
     names = to_diffusers(shapes)
     config = config_from_shapes({names[name]: shape for name, shape in shapes.items()})
     return (config["decoder_base_dim"] if config else VAE_WIDTH), sum(map(math.prod, shapes.values()))
 
 
-def value_bytes(options: Options) -> int:
+def value_bytes(request: Request) -> int:
     """Bytes of a value in the compute dtype; `auto` is float32 on a processor, bfloat16 elsewhere."""
-    return BYTES.get(options.dtype, BYTES["float32" if options.device == "cpu" else "bfloat16"])
+    compute = request.compute
+    return BYTES.get(compute.dtype, BYTES["float32" if compute.device == "cpu" else "bfloat16"])
 
 
-def predict(options: Options, work: Work) -> Memory:
+def predict(request: Request, work: Work) -> Memory:
     """The memory of a run; with `auto`, of one whose blocks are all on the device."""
-    size, pixels = value_bytes(options), options.height * options.width
-    wide = WIDE.get(options.dtype, size)
-    rows, columns = (options.tile_height or options.height), (options.tile_width or options.width)
-    tile = min(rows, options.height) * min(columns, options.width)
+    compute, shape = request.compute, request.shape
+    size, wide = value_bytes(request), WIDE.get(compute.dtype, value_bytes(request))
+    rows, columns = (compute.tile_height or shape.height), (compute.tile_width or shape.width)
+    tile = min(rows, shape.height) * min(columns, shape.width)
+    pixels = shape.height * shape.width
     return predict_memory(
         work.config,
-        options.shape.tokens,
-        work.attended or Attended(options.shape.tokens),
-        Decoding(options.shape.num_frames, pixels, tile, options.vae_cache_cpu, *work.vae),
-        size,
-        streamed=options.blocks_to_swap if isinstance(options.blocks_to_swap, int) else 0,
-        from_ram=options.weights_from == "ram",
-        fp8=work.fp8,
-        fast=options.fp8_fast,
-        fp8_t5=options.fp8_t5,
-        wide=wide,
-        vae=BYTES.get(options.vae_dtype, wide),
-        passes=2 if options.guided else 1,
-        apart=options.passes_apart or not options.guided,
+        Clip(shape.tokens, work.attended or Attended(shape.tokens), 2 if request.guided else 1),
+        Decoding(shape.num_frames, pixels, tile, compute.vae_cache_cpu, *work.vae),
+        ValueBytes(size, wide, BYTES.get(request.model.vae_dtype, wide)),
+        Holding(
+            streamed=compute.blocks_to_swap if isinstance(compute.blocks_to_swap, int) else 0,
+            from_ram=compute.weights_from == "ram",
+            apart=compute.passes_apart or not request.guided,
+            fp8=work.fp8,
+            fast=compute.fp8_fast,
+            fp8_t5=compute.fp8_t5,
+        ),
     )
 
 
-def within_budget(options: Options, work: Work) -> Options:
-    """The options, completed so that every stage is predicted to stay within `--vram_budget`; what is given stays.
+def within_budget(request: Request, work: Work) -> Request:
+    """The request, completed so that every part is predicted to stay within `vram_budget`; what is given stays.
 
     Raises:
         InputError: nothing fits; with the least that is needed, and for what.
     """
-    if not options.vram_budget:
-        return options
-    limit, made = options.vram_budget * GB, options
-    for stage in ("text_encoder", "transformer", "vae"):
-        if needed(made, work, stage):
-            ways = [replace(made, **changes) for changes in _ways(made, work, stage)]
-            found = next((way for way in ways if _bytes(way, work, stage) <= limit), None)
+    budget, made = request.compute.vram_budget, request
+    if not budget:
+        return request
+    for part in get_args(Part):
+        if needed(made, part):
+            found = _first_within(made, work, part, budget * GB)
             if found is None:
-                least = min(ways, key=lambda way: _bytes(way, work, stage))
-                size, told = _bytes(least, work, stage) / GB, chosen(made, least)
-                raise InputError(
-                    f"--vram_budget {options.vram_budget:g}: the {stage.replace('_', ' ')} needs at least {size:.3g} GB"
-                    + (f", with {told}" if told else "")
-                )
+                least = _leanest(made, work, part)
+                size, words = _bytes(least, work, part) / GB, chosen(made, least)
+                rule = f"the {part.replace('_', ' ')} needs at least {size:.3g} GB"
+                raise InputError(rule + (f", with {words}" if words else ""), field="vram_budget", value=f"{budget:g}")
             made = found
     return made
 
 
-def leanest(options: Options, work: Work, stage: str) -> str:
-    """The options with which a stage (by the name it is announced with) takes the least, and what that is."""
-    name = STAGES.get(stage, "")
-    if not name or not needed(options, work, name):
+def within_memory(request: Request, work: Work, free: int | None) -> Request:
+    """The request with `auto` decided for a device of so many free bytes: what fits, or else takes the least.
+
+    None for a device that does not say what is free: nothing is offloaded there. On a GPU the VAE is fitted, too; on
+    a processor, whose memory is the host's, it is not, because tiles change the picture where they meet.
+    """
+    if request.compute.blocks_to_swap != AUTO:
+        return request
+    if free is None:
+        return request.computing(blocks_to_swap=0)
+    parts: tuple[Part, ...] = ("transformer",) if request.compute.device == "cpu" else ("transformer", "vae")
+    for part in parts:
+        if needed(request, part):
+            request = _first_within(request, work, part, free) or _leanest(request, work, part)
+    return request
+
+
+def leanest(request: Request, work: Work, part: Part | None) -> str:
+    """The settings with which a part takes the least, and what that is; empty where nothing is to be gained."""
+    if part is None or not needed(request, part):
         return ""
-    least = min((replace(options, **way) for way in _ways(options, work, name)), key=lambda o: _bytes(o, work, name))
-    told = chosen(options, least)
-    return f"{told} (predicted {_bytes(least, work, name) / GB:.3g} GB)" if told else ""
+    least = _leanest(request, work, part)
+    words = chosen(request, least)
+    return f"{words} (predicted {_bytes(least, work, part) / GB:.3g} GB)" if words else ""
 
 
-def needed(options: Options, work: Work, stage: str) -> bool:  # noqa: ARG001
-    """Whether a run has a stage."""
-    return options.decodes if stage == "vae" else options.latent_path is None
+def needed(request: Request, part: Part) -> bool:
+    """Whether a run has a part."""
+    return request.output.decodes if part == "vae" else request.latent_path is None
 
 
-def chosen(asked: Options, made: Options) -> str:
+def chosen(asked: Request, made: Request) -> str:
     """What was completed, as words of a command line."""
+    before, after = asked.compute, made.compute
     words = []
-    if asked.blocks_to_swap != made.blocks_to_swap:
-        words.append(f"--blocks_to_swap {made.blocks_to_swap}")
-    if asked.passes_apart != made.passes_apart:
+    if before.blocks_to_swap != after.blocks_to_swap:
+        words.append(f"--blocks_to_swap {after.blocks_to_swap}")
+    if before.passes_apart != after.passes_apart:
         words.append("--passes_apart")
-    if (asked.tile_height, asked.tile_width) != (made.tile_height, made.tile_width):
-        words.append(f"--vae_tiling {made.tile_height} {made.tile_width}")
-    if asked.vae_cache_cpu != made.vae_cache_cpu:
+    if (before.tile_height, before.tile_width) != (after.tile_height, after.tile_width):
+        words.append(f"--vae_tiling {after.tile_height} {after.tile_width}")
+    if before.vae_cache_cpu != after.vae_cache_cpu:
         words.append("--vae_cache_cpu")
     return " ".join(words)
 
 
-def _bytes(options: Options, work: Work, stage: str) -> float:
-    return getattr(predict(options, work), stage) * MARGIN
+def all_together(request: Request, work: Work) -> float:
+    """Bytes of a run whose models all stay on the device: text encoder, both experts, VAE, and the largest work."""
+    memory = predict(request, work)
+    return (memory.peak + 2 * memory.transformer_weights + memory.text_encoder + memory.vae) * MARGIN
 
 
-def _ways(options: Options, work: Work, stage: str) -> Iterator[dict[str, Any]]:
-    """What may be changed for a stage, the least costly first; nothing at all before everything."""
-    if stage == "transformer":
-        most = 0 if options.device == "mps" else work.config.num_layers
-        asked = options.blocks_to_swap
-        counts = [asked] if isinstance(asked, int) else range(most + 1)
-        yield from ({"blocks_to_swap": count} for count in counts)
-        if options.guided and not options.passes_apart:
-            yield from ({"blocks_to_swap": count, "passes_apart": True} for count in counts if count)
-    elif stage == "vae":
-        caches: list[dict[str, Any]] = [{}]
-        if options.device != "cpu" and not options.vae_cache_cpu:
-            caches.append({"vae_cache_cpu": True})
-        for tile in chain([{}], _tiles(options)):
-            yield from ({**tile, **cache} for cache in caches)
-    else:
-        yield {}
+def _first_within(request: Request, work: Work, part: Part, limit: float) -> Request | None:
+    return next((way for way in _ways(request, work, part) if _bytes(way, work, part) <= limit), None)
 
 
-def _tiles(options: Options) -> Iterator[dict[str, Any]]:
+def _leanest(request: Request, work: Work, part: Part) -> Request:
+    return min(_ways(request, work, part), key=lambda way: _bytes(way, work, part))
+
+
+def _bytes(request: Request, work: Work, part: Part) -> float:
+    return float(getattr(predict(request, work), part) * MARGIN)
+
+
+def _ways(request: Request, work: Work, part: Part) -> Iterator[Request]:
+    """The request with what may be changed for a part, the least costly first; nothing at all before everything."""
+    changes = {"transformer": _streaming, "vae": _tiling}.get(part, lambda *_: iter([{}]))
+    yield from (request.computing(**change) for change in changes(request, work))
+
+
+def _streaming(request: Request, work: Work) -> Iterator[dict[str, Any]]:
+    compute = request.compute
+    most = 0 if compute.device == "mps" else work.config.num_layers
+    asked = compute.blocks_to_swap
+    counts = [asked] if isinstance(asked, int) else range(most + 1)
+    yield from ({"blocks_to_swap": count} for count in counts)
+    if request.guided and not compute.passes_apart:
+        yield from ({"blocks_to_swap": count, "passes_apart": True} for count in counts if count)
+
+
+def _tiling(request: Request, work: Work) -> Iterator[dict[str, Any]]:  # noqa: ARG001
+    compute = request.compute
+    caches: list[Mapping[str, Any]] = [{}]
+    if compute.device != "cpu" and not compute.vae_cache_cpu:
+        caches.append({"vae_cache_cpu": True})
+    for tile in chain([{}], _tiles(request)):
+        yield from ({**tile, **cache} for cache in caches)
+
+
+def _tiles(request: Request) -> Iterator[dict[str, Any]]:
     """Tiles of half the sides, a third and so on; none if tiles were asked for already."""
-    if options.tile_height or options.tile_width:
+    if request.compute.tile_height or request.compute.tile_width:
         return
-    for parts in range(2, max(options.height, options.width) // SMALLEST_TILE + 1):
-        sides = (_side(length, parts) for length in (options.height, options.width))
+    for parts in range(2, max(request.height, request.width) // SMALLEST_TILE + 1):
+        sides = (_side(length, parts) for length in (request.height, request.width))
         yield dict(zip(("tile_height", "tile_width"), sides, strict=True))
 
 

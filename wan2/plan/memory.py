@@ -1,4 +1,4 @@
-"""The memory of a run, predicted by formula, stage by stage. Integers only; runs nothing, knows nothing of options.
+"""The memory of a run, predicted by formula, stage by stage. Integers only; runs nothing, knows nothing of request.
 
 Memory is what tensors take; the driver's own share is not in it.
 """
@@ -90,54 +90,81 @@ class Decoding:
         return cache + frames
 
 
-def predict_memory(
-    config: TransformerConfig,
-    tokens: int,
-    attended: Attended,
-    decoding: Decoding,
-    size: int,
-    streamed: int = 0,
-    from_ram: bool = False,
-    fp8: Collection[str] = (),
-    fast: bool = False,
-    fp8_t5: bool = False,
-    wide: int = 0,
-    vae: int = 0,
-    passes: int = 1,
-    apart: bool = False,
-) -> Memory:
-    """Predicted memory of a run of `tokens` tokens whose values take `size` bytes, in the text encoder `wide` bytes and
-    in the VAE `vae`; where these are 0, `size` and `wide`.
-
-    Text encoder: the layers in the ring, and one of them at work on the longest text. Transformer: one expert whole.
-    Its work is the stream, the keys and values that are `attended` at once, and the larger of what two moments add: a
-    run of tokens in fp32, or what is gathered once more while its place is made; and the text of `passes` passes.
-    VAE: see `Decoding`. Of `streamed` blocks only those in the ring are on the device, but unless the passes run
-    `apart` the stream of the other pass is, too; the host holds as many, or all of them `from_ram`. Of a linear in
-    `fp8`, by the name of its weight, the weight is multiplied out where it is used, unless the products are in fp8
-    (`fast`): then the input of the attention is kept in fp8. In the text encoder it is so with `fp8_t5`.
+@dataclass(frozen=True)
+class Clip:
+    """What the transformer works on: tokens of one sample, keys and values that are attended to at once, passes of a
+    step (2 with guidance).
     """
-    weights, wide = weight_bytes(config, size, fp8), wide or size
-    vae = vae or wide
-    token = config.dim * size
-    multiplied_out = config.dim * config.ffn_dim * size if fp8 and not fast else 0
+
+    tokens: int
+    attended: Attended
+    passes: int = 1
+
+
+@dataclass(frozen=True)
+class ValueBytes:
+    """Bytes of one value: in the transformer, in the text encoder, in the VAE. 0 stands for the one before it."""
+
+    compute: int
+    wide: int = 0
+    vae: int = 0
+
+
+@dataclass(frozen=True)
+class Holding:
+    """How the weights of a transformer are held.
+
+    streamed: blocks that are offloaded; from_ram: they are kept in host memory, not read from disk; apart: the passes
+    of a step run one after the other. fp8: names of the weights in fp8; fast: products are in fp8, too; fp8_t5: the
+    text encoder's linear layers are in fp8.
+    """
+
+    streamed: int = 0
+    from_ram: bool = False
+    apart: bool = False
+    fp8: Collection[str] = ()
+    fast: bool = False
+    fp8_t5: bool = False
+
+
+def predict_memory(
+    config: TransformerConfig, clip: Clip, decoding: Decoding, size: ValueBytes, holding: Holding = Holding()
+) -> Memory:
+    """Predicted memory of a run, stage by stage.
+
+    Text encoder: the layers in the ring, and one of them at work on the longest text. Transformer: the weights of one
+    expert that are on the device, and the work of a step, which is the stream of tokens, the keys and values that are
+    attended to at once, the text of every pass, and the larger of two short moments: a chunk of tokens in fp32, or the
+    keys that are gathered while their copy is made. With streamed blocks, both passes run block by block, so the
+    stream of the other pass is alive too, unless they run apart. A linear layer in fp8 is multiplied out where it is
+    used, unless products are in fp8 (`fast`): then the input of the attention is kept in fp8. VAE: see `Decoding`.
+    """
+    wide = size.wide or size.compute
+    tokens, attended = clip.tokens, clip.attended
+    token = config.dim * size.compute
+    multiplied_out = config.dim * config.ffn_dim * size.compute if holding.fp8 and not holding.fast else 0
     # The input of keys and values that waits in fp8 for the queries, with a scale a token.
-    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if fp8 and fast else 0
+    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if holding.fp8 and holding.fast else 0
     run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32) + multiplied_out
     work = (tokens + 2 * attended.keys) * token + quantised + max(run, 2 * attended.gathered * token)
-    latents = tokens * math.prod(config.patch_size) * config.out_dim * FP32
     # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
-    text = passes * TEXT_LENGTH * token * (1 + 2 * kept)
-    largest = max(map(math.prod, config.tensor_shapes().values()))
-    other_stream = tokens * token if streamed and not apart else 0
+    text = clip.passes * TEXT_LENGTH * token * (1 + 2 * kept)
+    other_stream = tokens * token if holding.streamed and not holding.apart else 0
+    weights = weight_bytes(config, size.compute, holding.fp8)
     return Memory(
-        text_encoder=encoder_bytes(config.text_dim, wide, fp8_t5),
-        transformer_weights=weights.on_device(streamed),
+        text_encoder=encoder_bytes(config.text_dim, wide, holding.fp8_t5),
+        transformer_weights=weights.on_device(holding.streamed),
         transformer_work=work + text + other_stream,
-        vae=decoding.device(vae),
-        host=max(weights.on_host(streamed, from_ram) + largest * size, decoding.host(vae)) + latents,
+        vae=decoding.device(size.vae or wide),
+        host=_host_bytes(config, tokens, weights.on_host(holding.streamed, holding.from_ram), size, decoding),
     )
+
+
+def _host_bytes(config: TransformerConfig, tokens: int, waiting: int, size: ValueBytes, decoding: Decoding) -> int:
+    largest = max(map(math.prod, config.tensor_shapes().values())) * size.compute
+    latents = tokens * math.prod(config.patch_size) * config.out_dim * FP32
+    return max(waiting + largest, decoding.host(size.vae or size.wide or size.compute)) + latents
 
 
 def encoder_bytes(width: int, size: int, fp8: bool) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.plan.marks import is_our_png
 from wan2.plan.recorded import read_record
-from wan2.run.latents import saved_record
+from wan2.plan.saved_latents import saved_record
 from wan2.weights.header import read_header
 
 # What no two runs have in common.

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.ours import are_our_frames, is_latents, is_record, is_state
 from wan2.plan.saved import STATE_ENDING
-from wan2.request.request import LATENT_SUFFIX, VIDEO_SUFFIX, Options
+from wan2.request.output import LATENT_SUFFIX, VIDEO_SUFFIX
+from wan2.request.request import Request
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class OutputPaths:
         """The mp4."""
         return self.beside(VIDEO_SUFFIX)
 
-    def main(self, options: Options) -> Path:
+    def main(self, request: Request) -> Path:
         """What `--output_type` asks for first; when it is there, the run was finished."""
-        return {"images": self.images, "latent": self.latents}.get(options.output_type, self.video)
+        return {"images": self.images, "latent": self.latents}.get(request.output.output_type, self.video)
 
     @property
     def images(self) -> Path:
@@ -71,7 +72,7 @@ class Target(NamedTuple):
 Also = Callable[[OutputPaths], Sequence[Target]]
 """What an extension writes besides, by the names of the run."""
 Inputs = Mapping[str, Sequence[Path]]
-"""Flag -> the files that a run reads by it."""
+"""Setting -> the files that a run reads by it."""
 
 
 def nothing_else(_: OutputPaths) -> Sequence[Target]:
@@ -79,21 +80,21 @@ def nothing_else(_: OutputPaths) -> Sequence[Target]:
     return ()
 
 
-def targets(options: Options, paths: OutputPaths, also: Also = nothing_else) -> tuple[Target, ...]:
+def targets(request: Request, paths: OutputPaths, also: Also = nothing_else) -> tuple[Target, ...]:
     """Everything that a run may write under its names, the state last."""
     found = []
-    if options.writes_video:
+    if request.output.writes_video:
         found.append(Target("video", paths.video, is_our_video))
-    if options.output_type == "images":
+    if request.output.output_type == "images":
         found.append(Target("folder of frames", paths.images, are_our_frames))
-    if options.writes_latents:
+    if request.output.writes_latents:
         found.append(Target("latents", paths.latents, is_latents))
-    if not options.no_metadata:
+    if not request.output.no_metadata:
         found.append(Target("record", paths.record, is_record))
     found += also(paths)
-    if options.preview:
+    if request.output.preview:
         found.append(Target("preview", paths.preview, is_our_png))
-    if options.latent_path is None:
+    if request.latent_path is None:
         found.append(Target("state", paths.state, is_state))
     return tuple(found)
 

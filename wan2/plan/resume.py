@@ -1,198 +1,196 @@
-"""Which saved state a command line goes on from, and whether the two agree. Loads nothing."""
+"""Which saved state a request goes on from, and whether the two agree. Loads nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from wan2.errors import InputError
 from wan2.files import sweep
-from wan2.plan.checks import model_files
+from wan2.plan.files import Files, absent
 from wan2.plan.outputs import named_outputs, targets
+from wan2.plan.provenance import versions
 from wan2.plan.recorded import read_record, recorded_seed
-from wan2.plan.saved import OLDER_MODEL, SavedState, plain_options, read_state
-from wan2.request.fields import flag_of
-from wan2.request.loras import LORA_WEIGHTS, lora_files
-from wan2.request.presets import ModelFiles
-from wan2.request.request import BESIDE, OF_ONE_COMMAND, Options
-from wan2.run.record import fingerprints, versions
+from wan2.plan.saved import OLDER_MODEL, SavedState, read_state
+from wan2.plan.saved_latents import TENSOR
+from wan2.request.flat import FILES, OF_ONE_COMMAND, SETTINGS, plain_values, typed
+from wan2.request.model import SUFFIX
+from wan2.request.request import Request
 from wan2.sampling.solvers import MULTISTEP
+from wan2.weights.header import read_header
 
-# What may differ from the run that saved a state, because no latent depends on it.
-FREE = frozenset(
-    {"files", "fps", "preview", "save_every", "output_type", "save_path", "crf", "no_metadata", "resume", "overwrite"}
-    | {"blocks_to_swap", "passes_apart", "weights_from", "vram_budget", "fp8_cache"}
-    | {"tile_height", "tile_width", "vae_cache_cpu", "vae_dtype"}
-    | set(LORA_WEIGHTS.values())  # of which only the paths are free
-)
+# What must be as in the run that saved a state, because the latents depend on it.
+DECIDING = frozenset(name for name, about in SETTINGS.items() if about.decides)
 # The libraries that no latent depends on.
 FREE_VERSIONS = frozenset({"av", "safetensors"})
-# The types of the fields of `Options`, as its annotations spell them.
-TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "Path": (str,),
-    "Path | None": (str, type(None)),
-    "int | str": (int, str),
-    "ModelFiles": (dict,),
-    "tuple[Path, ...]": (list,),
-    "tuple[float, ...]": (list,),
-}
-MANY = "tuple["
+# `resume` without a path: the state beside the output.
+BESIDE = Path()
 SHOWN = 60
 
 
-def settle(options: Options, seed_is_free: bool) -> Options:
-    """Options whose `--resume` names a file: that of a state, or of one that is gone because the run is done.
+class Origin(NamedTuple):
+    """What a run is compared with: the value of `resume` that named it, and how a message about it begins."""
+
+    value: object
+    words: str
+
+
+def settle(request: Request, seed_is_free: bool) -> Request:
+    """The request whose `resume` names a file: that of a state, or of one that is gone because the run is done.
 
     Without a state and without a finished output the run begins from the start. `seed_is_free`: nobody gave a seed,
     so it is the state's.
 
     Raises:
-        InputError: `--resume` without a path and without a file to find the state beside, or a state that is none.
+        InputError: `resume` without a path and without a file to find the state beside, or a state that is none.
     """
-    if options.resume is None:
-        return options
-    if options.resume != BESIDE:
-        state = read_state(options.resume)
-        return _of(options, state, seed_is_free)
-    paths = named_outputs(options.save_path)
+    if request.resume is None:
+        return request
+    if request.resume != BESIDE:
+        return _of(request, read_state(request.resume), seed_is_free)
+    paths = named_outputs(request.output.save_path)
     if paths is None:
-        raise InputError("--resume: needs the path of a state, or --save_path with the name of a file to find it by")
+        rule = "needs the path of a state, or `save_path` with the name of a file to find it by"
+        raise InputError(rule, field="resume")
     if paths.state.exists():
-        return _of(replace(options, resume=paths.state), read_state(paths.state), seed_is_free)
-    if not paths.main(options).exists():
+        return _of(replace(request, resume=paths.state), read_state(paths.state), seed_is_free)
+    if not paths.main(request).exists():
         # What an earlier run left without its video may go; another kind of output is one that was finished.
         alone = not any(path.exists() for path in (paths.video, paths.latents, paths.images))
-        return replace(options, resume=None, overwrite=options.overwrite or alone)
-    made = replace(options, resume=paths.state)
+        return replace(request, resume=None).putting(overwrite=request.output.overwrite or alone)
+    made = replace(request, resume=paths.state)
     return replace(made, seed=recorded_seed(paths.record, made.seed)) if seed_is_free else made
 
 
-def what_remains(options: Options, scene: Mapping[str, Any]) -> Options | None:
+def what_remains(request: Request, scene: Mapping[str, Any], files: Files) -> Request | None:
     """The run that is left to make; None when `settle` found that nothing is.
 
     `scene`: what of it decides the latents, as in the record.
 
     Raises:
-        InputError: what has the name is, by its record, another video, which `--overwrite` would make anew.
+        InputError: what has the name is, by its record, another video, which `overwrite` would make anew.
     """
-    if options.resume is None or options.resume.exists():
-        return options
-    if not _is_made(options):
-        return replace(options, resume=None)  # `check_outputs` refuses what stands there
+    if request.resume is None or request.resume.exists():
+        return request
+    if not _is_made(request):
+        return replace(request, resume=None)  # `check_outputs` refuses what stands there
     try:
-        check_record(options, scene)
+        check_record(request, scene, files)
     except InputError:
-        if options.overwrite:
-            return replace(options, resume=None)
+        if request.output.overwrite:
+            return replace(request, resume=None)
         raise
-    sweep(options.save_path.with_suffix(""))
+    sweep(request.output.save_path.with_suffix(""))
     return None
 
 
-def _is_made(options: Options) -> bool:
+def _is_made(request: Request) -> bool:
     """Whether what has the name of the output was made by this program."""
-    paths = named_outputs(options.save_path)
-    found = () if paths is None else targets(options, paths)
+    paths = named_outputs(request.output.save_path)
+    found = () if paths is None else targets(request, paths)
     return bool(found) and found[0].ours(found[0].path)
 
 
-def check_record(options: Options, scene: Mapping[str, Any]) -> None:
+def check_record(request: Request, scene: Mapping[str, Any], files: Files) -> None:
     """Refuse to take a finished video for another. Without a record beside it, it is what its name says.
 
     Raises:
-        InputError: the first difference between the record and this run, by its flag.
+        InputError: the first difference between the record and this run, by its setting.
     """
-    paths = named_outputs(options.save_path)
+    paths = named_outputs(request.output.save_path)
     record = read_record(paths.record) if paths else None
     if paths is None or record is None:
         return
-    place = f"--resume: {paths.main(options)} is there already, made"
-    saved, given = record["options"], options.as_record()
+    origin = Origin("", f"{paths.main(request)} is there already, made")
+    saved, given = record["options"], plain_values(request, whole_paths=False)
     if "sample_solver" in saved and not OLDER_MODEL.keys() <= saved.keys():
         if (solver := saved["sample_solver"]) in MULTISTEP:
-            raise InputError(f"{place} by a version in which --sample_solver {solver} had other noise levels")
+            rule = f"{origin.words} by a version in which `sample_solver` {solver} had other noise levels"
+            raise InputError(rule, field="resume")
         saved = OLDER_MODEL | saved
-    _check_loras(place, saved, given)
-    for name in sorted(given.keys() & saved.keys() - FREE):
+    _check_loras(origin, saved, given)
+    for name in sorted(given.keys() & saved.keys() & DECIDING):
         if saved[name] != given[name]:
-            refuse_difference(place, flag_of(name), saved[name], given[name])
+            refuse_difference(origin, f"`{name}`", saved[name], given[name])
     for name, now in scene.items():
         if record.get(name) != now:
-            refuse_difference(place, name, record.get(name), now)
-    _check_fingerprints(place, record["checkpoints"], options)
+            refuse_difference(origin, name, record.get(name), now)
+    _check_fingerprints(origin, record["checkpoints"], request, files)
 
 
-def _of(options: Options, state: SavedState, seed_is_free: bool) -> Options:
+def _of(request: Request, state: SavedState, seed_is_free: bool) -> Request:
     seed = state.options.get("seed")
-    return replace(options, seed=seed) if seed_is_free and type(seed) is int else options
+    return replace(request, seed=seed) if seed_is_free and type(seed) is int else request
 
 
 def saved_values(state: SavedState) -> dict[str, Any]:
-    """What the saved run was told, under the names of `Options` and `ModelFiles`; its output lies beside the state.
+    """What was asked of the saved run, by flat names; its output lies beside the state.
 
     Raises:
         InputError: a value that is missing, unknown or of the wrong type.
     """
-    kinds = {field.name: str(field.type) for field in fields(Options) if field.name not in OF_ONE_COMMAND}
-    _check_names(state, state.options, kinds.keys(), "options")
-    values = {name: _typed(state, name, value, kinds[name]) for name, value in state.options.items()}
-    files = values.pop("files")
-    _check_names(state, files, {field.name for field in fields(ModelFiles)}, "files")
-    values |= {name: _typed(state, name, value, "Path") for name, value in files.items()}
-    return values | {"save_path": state.output, "resume": state.path}
+    known = SETTINGS.keys() - set(FILES) - set(OF_ONE_COMMAND)
+    _check_names(state, state.options, {*known, "files"}, "options")
+    files = state.options["files"]
+    if not isinstance(files, dict):
+        raise InputError("its option files does not hold what it should", field="resume", value=state.path)
+    _check_names(state, files, set(FILES), "files")
+    values = {name: value for name, value in state.options.items() if name != "files"} | files
+    found = {name: _typed(state, name, value) for name, value in values.items()}
+    return found | {"save_path": state.output, "resume": state.path}
 
 
-def _check_names(state: SavedState, found: Mapping[str, Any], expected: Any, what: str) -> None:  # noqa: ANN401
-    if odd := sorted(found.keys() ^ set(expected)):
-        raise InputError(f"--resume {state.path}: its {what} do not fit this program ({odd[0]!r:.40})")
+def _check_names(state: SavedState, found: Mapping[str, Any], expected: set[str], what: str) -> None:
+    if odd := sorted(found.keys() ^ expected):
+        rule = f"its {what} do not fit this program ({odd[0]!r:.40})"
+        raise InputError(rule, field="resume", value=state.path)
 
 
-def _typed(state: SavedState, name: str, value: object, kind: str) -> Any:  # noqa: ANN401
-    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise InputError(f"--resume {state.path}: its option {name} does not hold what it should")
-    if isinstance(value, list):
-        inner = kind.removeprefix(MANY).partition(",")[0]
-        return tuple(_typed(state, name, item, inner) for item in value)
-    return Path(str(value)) if kind.startswith("Path") and value is not None else value
+def _typed(state: SavedState, name: str, value: object) -> Any:  # noqa: ANN401
+    try:
+        return typed(name, value)
+    except msgspec.ValidationError as error:
+        rule = f"its option {name} does not hold what it should"
+        raise InputError(rule, field="resume", value=state.path) from error
 
 
-def check_resume(options: Options, scene: Mapping[str, Any]) -> SavedState | None:
+def check_resume(request: Request, scene: Mapping[str, Any], files: Files) -> SavedState | None:
     """The state that a run goes on from, if any, once it is known to belong to that run.
 
-    `scene`: what an extension tells the run, of which the names must be those it told the saved run.
+    `scene`: what an extension adds to the record, of which the names must be those that the saved run had.
 
     Raises:
-        InputError: the first difference, by its flag.
+        InputError: the first difference, by its setting.
     """
-    if options.resume is None:
+    if request.resume is None:
         return None
-    state = read_state(options.resume)
-    _check_same_program(state, scene)
-    place, given = saved_place(state), plain_options(options)
-    _check_loras(place, state.options, given)
-    for name in given.keys() - FREE:
+    state = read_state(request.resume)
+    if state.scene.keys() != scene.keys():
+        rule = "was saved by another program, which alone can go on with it"
+        raise InputError(rule, field="resume", value=state.path)
+    origin, given = saved_origin(state), plain_values(request, whole_paths=True)
+    _check_loras(origin, state.options, given)
+    for name in sorted(given.keys() & DECIDING):
         if given[name] != state.options.get(name):
-            refuse_difference(place, flag_of(name), state.options.get(name), given[name])
-    _check_shape(options, state)
+            refuse_difference(origin, f"`{name}`", state.options.get(name), given[name])
+    _check_shape(request, state)
     for name, now in versions().items():
         if name not in FREE_VERSIONS and state.versions.get(name) != now:
-            refuse_difference(place, name, state.versions.get(name), now)
-    _check_fingerprints(place, state.checkpoints, options)
+            refuse_difference(origin, name, state.versions.get(name), now)
+    _check_fingerprints(origin, state.checkpoints, request, files)
     return state
 
 
-def _check_loras(place: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _check_loras(origin: Origin, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse more LoRAs or fewer; that as many are the same is seen by their fingerprints."""
-    for name in LORA_WEIGHTS.values():
+    for name in (f"lora_weight{suffix}" for suffix in SUFFIX.values()):
         was, now = saved.get(name, []), given[name]
         if not isinstance(was, list) or len(was) != len(now):
-            refuse_difference(place, f"--{name}", _names(was), _names(now))
+            refuse_difference(origin, f"`{name}`", _names(was), _names(now))
 
 
 def _names(paths: object) -> str:
@@ -201,38 +199,31 @@ def _names(paths: object) -> str:
     return " ".join(Path(str(path)).name for path in found) or "none"
 
 
-def _check_fingerprints(place: str, checkpoints: Mapping[str, Any], options: Options) -> None:
-    files = {name: (path,) for name, path in model_files(options).items()} | lora_files(options)
-    absent = [name for name, paths in files.items() if not all(path.exists() for path in paths)]  # refused elsewhere
-    for name, now in fingerprints(options, without=("vae", *absent)).items():
+def _check_fingerprints(origin: Origin, checkpoints: Mapping[str, Any], request: Request, files: Files) -> None:
+    left_out = ("vae", *absent(request))  # no latent depends on the one, the others are refused elsewhere
+    for name, now in files.fingerprints(request, without=left_out).items():
         saved = checkpoints.get(name)
         saved = saved.get("fingerprint") if isinstance(saved, dict) else saved
         if saved != now["fingerprint"]:
-            refuse_difference(place, f"another --{name}, of fingerprint", saved, now["fingerprint"])
+            refuse_difference(origin, f"another `{name}`, of fingerprint", saved, now["fingerprint"])
 
 
-def _check_same_program(state: SavedState, scene: Mapping[str, Any]) -> None:
-    if state.scene.keys() != scene.keys():
-        raise InputError(f"--resume {state.path}: was saved by another program, which alone can go on with it")
-
-
-def _check_shape(options: Options, state: SavedState) -> None:
-    from wan2.run.latents import TENSOR
-    from wan2.weights.header import read_header
-
-    shape, expected = read_header(state.path).shapes[TENSOR], (1, *options.shape.latent)
+def _check_shape(request: Request, state: SavedState) -> None:
+    shape, expected = read_header(state.path).shapes[TENSOR], (1, *request.shape.latent)
     if shape != expected:
-        raise InputError(f"--resume {state.path}: holds latents of {list(shape)}, this run makes {list(expected)}")
+        rule = f"holds latents of {list(shape)}, this run makes {list(expected)}"
+        raise InputError(rule, field="resume", value=state.path)
 
 
-def saved_place(state: SavedState) -> str:
-    """How a message about what differs from a state begins."""
-    return f"--resume {state.path}: was saved"
+def saved_origin(state: SavedState) -> Origin:
+    """What a run that goes on from a state is compared with."""
+    return Origin(state.path, "was saved")
 
 
-def refuse_difference(place: str, name: str, saved: object, now: object) -> None:
+def refuse_difference(origin: Origin, name: str, saved: object, now: object) -> None:
     """Raise the error that names one difference."""
-    raise InputError(f"{place} with {name} {_short(saved)}, not {_short(now)}")
+    rule = f"{origin.words} with {name} {_short(saved)}, not {_short(now)}"
+    raise InputError(rule, field="resume", value=origin.value)
 
 
 def _short(value: object) -> str:

@@ -57,11 +57,13 @@ def read_lines(path: Path) -> list[Line]:
     for number, text in enumerate(StringIO(_read_text(path), newline=None), 1):
         line = Line(path, number, text.strip())
         if number > MAX_LINES:
-            raise InputError(f"--from_file {path}: has more than {MAX_LINES} lines; make several files of it")
+            raise InputError(
+                f"has more than {MAX_LINES} lines; make several files of it", field="from_file", value=path
+            )
         if line.text and not line.text.startswith("#"):
             lines.append(line)
     if not lines:
-        raise InputError(f"--from_file {path}: has no line that says anything")
+        raise InputError("has no line that says anything", field="from_file", value=path)
     return lines
 
 
@@ -69,17 +71,17 @@ def _read_text(path: Path) -> str:
     """The whole file; read no further than it may be long."""
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"--from_file {path}: is not a file")
+            raise InputError("is not a file", field="from_file", value=path)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"--from_file {path}: {(error.strerror or 'cannot be read').lower()}") from error
+        raise InputError(f"{(error.strerror or 'cannot be read').lower()}", field="from_file", value=path) from error
     if len(content) > MAX_BYTES:
-        raise InputError(f"--from_file {path}: is larger than {MAX_BYTES} bytes")
+        raise InputError(f"is larger than {MAX_BYTES} bytes", field="from_file", value=path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"--from_file {path}: is not UTF-8 text (byte {error.start})") from error
+        raise InputError(f"is not UTF-8 text (byte {error.start})", field="from_file", value=path) from error
 
 
 def parse_line(line: Line) -> dict[str, Any]:

@@ -11,47 +11,54 @@ from wan2.models.attention import DenseAttention
 from wan2.models.chunks import TOKENS_AT_ONCE
 from wan2.models.kernel_table import KERNELS
 from wan2.models.kernels import Call, choose_kernel
-from wan2.weights.checkpoint import inspect_transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from wan2.events import Progress
     from wan2.models.conditioning import PlanAttentions
     from wan2.models.config import TransformerConfig
+    from wan2.plan.plan import Plan
     from wan2.plan.saved import SavedState
-    from wan2.request.request import Options
     from wan2.run.machine import Machine
 
 
 def choose_attention(
-    options: Options, machine: Machine, attentions: PlanAttentions, saved: SavedState | None, progress: Progress
+    plan: Plan, attentions: PlanAttentions, machine: Machine, note: Callable[[str], None]
 ) -> DenseAttention:
     """The kernel that every attention of the run is made of; a run that goes on uses that of its state.
+
+    Args:
+        plan: the run.
+        attentions: makes the attentions of its passes from a kernel.
+        machine: where they run.
+        note: gets a line for every kernel that is installed but does not work.
 
     Raises:
         InputError: it is not there or does not work.
     """
 
     def call() -> Call:
-        config = inspect_transformer(options.files.dit_high_noise).config
-        return largest_call(attentions, options.shape.tokens, config)
+        return largest_call(attentions, plan.request.shape.tokens, plan.found.experts["high"].config)
 
-    mode = options.attn_mode if saved is None else _saved_name(saved)
+    saved = plan.saved
+    mode = plan.request.compute.attn_mode if saved is None else _saved_name(saved)
     try:
-        kernel = choose_kernel(mode, machine.device, machine.dtype, call, progress.note)
+        return choose_kernel(mode, machine.device, machine.dtype, call, note)
     except InputError as error:
         if saved is None:
             raise
-        raise InputError(f"--resume {saved.path}: was saved with the kernel {mode}, now refused: {error}") from error
-    progress.say(f"Attention kernel: {kernel.name}")
-    return kernel
+        rule = f"was saved with the kernel {mode}, now refused: {error}"
+        raise InputError(rule, field="resume", value=saved.path) from error
 
 
 def _saved_name(saved: SavedState) -> str:
     name = saved.machine.get("attention")
     if name not in KERNELS:
-        raise InputError(f"--resume {saved.path}: was saved with no attention kernel of this program, but {name!r:.40}")
+        raise InputError(
+            f"was saved with no attention kernel of this program, but {name!r:.40}", field="resume", value=saved.path
+        )
     return str(name)
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from wan2.errors import RunError
 from wan2.files import Busy, held, placed, placed_folder
 from wan2.plan.ours import is_our_frame
-from wan2.plan.outputs import Also, Inputs, OutputPaths, Target, name_in_folder, named_outputs, nothing_else, targets
+from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
+from wan2.plan.plan import Plan
 from wan2.plan.taken import check_names, check_outputs
-from wan2.request.request import Options
+from wan2.request.request import Request
 
 
 @dataclass
@@ -55,32 +56,32 @@ class Claim:
 
 
 @contextmanager
-def claimed(options: Options, inputs: Inputs, also: Also = nothing_else) -> Iterator[Claim]:
+def claimed(plan: Plan) -> Iterator[Claim]:
     """The names of a run for this process alone, until the block ends: those asked for, or time and seed in a folder.
 
     Raises:
         RunError: another process holds the name.
         InputError: as `check_outputs`, of which this is the last word: now nobody else makes these files.
     """
-    check_names(options, also)
+    request, also = plan.request, plan.extension.also
+    check_names(request, also)
     with ExitStack() as stack:
-        paths, work = _hold(options, stack)
-        check_outputs(options, inputs, also, replace=options.overwrite)
-        found = targets(options, paths, also)
+        paths, work = _hold(request, stack)
+        check_outputs(request, plan.inputs, also, replace=request.output.overwrite)
+        found = targets(request, paths, also)
         yield Claim(paths, work, found, {target.path for target in found if os.path.lexists(target.path)})
 
 
-def _hold(options: Options, stack: ExitStack) -> tuple[OutputPaths, Path]:
+def _hold(request: Request, stack: ExitStack) -> tuple[OutputPaths, Path]:
     """Names that nobody else holds and their work folder, until the stack closes."""
-    named = named_outputs(options.save_path)
-    for paths in [named] if named else _names(options):
+    named = named_outputs(request.output.save_path)
+    for paths in [named] if named else _names(request):
         try:
             work = stack.enter_context(held(paths.beside("")))
         except Busy as busy:
             if named:
-                raise RunError(
-                    f"--save_path {options.save_path}: another process is making it now; nothing was touched"
-                ) from busy
+                rule = "another process is making it now; nothing was touched"
+                raise RunError(f"`save_path` {request.output.save_path}: {rule}") from busy
             continue
         if named or not any(paths.folder.glob(f"{paths.name}[._]*")):
             return paths, work
@@ -88,8 +89,8 @@ def _hold(options: Options, stack: ExitStack) -> tuple[OutputPaths, Path]:
     raise AssertionError("names never end")
 
 
-def _names(options: Options) -> Iterator[OutputPaths]:
+def _names(request: Request) -> Iterator[OutputPaths]:
     """Time and seed, then the same with numbers."""
-    name = name_in_folder(datetime.now(), options.seed)
+    name = name_in_folder(datetime.now(), request.seed)
     for one in chain([name], (f"{name}-{number}" for number in count(2))):
-        yield OutputPaths(options.save_path, one)
+        yield OutputPaths(request.output.save_path, one)

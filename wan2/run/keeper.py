@@ -9,16 +9,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from wan2.plan.saved import plain_options, save_state
+from wan2.events import Event, Noted, StateSaved
 from wan2.request.presets import SAVE_SECONDS
-from wan2.run.record import versions
+from wan2.run.state import save_state
 
 if TYPE_CHECKING:
-    from wan2.events import Progress
     from wan2.files import Whole
-    from wan2.run.generate import Run
-    from wan2.run.machine import Machine
     from wan2.sampling.denoise import DenoiseStep
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """Where a state is written: the file, and how it appears whole; of which plan of a wave."""
+
+    plan: int
+    path: Path
+    whole: Whole
 
 
 @dataclass
@@ -26,18 +32,17 @@ class Keeper:
     """Keeps the last good step of one run in a file; use it in a `with` around the steps.
 
     However the block ends, the last step is in the file afterwards: until everything is in its place, a run can go on.
-    A file that cannot be written ends no run: that is noted, and tried again after the next step.
+    A file that cannot be written ends no run: that is an event, and tried again after the next step.
 
-    whole: how the file appears whole. every: steps between two saves; 0 is by the clock. notes, plan: what `save_state`
-    is told, asked for at each save.
+    file: where. every: steps between two saves; 0 is by the clock. notes, texts: what `save_state` gets, asked for at
+    each save. late: where what happens at the end of the block goes.
     """
 
-    path: Path
-    whole: Whole
+    file: StateFile
     every: int
     notes: Callable[[], Mapping[str, Any]]
-    plan: Callable[[], Mapping[str, Any]]
-    progress: Progress
+    texts: Callable[[], Mapping[str, Any]]
+    late: list[Event]
     last: DenoiseStep | None = None
     saved: bool = True
     since: float = field(default_factory=time.monotonic)
@@ -49,55 +54,25 @@ class Keeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self.saved:
-            self.save()
+            self.late.append(self.save())
 
     def took(self, step: DenoiseStep) -> None:
         """Remember a step."""
         self.last, self.saved = step, False
 
-    def save_when_due(self, step: DenoiseStep) -> None:
-        """Save the step that was remembered, when it is time."""
+    def is_due(self, step: DenoiseStep) -> bool:
+        """Whether it is time to save the step that was remembered."""
         passed = time.monotonic() - self.since
-        if (step.index + 1) % self.every == 0 if self.every else passed >= SAVE_SECONDS:
-            self.save()
+        return (step.index + 1) % self.every == 0 if self.every else passed >= SAVE_SECONDS
 
-    def save(self) -> None:
+    def save(self) -> Event:
         """Write the last step."""
         if self.last is None:
-            return
+            raise ValueError("no step was taken")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_state(self.path, self.last, self.notes(), self.plan(), self.whole)
+            self.file.path.parent.mkdir(parents=True, exist_ok=True)
+            save_state(self.file.path, self.last, self.notes(), self.texts(), self.file.whole)
         except OSError as error:
-            self.progress.note(f"the state could not be saved: {error}")
-            return
-        self.progress.kept(self.path)
+            return Noted(self.file.plan, f"the state could not be saved: {error}")
         self.saved, self.since = True, time.monotonic()
-
-
-def keep_state(run: Run, text: str) -> Keeper:
-    """What saves the state of a run; `text` is the hash of its encoded prompts."""
-    options, recorder = run.options, run.recorder
-
-    def notes() -> dict[str, Any]:
-        return {
-            "options": plain_options(options),
-            "scene": dict(recorder.scene),
-            "checkpoints": recorder.checkpoints,
-            "versions": versions(),
-            "text": text,
-            "machine": machine_notes(run.machine) | {"attention": recorder.attention},
-            "seconds": recorder.spent(),
-            "passes": recorder.passes,
-        }
-
-    def plan() -> dict[str, Any]:
-        return {"plan": {"fps": options.fps}} | ({} if options.no_metadata else {"record": recorder.so_far()})
-
-    return Keeper(run.claim.paths.state, run.claim.whole, options.save_every, notes, plan, run.progress)
-
-
-def machine_notes(machine: Machine) -> dict[str, Any]:
-    """What of the machine decides the latents to the last bit."""
-    used = machine.as_record()
-    return {name: used[name] for name in ("device", "dtype")}
+        return StateSaved(self.file.plan, self.file.path)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import gc
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from wan2.errors import InputError
 from wan2.models.fp8 import check_fast
-from wan2.request.request import Options
+from wan2.request.compute import Compute
 
-MEMORY_FILE = Path("/proc/meminfo")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -48,7 +47,12 @@ class Machine:
         """Memory of the device that nobody holds; None where it does not say."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        return _available_memory() if self.device.type == "cpu" else None
+        return psutil.virtual_memory().available if self.device.type == "cpu" else None
+
+    def notes(self) -> dict[str, Any]:
+        """What of the machine decides the latents to the last bit."""
+        used = self.as_record()
+        return {name: used[name] for name in ("device", "dtype")}
 
     def start_measuring(self) -> None:
         """Forget the peak of earlier runs."""
@@ -65,27 +69,18 @@ class Machine:
         }
 
 
-def resolve_machine(options: Options) -> Machine:
-    """The device and dtype the options ask for; `auto` takes the best there is.
+def resolve_machine(compute: Compute) -> Machine:
+    """The device and dtype that were asked for; `auto` takes the best there is.
 
     Raises:
         InputError: an explicit device that this machine does not have, or one that cannot do what was asked.
     """
-    device = torch.device(_best() if options.device == "auto" else _present(options.device))
-    for check in (options.check_device, options.check_fp8, options.check_vae):
-        check(device.type)
-    if options.fp8_fast:
+    device = torch.device(_best() if compute.device == "auto" else _present(compute.device))
+    compute.check_device(device.type)
+    if compute.fp8_fast:
         check_fast(device)
     fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return Machine(device, DTYPES.get(options.dtype, fallback))
-
-
-def _available_memory() -> int | None:
-    """What Linux believes a new program could have, page cache included."""
-    if not MEMORY_FILE.exists():
-        return None
-    lines = MEMORY_FILE.read_text(encoding="ascii").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return Machine(device, DTYPES.get(compute.dtype, fallback))
 
 
 def _best() -> str:
@@ -98,5 +93,7 @@ def _present(name: str) -> str:
     kind, _, index = name.partition(":")
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[kind]
     if int(index or 0) >= count:
-        raise InputError(f"--device {name}: this machine has {count} of {kind}; auto takes the best there is")
+        raise InputError(
+            f"this machine has {count} of {kind}; auto takes the best there is", field="device", value=name
+        )
     return name

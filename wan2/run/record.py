@@ -1,4 +1,4 @@
-"""What a run leaves behind about itself: options, versions, fingerprints, timings, memory. Knows nothing of tensors."""
+"""What a run leaves behind about itself: settings, versions, fingerprints, timings, memory. Sees no tensors."""
 
 from __future__ import annotations
 
@@ -6,58 +6,64 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wan2.events import Stage
 from wan2.files import Whole
-from wan2.plan.checks import model_files
-from wan2.request.loras import lora_files
-from wan2.request.request import DECODE_FLAGS, DECODE_SIZES, Options
-from wan2.run.latents import saved_record
+from wan2.plan.plan import Plan
+from wan2.plan.provenance import versions
+from wan2.plan.saved import SavedState
+from wan2.plan.saved_latents import saved_record
+from wan2.request.flat import SETTINGS, plain_values
 from wan2.sampling.schedule import timesteps
-from wan2.text.tokenizer import TOKENIZER_FILE
-from wan2.weights.fingerprint import fingerprint
-from wan2.weights.header import checkpoint_files
 
 try:
     import resource
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
-PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "av")
+# What is decoded says these itself.
+OF_LATENTS = frozenset({"height", "width", "num_frames", "crf", "vae_dtype"})
+DECODING = OF_LATENTS | {name for name, about in SETTINGS.items() if about.decoding}
 
 
 @dataclass
 class Recorder:
     """Keeps the time of one run and writes its record.
 
-    scene: what an extension adds. checkpoints: fingerprints of the model files as they were when the run began.
-    attention: the kernel in use, once it is chosen.
+    attention: the kernel in use, once it is chosen. passes: how often a transformer was run.
     """
 
-    options: Options
-    scene: Mapping[str, Any]
+    plan: Plan
     created: datetime
-    checkpoints: Mapping[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
     passes: int = 0
-    """How often a transformer was run."""
     attention: str | None = None
     _running: tuple[str, float] | None = None
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: Stage) -> Iterator[None]:
         """Add the time of a block to its stage."""
-        self._running = stage, time.perf_counter()
+        self._running = stage.value, time.perf_counter()
         try:
             yield
         finally:
             self.seconds, self._running = self.spent(), None
+
+    def carry_on(self, saved: SavedState) -> None:
+        """Begin with what a saved run had spent."""
+        self.seconds.update(saved.seconds)
+        self.passes = saved.passes
+        self.attention = saved.machine.get("attention")
+
+    def spend(self, stage: Stage, seconds: float) -> None:
+        """Add seconds to a stage."""
+        self.seconds[stage.value] = round(self.seconds.get(stage.value, 0.0) + seconds, 3)
 
     def spent(self) -> dict[str, float]:
         """The seconds of every stage, that of the running one so far among them."""
@@ -71,19 +77,20 @@ class Recorder:
 
         A run that only decodes carries on the record of its latents, and says under `decoded` what it did itself.
         """
-        if self.options.latent_path is None:
+        latents = self.plan.request.latent_path
+        if latents is None:
             return self._made() | dict(machine or {})
         decoded = self._decoded() | dict(machine or {})
-        made = saved_record(self.options.latent_path)
-        return {**made, "decoded": decoded} if made else {**decoded, **self._shape(), **self.scene}
+        made = saved_record(latents)
+        return {**made, "decoded": decoded} if made else {**decoded, **self._shape(), **self.plan.extension.scene}
 
     def _made(self) -> dict[str, Any]:
         return {
             "created": self._created(),
-            "options": self.options.as_record(),
+            "options": plain_values(self.plan.request, whole_paths=False),
             **self._shape(),
             "timesteps": self._timesteps(),
-            **self.scene,
+            **self.plan.extension.scene,
             **self._world(),
             "attention": self.attention,
             "seconds": self.spent(),
@@ -92,48 +99,30 @@ class Recorder:
 
     def _decoded(self) -> dict[str, Any]:
         """Only what decoding reads: no seed, no prompt, no transformer."""
-        options = self.options.as_record()
-        read = {name: value for name, value in options.items() if name in DECODE_FLAGS | DECODE_SIZES}
+        options = plain_values(self.plan.request, whole_paths=False)
+        read = {name: value for name, value in options.items() if name in DECODING}
         files = {"files": {"vae": options["files"]["vae"]}}
         return {"created": self._created(), "options": read | files, **self._world(), "seconds": self.spent()}
 
     def _timesteps(self) -> list[float]:
-        options = self.options
-        return list(timesteps(options.infer_steps, options.flow_shift, options.sample_solver))
+        sampling = self.plan.request.sampling
+        return list(timesteps(sampling.infer_steps, sampling.flow_shift, sampling.sample_solver))
 
     def _created(self) -> str:
         return self.created.astimezone().isoformat(timespec="seconds")
 
     def _shape(self) -> dict[str, int]:
-        shape = self.options.shape
+        shape = self.plan.request.shape
         return {"num_frames": shape.num_frames, "latent_frames": shape.latent_frames}
 
     def _world(self) -> dict[str, Any]:
-        return {"checkpoints": self.checkpoints, "versions": versions(), "platform": platform.platform()}
+        return {"checkpoints": self.plan.checkpoints, "versions": versions(), "platform": platform.platform()}
 
     def write(self, path: Path, machine: Mapping[str, Any], whole: Whole) -> None:
         """Write the record of the finished run as JSON, with what the machine says of itself; whole or not at all."""
         record = self.so_far({**machine, "host_peak_bytes": host_peak_bytes()})
         with whole(path) as part:
             part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def fingerprints(options: Options, without: Collection[str] = ()) -> dict[str, Any]:
-    """The fingerprint of every model file of a run, and one of all LoRAs of an expert, in their order."""
-    files = {name: _parts(name, path) for name, path in model_files(options).items() if name not in without}
-    for name, paths in lora_files(options).items():
-        if name not in without:
-            files[name] = [part for path in paths for part in checkpoint_files(path)]
-    return {name: fingerprint(parts) for name, parts in files.items()}
-
-
-def _parts(name: str, path: Path) -> list[Path]:
-    return [path / TOKENIZER_FILE] if name == "tokenizer" else checkpoint_files(path)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of every library that decides the numbers."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
 
 
 def host_peak_bytes() -> int | None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from wan2.plan.marks import save_png
-from wan2.request.request import Options
+from wan2.request.request import Request
 from wan2.run.claim import Claim
 from wan2.run.video_io import VideoWriter
 
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_main_sink(options: Options, claim: Claim, metadata: dict[str, str]) -> Iterator[FrameSink]:
+def open_main_sink(request: Request, claim: Claim, metadata: dict[str, str]) -> Iterator[FrameSink]:
     """The sink of what `--output_type` asks for; it is a video or a folder of stills when the block ends well.
 
     Args:
-        options: the run.
+        request: the run.
         claim: the names of its files.
         metadata: texts for the video.
     """
-    if options.writes_video:
-        shape, path = options.shape, claim.paths.video
-        with VideoWriter(path, options.fps, shape.width, shape.height, metadata, options.crf, claim.whole) as writer:
+    if request.output.writes_video:
+        shape, path = request.shape, claim.paths.video
+        with VideoWriter(
+            path, request.fps, shape.width, shape.height, metadata, request.output.crf, claim.whole
+        ) as writer:
             yield lambda _, frame: writer.write(frame)
         return
     from PIL import Image

@@ -26,6 +26,7 @@ from wan2.plan.marks import MARK, VIDEO_TAG
 from wan2.request.fields import exact_rate
 
 if TYPE_CHECKING:
+    from PIL import Image
     from numpy.typing import NDArray
 
 # Players and editors know no rate whose denominator is larger: 30000/1001 and its kin.
@@ -134,6 +135,38 @@ def read_video(path: Path) -> NDArray[np.uint8]:
     if not frames:
         raise InputError(f"{path}: has no frames")
     return np.stack(frames).astype(np.uint8, copy=False)
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a video has.
+
+    Raises:
+        InputError: the file is absent or no video.
+    """
+    try:
+        with av.open(url_of(path)) as container:
+            return container.streams.video[0].frames or sum(1 for _ in container.decode(video=0))
+    except (FFmpegError, IndexError) as error:
+        raise InputError(f"{path}: is not a video that can be read ({error})") from error
+
+
+def pick_frames(path: Path, numbers: Sequence[int]) -> list[Image.Image]:
+    """Some frames of a video, by their numbers from 0, in ascending order.
+
+    Raises:
+        InputError: the file is absent, no video, or too short.
+    """
+    wanted, found = set(numbers), []
+    try:
+        with av.open(url_of(path)) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index in wanted:
+                    found.append(frame.to_image())
+                if len(found) == len(wanted):
+                    return found
+    except (FFmpegError, IndexError) as error:
+        raise InputError(f"{path}: is not a video that can be read ({error})") from error
+    raise InputError(f"{path}: has no frame {max(numbers)}")
 
 
 def read_metadata(path: Path) -> dict[str, str]:

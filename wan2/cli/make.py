@@ -1,0 +1,69 @@
+"""Plans made into files while a person watches: events go to the console, Ctrl-C waits for the end of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from wan2.cli.console import Console
+from wan2.cli.lists import Item
+from wan2.events import Event, Failed, Stage, StageBegan
+from wan2.run.isolated import Events
+from wan2.run.job import Job
+from wan2.run.session import Session
+
+
+def make_one(job: Job, console: Console, cache: Path) -> None:
+    """Make a single video, unless it is there already."""
+    plan = job.plan
+    if plan.finished:
+        console.note(f"{plan.output}: is there already")
+        return
+    console.about(plan)
+    with Session(plan.request.model, plan.request.compute, cache) as session:
+        _watch(session, session.run(job), console, [""])
+
+
+def make_wave(
+    session: Session, wave: Sequence[tuple[Item, Job]], total: int, console: Console
+) -> list[Item]:
+    """Make the videos of one wave; those that failed. total: how many videos the command makes."""
+    console.about(wave[0][1].plan)
+    titles = [item.title for item, _ in wave]
+    places = [item.place for item, _ in wave]
+    console.say(f"{titles[0]} to {titles[-1]} of {total}" if len(wave) > 1 else titles[0])
+    failed = _watch(session, session.wave([job for _, job in wave]), console, titles, places)
+    return [wave[number][0] for number in failed]
+
+
+def _watch(
+    session: Session, events: Events, console: Console, titles: Sequence[str], places: Sequence[str] = ()
+) -> list[int]:
+    """Show the events; the numbers of the plans that failed."""
+    failed = []
+    try:
+        with closing(events), ExitStack() as waiting:
+            stopping: Callable[[], bool] = _never
+            for event in events:
+                if isinstance(event, StageBegan):
+                    waiting.close()
+                    denoises = event.stage is Stage.DENOISE
+                    stopping = waiting.enter_context(console.stepwise()) if denoises else _never
+                if isinstance(event, Failed):
+                    failed.append(event.plan)
+                console.event(event, _title(event, titles, places))
+                if stopping():
+                    raise KeyboardInterrupt
+    finally:
+        for late in session.late:
+            console.event(late, titles[late.plan])
+    return failed
+
+
+def _title(event: Event, titles: Sequence[str], places: Sequence[str]) -> str:
+    return places[event.plan] if isinstance(event, Failed) and places else titles[event.plan]
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,198 @@
+"""The models of a session: each loaded when it is first needed, and kept for the next plans while all of them fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from wan2.errors import InputError
+from wan2.events import Event, Settled, Stage, StageBegan
+from wan2.files import sweep
+from wan2.models.transformer import WanTransformer
+from wan2.plan.files import naming
+from wan2.request.compute import Compute
+from wan2.request.model import Model, Noise
+from wan2.run.machine import DTYPES, resolve_machine
+from wan2.streaming.turns import Turn, transformers
+from wan2.text.tokenizer import TokenizedPrompt
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
+from wan2.weights.fp8 import Fp8, fp8_weights
+from wan2.weights.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
+from wan2.weights.sources import TransformerFile
+
+if TYPE_CHECKING:
+    from wan2.models.vae import WanVAE
+
+OpenExpert = Callable[[Noise], AbstractContextManager[WanTransformer]]
+# Of a guided step: with the prompt and with the negative prompt.
+PASSES = 2
+
+
+class Models:
+    """What a session has loaded. `keep`: whether it stays; else a model leaves before the next one comes.
+
+    Args:
+        model: the files.
+        compute: how weights are held.
+
+    Raises:
+        InputError: the machine lacks what was asked for.
+    """
+
+    def __init__(self, model: Model, compute: Compute) -> None:
+        self.model, self.compute, self.machine = model, compute, resolve_machine(compute)
+        self.keep = False
+        self.vae_is_sound = False
+        self._vae: WanVAE | None = None
+        self._colours: Tensor | None = None
+        self._experts: dict[Noise, WanTransformer] = {}
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for model in self._experts.values():
+            model.to("meta")  # frees the weights whoever still holds the module
+        self._experts.clear()
+        self._vae = None
+        self.machine.release()
+
+    def held_bytes(self) -> int:
+        """Bytes of what is loaded."""
+        modules = [*self._experts.values(), *([self._vae.model] if self._vae is not None else [])]
+        return sum(tensor.nbytes for module in modules for tensor in module.parameters())
+
+    def encode(self, prompts: Sequence[TokenizedPrompt], fp8: bool) -> list[Tensor]:
+        """The encodings [tokens, dim] of prompts, in the wide dtype on the device; one pass over the encoder."""
+        from wan2.run.text_encoder import encode, load_text_encoder
+
+        with naming("t5", self.model.t5):
+            encoder = load_text_encoder(self.model.t5, self.machine.device, self.machine.wide_dtype, fp8)
+        contexts = encode(encoder, *prompts)
+        return [context[: prompt.num_tokens] for context, prompt in zip(contexts, prompts, strict=True)]
+
+    def check_vae(self) -> None:
+        """Refuse a VAE that will not do before the work, not after it. Raises `InputError`."""
+        if not self.vae_is_sound:
+            self._load_vae("meta", cache_on_host=False)
+
+    def vae(self, cache_on_host: bool) -> WanVAE:
+        """The VAE on the device. cache_on_host: its temporal cache is kept in host memory."""
+        if self._vae is None or self._vae.cache_on_host != cache_on_host:
+            self._vae = self._load_vae(self.machine.device, cache_on_host)
+        return self._vae
+
+    def release_vae(self) -> None:
+        """The VAE is not needed for now."""
+        if not self.keep:
+            self._vae = None
+            self.machine.release()
+
+    def colours(self) -> Tensor:
+        """The linear map of `preview.fit_colours`, once a session."""
+        if self._colours is None:
+            from wan2.run.preview import fit_colours
+
+            with torch.inference_mode():
+                self._colours = fit_colours(self.vae(cache_on_host=False))
+            self.release_vae()
+        return self._colours
+
+    def _load_vae(self, device: torch.device | str, cache_on_host: bool) -> WanVAE:
+        from wan2.run.vae import load_vae
+
+        dtype = DTYPES.get(self.model.vae_dtype, self.machine.wide_dtype)
+        with naming("vae", self.model.vae):
+            vae = load_vae(self.model.vae, device, dtype, cache_on_host)
+        self.vae_is_sound = True
+        return vae
+
+    def kept_fp8(
+        self, files: Mapping[Noise, TransformerFile], plan: int
+    ) -> Iterator[Event | tuple[Noise, TransformerFile]]:
+        """The files to load: where `fp8_cache` asks for it, the fp8 weights kept next to an expert, LoRAs in them.
+
+        Those that are not there are made. Raises `InputError` when another file is in the way.
+        """
+        for noise, file in files.items():
+            if not self.compute.fp8_cache or not gains_by_cache(file):
+                yield noise, file
+                continue
+            state, kept = look_for_cache(file.path, file.loras), cache_path(file.path, file.loras)
+            if state == "stale":
+                with_them = " and its LoRAs" if file.loras else ""
+                flag = self.model.expert(noise).flag
+                yield Settled(plan, f"{kept} is not of the `{flag}`{with_them} of today; it is made again")
+            if state == "good":
+                sweep(kept)
+            else:
+                yield StageBegan(plan, Stage.QUANTISE, of=kept)
+                write_cache(file.path, file.loras)
+            yield noise, inspect_transformer(kept)
+
+    @contextmanager
+    def experts(
+        self, files: Mapping[Noise, TransformerFile], steps: Mapping[Noise, int], compute: Compute
+    ) -> Iterator[OpenExpert]:
+        """What opens an expert, one at a time.
+
+        Args:
+            files: the checkpoints.
+            steps: how many steps each will take, in the order in which they come.
+            compute: with `blocks_to_swap` decided.
+
+        Raises:
+            InputError: blocks cannot be streamed as asked.
+        """
+        self._check_fp8(files)
+        streamed = compute.blocks_to_swap
+        if not isinstance(streamed, int):
+            raise ValueError("auto is decided before")
+        if not streamed:
+            yield partial(self._whole, files)
+            return
+        passes = PASSES if compute.passes_apart else 1
+        turns = [Turn(noise, files[noise], count * passes) for noise, count in steps.items()]
+        fp8 = Fp8(compute.quantises, compute.fp8_fast)
+        where = compute.weights_from, self.machine.device, self.machine.dtype
+        with transformers(turns, streamed, *where, fp8, compute.passes_apart) as load:
+            yield partial(self._streamed, load)
+
+    @contextmanager
+    def _whole(self, files: Mapping[Noise, TransformerFile], noise: Noise) -> Iterator[WanTransformer]:
+        if noise not in self._experts:
+            fp8 = Fp8(self.compute.quantises, self.compute.fp8_fast)
+            self._experts[noise] = self._ready(
+                load_transformer(files[noise], self.machine.device, self.machine.dtype, fp8)
+            )
+        try:
+            yield self._experts[noise]
+        finally:
+            if not self.keep:
+                self._experts.pop(noise).to("meta")
+                self.machine.release()
+
+    @contextmanager
+    def _streamed(self, load: Callable[[str], WanTransformer], noise: Noise) -> Iterator[WanTransformer]:
+        model = self._ready(load(noise))
+        try:
+            yield model
+        finally:
+            model.to("meta")
+            self.machine.release()
+
+    def _ready(self, model: WanTransformer) -> WanTransformer:
+        if self.compute.compile:
+            from wan2.models.compiled import compiled_regions
+
+            model.regions = compiled_regions()
+        return model
+
+    def _check_fp8(self, files: Mapping[Noise, TransformerFile]) -> None:
+        """Refuse a file in fp8 on a device that has no such type, now that the device is known."""
+        for file in files.values():
+            if self.machine.device.type == "mps" and fp8_weights(file, self.compute.quantises):
+                raise InputError(f"{file.path}: is fp8, which `device` mps does not have; use `device` cpu")

@@ -1,0 +1,217 @@
+"""Several plans taken through the stages together, so that each model is loaded once. Prints nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wan2.events import Event, Noted, Settled, Stage, StageBegan, StateSaved
+from wan2.models.conditioning import Conditioning, attend_densely
+from wan2.plan.budget import GB, all_together, within_memory
+from wan2.plan.plan import Plan
+from wan2.plan.provenance import versions
+from wan2.plan.resume import refuse_difference, saved_origin
+from wan2.request.compute import Compute
+from wan2.request.model import EXPERT_FLAG, Noise
+from wan2.request.request import Request
+from wan2.run.attention_choice import choose_attention
+from wan2.run.decode import finish
+from wan2.run.denoise import Opened, keep_state, take_steps
+from wan2.run.isolated import Events, all_of, each
+from wan2.run.job import Active, Claimed
+from wan2.run.latents import load_latents
+from wan2.run.models import Models, OpenExpert
+from wan2.run.record import Recorder
+from wan2.run.state import hash_text, load_step
+from wan2.run.texts import KeptTexts
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
+from wan2.weights.header import checkpoint_files
+from wan2.weights.sources import TransformerFile
+
+NOISES: tuple[Noise, ...] = tuple(EXPERT_FLAG)
+
+
+class Wave:
+    """Plans that are carried out together.
+
+    Args:
+        models: what is loaded, and where.
+        begun: the plans, whose names this process holds.
+        texts: encoded texts that were kept.
+        late: where the events go that happen when the wave is left early.
+    """
+
+    def __init__(self, models: Models, begun: Sequence[Claimed], cache: Path | None, late: list[Event]) -> None:
+        self.models, self.cache, self.late = models, cache, late
+        models.machine.start_measuring()
+        self.active = [self._active(one) for one in begun]
+        self._choose_what_stays(self.active)
+
+    def run(self) -> Events:
+        """Every stage of every plan, stage by stage."""
+        yield from each(self.active, self._prepare)
+        yield from all_of(self.active, self._encode)
+        yield from all_of(self.active, self._denoise)
+        yield from each(self.active, lambda one: finish(one, self.models))
+        self.models.release_vae()
+
+    def _active(self, one: Claimed) -> Active:
+        """A plan that begins, with what `auto` left open decided."""
+        plan = one.job.plan
+        return Active(one, self._fitted(plan), Recorder(plan, datetime.now()))
+
+    def _fitted(self, plan: Plan) -> Request:
+        """The request with `auto` decided for the memory that is free now."""
+        request, machine = plan.request, self.models.machine
+        if plan.work is None or plan.request.latent_path is not None:
+            return request
+        free = machine.free_bytes()
+        free = None if free is None else free + self.models.held_bytes()
+        sized = request.computing(device=machine.device.type)
+        made = within_memory(sized, plan.work, free).compute
+        return request.computing(
+            blocks_to_swap=made.blocks_to_swap,
+            passes_apart=made.passes_apart,
+            tile_height=made.tile_height,
+            tile_width=made.tile_width,
+            vae_cache_cpu=made.vae_cache_cpu,
+        )
+
+    def _choose_what_stays(self, active: Sequence[Active]) -> None:
+        """Models stay loaded if all of them fit together with the largest work of the wave."""
+        models, budget = self.models, self.compute.vram_budget * GB
+        free = models.machine.free_bytes()
+        limit = budget or (0 if free is None else free + models.held_bytes())
+        sizes = [all_together(one.request, one.plan.work) for one in active if one.plan.work is not None]
+        whole = all(one.request.compute.blocks_to_swap == 0 for one in active)
+        models.keep = whole and max(sizes, default=0.0) <= limit
+        if not models.keep:
+            models.close()
+
+    def _prepare(self, one: Active) -> Events:
+        """Everything before the text: latents that are there already, the attention kernel, the VAE's colours."""
+        request, saved = one.request, one.plan.saved
+        if request.latent_path is not None:
+            one.latents = load_latents(request.latent_path)
+            return
+        if saved is not None:
+            one.recorder.carry_on(saved)
+            yield StateSaved(one.number, saved.path)
+            for name, now in self.models.machine.notes().items():
+                if saved.machine.get(name) != now:
+                    refuse_difference(saved_origin(saved), name, saved.machine.get(name), now)
+            if saved.finished:
+                one.latents = load_step(saved, "cpu").latents
+                return
+        yield from self._choose_kernel(one)
+        if request.output.preview:
+            yield StageBegan(one.number, Stage.PREPARE_PREVIEWS)
+            with one.recorder.timed(Stage.PREPARE_PREVIEWS):
+                one.colours = self.models.colours()
+        elif request.output.decodes:
+            self.models.check_vae()
+        one.plan.files.watch.check()
+
+    def _choose_kernel(self, one: Active) -> Events:
+        machine, notes = self.models.machine, list[str]()
+        if one.request.compute.compile:
+            from wan2.models.compiled import check_compiler
+
+            check_compiler(machine.device)
+        with torch.inference_mode():
+            kernel = choose_attention(one.plan, (one.job.attentions or attend_densely), machine, notes.append)
+        yield from (Noted(one.number, note) for note in notes)
+        yield Settled(one.number, f"Attention kernel: {kernel.name}")
+        one.recorder.attention = kernel.name
+        one.kernel = kernel
+
+    def _encode(self, active: Sequence[Active]) -> Events:
+        """The texts of every plan, each encoded once; those that were kept from earlier runs not at all."""
+        todo = [one for one in active if one.latents is None]
+        if not todo:
+            return
+        yield StageBegan(todo[0].number, Stage.ENCODE_TEXT)
+        begin = time.perf_counter()
+        contexts = self._contexts(todo[0].plan, [prompt for one in todo for prompt in one.plan.found.texts])
+        passed = time.perf_counter() - begin
+        for one in todo:
+            one.recorder.spend(Stage.ENCODE_TEXT, passed / len(todo))
+        yield from each(todo, lambda one: self._condition(one, contexts))
+
+    def _contexts(self, plan: Plan, prompts: Sequence[TokenizedPrompt]) -> dict[tuple[int, ...], Tensor]:
+        """Token ids -> encoding [tokens, dim] on the device, in the compute dtype."""
+        models, fp8 = self.models, plan.request.compute.fp8_t5
+        encoder = plan.checkpoints["t5"]["fingerprint"]
+        origin = {**models.machine.notes(), **versions(), "t5": encoder, "fp8": fp8}
+        kept = KeptTexts(self.cache, origin)
+        known = {prompt.ids: kept.get(prompt) for prompt in prompts}
+        missing = list({prompt.ids: prompt for prompt in prompts if known[prompt.ids] is None}.values())
+        with torch.inference_mode():
+            if missing:
+                for prompt, context in zip(missing, models.encode(missing, fp8), strict=True):
+                    kept.put(prompt, context)
+                    known[prompt.ids] = context
+                plan.files.watch.check()
+                models.machine.release()
+            machine = models.machine
+            return {ids: c.to(machine.device, machine.dtype) for ids, c in known.items() if c is not None}
+
+    def _condition(self, one: Active, contexts: dict[tuple[int, ...], Tensor]) -> Events:
+        """The passes of a plan: each its text, padded with zeros, and its attentions."""
+        saved = one.plan.saved
+        with torch.inference_mode():
+            texts = [contexts[prompt.ids] for prompt in one.plan.found.texts]
+            padded = [nn.functional.pad(text, (0, 0, 0, TEXT_LENGTH - len(text))) for text in texts]
+            one.text = hash_text(torch.stack(padded))
+            if saved is not None and saved.text != one.text:
+                refuse_difference(saved_origin(saved), "prompts encoded as", saved.text, one.text)
+            attentions = (one.job.attentions or attend_densely)(one.kernel)
+            extra = one.job.extra_channels
+            one.passes = tuple(
+                Conditioning(text[None], own.self_attn, own.cross_attn, extra)
+                for text, own in zip(padded, attentions, strict=False)
+            )
+        yield from ()
+
+    def _denoise(self, active: Sequence[Active]) -> Events:
+        """All steps of much noise, plan by plan, then all later ones."""
+        todo = [one for one in active if one.latents is None]
+        if not todo:
+            return
+        for one in todo:
+            one.keeper = one.held.enter_context(keep_state(one, self.models.machine, self.late))
+            one.step = load_step(one.plan.saved, "cpu") if one.plan.saved is not None else None
+        steps = {noise: sum(len(one.steps(noise)) for one in todo) for noise in NOISES}
+        steps = {noise: count for noise, count in steps.items() if count}
+        files = dict[Noise, TransformerFile]()
+        for found in self.models.kept_fp8({n: todo[0].plan.found.experts[n] for n in steps}, todo[0].number):
+            if isinstance(found, Event):
+                yield found
+            else:
+                files |= [found]
+                todo[0].plan.files.watch.add(checkpoint_files(found[1].path))
+        yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)
+        with self.models.experts(files, steps, _shared([one.request.compute for one in todo])) as opened:
+            for noise in steps:
+                takers = [one for one in todo if not one.ended and one.steps(noise)]
+                yield from all_of(takers, lambda them, noise=noise: self._side(them, noise, opened, len(todo) == 1))
+
+    def _side(self, takers: Sequence[Active], noise: Noise, opened: OpenExpert, alone: bool) -> Events:
+        if not takers:
+            return
+        with opened(noise) as model:
+            expert = Opened(noise, model, self.models.machine)
+            yield from each(takers, lambda one: take_steps(one, expert, alone))
+
+
+def _shared(computes: Sequence[Compute]) -> Compute:
+    """How weights are streamed so that the largest of several plans fits; no result depends on it."""
+    most = max(int(compute.blocks_to_swap) for compute in computes)
+    apart = any(compute.passes_apart for compute in computes)
+    return replace(computes[0], blocks_to_swap=most, passes_apart=apart)
