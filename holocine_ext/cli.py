@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import Any
 
-from holocine_ext.job import Job, line_job, plan_job, plan_scenes, storyboards
-from holocine_ext.plan import KeyRanges, Plan, render_plan
-from holocine_ext.preflight import check_job, check_job_outputs, dry_plan, work_of_job
+from holocine_ext.asked import asked, asked_by_line, items, storyboards
+from holocine_ext.forecast import Forecast
+from holocine_ext.plan import look_ahead, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
+from holocine_ext.report import render
+from holocine_ext.request import SceneRequest
+from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
-from wan2.cli.arguments import Parser, add_common_arguments, number, path, whole_number
+from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
-from wan2.cli.lists import Lines, Make, held_list, make_each, plan_each
-from wan2.cli.main import check_cache, check_paths, fitted, guarded, load_pytorch, make_one, parsed
+from wan2.cli.lists import Item, plan_each
+from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
+from wan2.cli.make import make_one
+from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError
+from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
-from wan2.plan.resume import what_remains
-from wan2.plan.taken import check_names
-from wan2.run.claim import claimed
+from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
+SCENE = (
+    "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
+    "--latent_path)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,132 +43,139 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    given = given_values(parsed(build_parser(), words, console))
+    parser = build_parser()
+    console.flags = parser.names()
+    given = given_values(parsed(parser, words, console))
+    console.quiet = bool(given["quiet"])
     check_paths(given)
-    tflops = given["tflops"]
-    check_rate(tflops, given["dry_run"])
+    check_several(given)
+    check_rate(given["tflops"], given["dry_run"])
     listed = given["from_file"] is not None and given["latent_path"] is None
-    lines = plan_scenes(given) if listed else []
-    inputs = inputs_given(given, lines)
+    several = items(given) if listed else asked_by_seeds(given)
+    inputs = inputs_given(given, several)
+    plan = _by_line if listed else _by_seed
     if given["dry_run"]:
-        _show(lines, given, inputs, tflops, console)
-    elif listed:
-        planned = plan_each(lines, lambda line, values: _checked(line_job(line, values), inputs, console))
-        console.repeats(words)
-        with held_list(lines):
-            make_each(*planned, console)
+        _show(several, partial(_ahead, plan, given, inputs, Files()), given, console)
+    elif not several:
+        job = _planned(asked(given), Files(), inputs, console)
+        prepare(job.plan.request)
+        make_one(job, console, cache_folder())
     else:
-        job = plan_job(given)
-        make_one(job.options.output.save_path, _checked(job, inputs, console), console)
+        console.repeats(words)
+        files = Files()
+        make = partial(make_several, several, lambda item: _planned(plan(item), files, inputs, console), given, console)
+        if listed:
+            make()
+        else:
+            make_seeds(several, make, given, console)
 
 
-def inputs_given(given: Mapping[str, Any], lines: Lines) -> Inputs:
+def _by_line(item: Item) -> SceneRequest:
+    return asked_by_line(item)
+
+
+def _by_seed(item: Item) -> SceneRequest:
+    return asked(item.values)
+
+
+def inputs_given(given: Mapping[str, Any], several: Sequence[Item]) -> Inputs:
     """The files that the command itself reads: the storyboard, or the list and all of its storyboards."""
-    inputs = {f"--{name}": [given[name]] for name in ("storyboard", "from_file") if given[name] is not None}
-    return inputs | ({"the storyboard": storyboards(lines)} if lines else {})
+    inputs = {name: [given[name]] for name in ("storyboard", "from_file") if given[name] is not None}
+    named = storyboards(several)
+    return inputs | ({"storyboard": named} if named else {})
 
 
-def _show(lines: Lines, given: Mapping[str, Any], inputs: Inputs, tflops: float | None, console: Console) -> None:
-    """Print the plan of the video, or of every line of a list."""
+def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Console) -> Job:
+    check_cache(request.base.compute)
+    plan = plan_video(request, files, inputs)
+    if not plan.finished:
+        console.fitted(plan.base)
+        for warning in request.warnings:
+            console.note(warning)
+    return job_of(plan)
 
-    def plan(job: Job) -> Plan:
-        check_names(job.options, job.shown)
-        check_job_outputs(job, inputs, replace=True)
-        return dry_plan(job, tflops)
 
-    if not lines:
-        console.show(render_plan(plan(plan_job(given))))
+def _show(several: Sequence[Item], ahead: partial[Forecast], given: Mapping[str, Any], console: Console) -> None:
+    """Print the forecast of the video, or of every one of several."""
+    if not several:
+        console.show(render(ahead(None)))
         return
-    planned, broken = plan_each(lines, lambda line, values: plan(line_job(line, values)))
-    console.show("\n\n".join(render_plan(plan) for _, plan in planned))
+    planned, broken = plan_each(several, ahead, console)
+    console.show("\n\n".join(render(forecast) for _, forecast in planned))
     for _, said in broken:
         console.note(said)
     if broken:
-        raise InputError(f"{len(broken)} of {len(lines)} lines cannot be made")
-
-
-def _checked(job: Job, inputs: Inputs, console: Console) -> Make | None:
-    """How a video is made, once nothing is left to refuse; None when it is there already.
-
-    inputs: what the command reads besides the files of the run.
-    """
-    check_names(job.options, job.shown)
-    if (left := what_remains(job.options, job.deciding)) is None:
-        return None
-    job = replace(job, request=left)
-    inputs = check_job_outputs(job, inputs, replace=left.output.overwrite)
-    check_cache(left)
-    windows = check_job(job)
-    job = replace(job, request=fitted(left, work_of_job(job), console))
-    for warning in job.warnings:
-        console.note(warning)
-    return partial(_make, job, inputs, windows, console)
-
-
-def _make(job: Job, inputs: Inputs, windows: KeyRanges | None, console: Console) -> Iterable[Path]:
-    with claimed(job.options, inputs, job.shown) as claim:
-        load_pytorch(job.options, console)
-        from holocine_ext.run import run_job
-
-        console.about(job.options, work_of_job(job))
-        return run_job(job, claim, windows, console)
+        raise InputError(f"{len(broken)} of {len(several)} {'lines' if given['from_file'] else 'seeds'} cannot be made")
 
 
 def check_rate(tflops: float | None, dry_run: bool | None) -> None:
     """Refuse a rate that is none, or that nobody asks for."""
     if tflops is not None and not dry_run:
-        raise InputError("only `dry_run` tells seconds; give both", field="tflops", value=f"{tflops:g}")
+        raise InputError("only `dry_run` says how long a run takes; give both", field="tflops", value=f"{tflops:g}")
     if tflops is not None and not 0 < tflops < inf:
         raise InputError("must be a finite number above 0", field="tflops", value=f"{tflops:g}")
 
 
-def build_parser() -> Parser:
+def build_parser(full: bool = False) -> Parser:
     """The extension's arguments: its own, then the base's."""
     parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Make one video of several shots, cut where you ask, in a single pass of HoloCine.",
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Make one video of several shots, cut where you ask, in a single pass of HoloCine.\n\nexample:\n"
+        f"  {PROGRAM} --storyboard scene.toml --variant sparse --save_path scene.mp4",
     )
-    scene = parser.add_argument_group(
-        "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
-        "--latent_path)"
-    )
-    scene.add_argument("--storyboard", type=path, metavar="FILE", help="a scene as .toml, .json or .yaml")
-    scene.add_argument("--global_caption", metavar="TEXT", help="what all shots share: place, people, style")
-    scene.add_argument(
-        "--shot_captions", nargs="+", action="extend", metavar="TEXT", help="what each shot shows, in order; repeatable"
-    )
-    scene.add_argument(
-        "--shot_cut_frames",
-        nargs="+",
-        type=whole_number,
-        metavar="N",
-        help="first frame of every shot after the first, snapped to the nearest 4t+1 (default: even shots)",
-    )
-    scene.add_argument("--prompt", metavar="TEXT", help="a raw prompt with its own tags, or a plain one for one shot")
-    what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
-    scene.add_argument("--from_file", type=path, metavar="FILE", help=what)
+    table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full)
+    _add_scene(table)
+    _add_model(table)
+    add_common_arguments(table, SCENE, partial(build_parser, full=True))
+    _add_looking(table)
+    return parser
 
-    model = parser.add_argument_group("model")
+
+def _add_scene(table: Table) -> None:
+    table.add(SCENE, "storyboard", "a scene as .toml, .json or .yaml", common=True, type=path, metavar="FILE")
+    table.add(SCENE, "global_caption", "what all shots share: place, people, style", common=True, metavar="TEXT")
+    captions: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "TEXT", "common": True}
+    table.add(SCENE, "shot_captions", "what each shot shows, in order; repeatable", **captions)
+    what = "first frame of every shot after the first, snapped to the nearest 4t+1 (default: even shots)"
+    table.add(SCENE, "shot_cut_frames", what, common=True, nargs="+", type=whole_number, metavar="N")
+    what = "a raw prompt with its own tags, or a plain one for one shot"
+    table.add(SCENE, "prompt", what, common=True, metavar="TEXT")
+    what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
+    table.add(SCENE, "from_file", what, common=True, type=path, metavar="FILE")
+
+
+def _add_model(table: Table) -> None:
     what = (
         f"which model's files and settings are the defaults (default: {DEFAULT_MODEL}; nano is the built-in miniature)"
     )
-    model.add_argument("--model", choices=tuple(MODELS), help=what)
+    table.add("model", "model", what, common=True, choices=tuple(MODELS))
     what = f"attention between shots: full, or sparse, which is faster (default: {DEFAULT_VARIANT})"
-    model.add_argument("--variant", choices=VARIANTS, help=what)
-    what = "what the 17th input channel tells, for checkpoints that have one (default: none)"
-    model.add_argument("--shot_mask_type", choices=SHOT_MASK_TYPES, help=what)
+    table.add("model", "variant", what, common=True, choices=VARIANTS)
+    what = "what the 17th input channel says, for checkpoints that have one (default: none)"
+    table.add("model", "shot_mask_type", what, choices=SHOT_MASK_TYPES)
 
-    add_common_arguments(parser, scene, [family[DEFAULT_VARIANT] for family in MODELS.values()])
 
-    show = parser.add_argument_group("looking")
-    show.add_argument("--dry_run", action="store_const", const=True, help="print the plan and its cost, make nothing")
-    what = "what the machine does in a second, in 10^12 operations; --dry_run then tells seconds, too"
-    show.add_argument("--tflops", type=number, metavar="N", help=what)
-    show.add_argument("--export_shots", action="store_const", const=True, help="also write every shot as its own video")
-    what = "a picture with a row for every shot, beside the video (default: written)"
-    show.add_argument("--contact_sheet", action="store_const", const=True, help=what)
-    show.add_argument(
-        "--no_contact_sheet", dest="contact_sheet", action="store_const", const=False, help="no such picture"
-    )
-    return parser
+def _add_looking(table: Table) -> None:
+    flag: dict[str, Any] = {"action": "store_const", "const": True}
+    table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
+    what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"
+    table.add("looking", "tflops", what, type=number, metavar="N")
+    table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
+    what = "a picture with a row for every shot, next to the video (default: written)"
+    table.add("looking", "contact_sheet", what, **flag)
+    no_sheet: dict[str, Any] = {"dest": "contact_sheet", "action": "store_const", "const": False}
+    table.add("looking", "no_contact_sheet", "no such picture", **no_sheet)
+
+
+def _ahead(
+    plan: Any,
+    given: Mapping[str, Any],
+    inputs: Inputs,
+    files: Files,
+    item: Item | None,  # noqa: ANN401
+) -> Forecast:
+    request = asked(given) if item is None else plan(item)
+    return look_ahead(request, files, inputs, given["tflops"])

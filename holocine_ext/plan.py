@@ -1,230 +1,209 @@
-"""What a run would do, before it does anything: the record behind `--dry_run`, and its text. Runs nothing.
-
-Frames are shown as people count them, first to last; the record holds half-open ranges.
-"""
+"""What was found out about a scene before anything loads: the base's plan, and what each shot sees. No PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, text_pairs
-from holocine_ext.shots.layout import Range, ShotLayout
-from holocine_ext.shots.spans import allowed_key_ranges, text_spans
-from holocine_ext.story.scene import Scene
+from holocine_ext.forecast import Forecast, KeyRanges, make_forecast
+from holocine_ext.report import render
+from holocine_ext.request import DECIDING, Making, SceneRequest
+from holocine_ext.shots.flops import attended
+from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
+from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.plan.budget import Work, predict
-from wan2.plan.memory import Memory
-from wan2.request.loras import told_loras
+from wan2.plan.budget import Work, vae_size
+from wan2.plan.checks import check_blocks, check_fp8, check_loras
+from wan2.plan.files import Files, inputs_of, naming
+from wan2.plan.outputs import Inputs
+from wan2.plan.plan import Extension, make_plan
+from wan2.plan.plan import Plan as BasePlan
+from wan2.plan.resume import check_resume, refuse_difference, saved_origin
+from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.taken import check_names, check_outputs
+from wan2.request.compute import Compute
+from wan2.request.model import Expert, Model
 from wan2.request.request import Request
-from wan2.sampling.schedule import timesteps
-from wan2.shown import one_line
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
+from wan2.weights.fp8 import fp8_weights, quantised
 
-KeyRanges = tuple[tuple[Range, ...], ...]
-
-
-@dataclass(frozen=True)
-class ShotPlan:
-    """One shot. Ranges are half-open; `asked` is None where the cut was left to be divided evenly."""
-
-    caption: str
-    frames: Range
-    latents: Range
-    tokens: int
-    asked: int | None
-    keys: tuple[Range, ...]
-    """The text positions it sees; all of them when the text has no windows."""
+MASK_CHANNELS = 1
+_VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a dry run reports. FLOPs are those of one pass, `total_flops` those of all; memory is in bytes."""
+    """One video of several shots, found possible. Made by `plan_video` only.
 
-    height: int
-    width: int
-    fps: float
-    layout: ShotLayout
-    shots: tuple[ShotPlan, ...]
-    sparse: bool
-    num_tokens: int  # 0: not known, and then neither is what a shot sees
-    steps: int
-    passes: tuple[int, int]
-    positive_flops: int
-    negative_flops: int
-    full_flops: int
-    streamed: int | None
-    """Blocks of each expert that are streamed; None where that depends on the memory of the device."""
-    spares: bool
-    """Whether a step cache may spare some of the passes."""
-    memory: Memory
-    budget: float
-    chosen: str
-    loras: str
-    tflops: float | None
-    warnings: tuple[str, ...] = ()
+    Attributes:
+        asked: the scene and its shots.
+        base: the base's plan.
+        key_ranges: for every shot the text positions it may see; None opens the whole text to all.
+        forecast: what it costs; None when saved latents are only decoded, or the video is there already.
+    """
+
+    asked: SceneRequest
+    base: BasePlan
+    key_ranges: KeyRanges | None = None
+    forecast: Forecast | None = None
 
     @property
-    def total_flops(self) -> int:
-        """Operations of the transformer over the whole run."""
-        return self.passes[0] * self.positive_flops + self.passes[1] * self.negative_flops
+    def model(self) -> Model:
+        """What a session for this plan loads."""
+        return self.base.request.model
+
+    @property
+    def compute(self) -> Compute:
+        """How a session for this plan computes."""
+        return self.base.request.compute
+
+    @property
+    def output(self) -> Path:
+        """The file that is made, or the folder in which it gets a name of its own."""
+        return self.base.output
+
+    @property
+    def finished(self) -> bool:
+        """Whether the video is there already."""
+        return self.base.finished
+
+    def __str__(self) -> str:
+        """What `--dry_run` prints."""
+        return render(self.forecast) if self.forecast else f"{self.output}: nothing is denoised"
 
 
-def make_plan(
-    scene: Scene,
-    layout: ShotLayout,
-    tokenized: TokenizedPrompt,
-    request: Request,
-    work: Work,
-    sparse: bool,
-    warnings: Sequence[str] = (),
-    chosen: str = "",
-    tflops: float | None = None,
-) -> Plan:
-    """Plan a run.
+def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs | None = None) -> Plan:
+    """The plan of a video that can be made.
 
     Args:
-        scene: what is to be seen.
-        layout: its shots, planned for the size in `request`.
-        tokenized: the tokens of `scene.storyboard.prompt`.
-        request: the request of the run.
-        work: what decides its memory beside the request.
-        sparse: whether self-attention is sparse between shots.
-        warnings: lines to show with the plan.
-        chosen: the request that were chosen to fit `--vram_budget`.
-        tflops: what the machine does in a second, in 10^12 operations, if that is known.
+        asked: the scene and its shots.
+        files: what was opened so far, for several plans of one command.
+        inputs: setting -> files that the command reads besides those of the run.
+
+    Raises:
+        InputError: the first thing that would make the run fail, or destroy what is not its own.
     """
-    streamed = request.compute.blocks_to_swap if isinstance(request.compute.blocks_to_swap, int) else None
-    ranges = allowed_key_ranges(text_spans(tokenized), TEXT_LENGTH)
-    config = work.config
-    return Plan(
-        height=request.height,
-        width=request.width,
-        fps=request.fps,
-        layout=layout,
-        shots=_plan_shots(scene, layout, ranges),
-        sparse=sparse,
-        num_tokens=tokenized.num_tokens,
-        steps=request.sampling.infer_steps,
-        passes=_passes(request),
-        positive_flops=_flops(config, layout, sparse, ranges),
-        negative_flops=_flops(config, layout, sparse, None),
-        full_flops=_flops(config, layout, False, None),
-        streamed=streamed,
-        spares=bool(request.sampling.step_cache),
-        memory=predict(request, work),
-        budget=request.compute.vram_budget,
-        chosen=chosen,
-        loras=told_loras(request),
-        tflops=tflops,
-        warnings=tuple(warnings),
+    opened, making, layout = files or Files(), asked.making, asked.layout
+    sparse = making is not None and making.sparse
+    extension = Extension(
+        scene=asked.as_record(),
+        deciding=asked.deciding,
+        also=asked.also,
+        extra_channels=MASK_CHANNELS if making and making.shot_mask_type else 0,
+        attended=attended(layout, sparse) if layout else None,
+        check=lambda base, files: _check(replace(asked, base=base), files),
     )
+    base = make_plan(asked.base, extension, opened, inputs)
+    if base.finished or making is None or base.work is None:
+        return Plan(asked, base)
+    tokens = base.found.texts[0]
+    ranges = allowed_key_ranges(text_spans(tokens), TEXT_LENGTH)
+    forecast = make_forecast(asked, tokens, base.work, asked.warnings)
+    return Plan(asked, base, ranges, forecast)
 
 
-def _passes(request: Request) -> tuple[int, int]:
-    times = timesteps(request.sampling.infer_steps, request.sampling.flow_shift, request.sampling.sample_solver)
-    scales = request.model.expert("high").guidance_scale, request.model.expert("low").guidance_scale
-    return count_passes(times, request.model.dual_dit_boundary, *scales, request.sampling.cfg_skip)
+def look_ahead(
+    asked: SceneRequest, files: Files, inputs: Inputs | None = None, tflops: float | None = None
+) -> Forecast:
+    """What a video would cost, and how long it would take on a machine of so many 10^12 operations a second.
+
+    A model whose sizes are published needs no file for that: what only the files can say is then a warning.
+
+    Raises:
+        InputError: a file that was given is absent, or one that is there will not do.
+    """
+    making, base = asked.making, asked.base
+    if making is None or asked.layout is None:
+        raise ValueError("saved latents are decoded without a forecast")
+    check_names(base, asked.also)
+    check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
+    notes = list(asked.warnings)
+    tokens = None
+    if _replaceable("tokenizer", base.model.tokenizer, making):
+        notes.append(
+            "--tokenizer: not there, so tokens are estimated, windows of the text are not known, and compute is for "
+            "no windows"
+        )
+    else:
+        tokens = _tokenize(making, base, files)
+    found = {expert: _sizes(base, expert, making, files) for expert in base.model.experts}
+    for expert, (config, weights) in found.items():
+        check_blocks(base, expert, config)
+        check_fp8(base, expert, config, weights)
+        check_loras(expert, config)
+    experts = base.model.experts
+    if absent := [f"--{expert.flag}" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
+        notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
+    config, weights = found[experts[0]]
+    work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files))
+    return make_forecast(asked, tokens, work, notes, tflops)
 
 
-def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:
-    pairs = attention_pairs(layout, sparse), text_pairs(layout, ranges, TEXT_LENGTH)
-    return forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
+def _check(asked: SceneRequest, files: Files) -> None:
+    """Refuse what cannot be done with shots, before the base checks the files."""
+    making = asked.making
+    if making is None:
+        return
+    _check_same_scene(asked, files)
+    _tokenize(making, asked.base, files)
+    for expert in asked.base.model.experts:
+        if expert.path.exists():
+            _config(expert, making, files)
 
 
-def _plan_shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotPlan, ...]:
-    captions = scene.storyboard.shot_captions
-    cuts = (None, *(scene.cuts or (None,) * len(layout.cuts)))
-    keys = ranges or (((0, TEXT_LENGTH),),) * layout.num_shots
-    rows = zip(captions, layout.frames, layout.latents, layout.shots, cuts, keys, strict=True)
-    return tuple(
-        ShotPlan(caption, frames, latents, b - a, asked, seen) for caption, frames, latents, (a, b), asked, seen in rows
-    )
+def _check_same_scene(asked: SceneRequest, files: Files) -> None:
+    """Refuse to go on from a state of another scene: the same prompt may be cut or attended to otherwise."""
+    state = check_resume(asked.base, asked.as_record(), files)
+    if state is None:
+        return
+    for name, now in asked.deciding.items():
+        if state.scene[name] != now:
+            refuse_difference(saved_origin(state), DECIDING[name], state.scene[name], now)
 
 
-def render_plan(plan: Plan) -> str:
-    """The plan as text for a terminal: lines of at most 80 characters, but for long names and warnings."""
-    layout, memory = plan.layout, plan.memory
-    rows: list[tuple[str, ...]] = [("shot", "frames", "seconds", "latents", "tokens", "asked > cut", "sees text")]
-    rows += [_row(plan, number) for number in range(len(plan.shots))]
-    ratio = plan.full_flops / plan.negative_flops
-    lines = [
-        f"video      {layout.num_frames} frames, {layout.num_frames / plan.fps:.1f} s at {plan.fps:g} fps, "
-        f"{plan.width} wide x {plan.height} high",
-        f"           {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
-        f"{layout.tokens:,} in all",
-        f"text       {plan.num_tokens or 'unknown number'} of {TEXT_LENGTH} tokens",
-        "",
-        *_table(rows),
-        "",
-        f"compute    {_big(plan.positive_flops)}FLOP a pass, {'sparse' if plan.sparse else 'full'} self-attention",
-        *([f"           (full would take {ratio:.2f} times as much)"] if plan.sparse else []),
-        f"           {plan.steps} steps, {plan.passes[0]} + {plan.passes[1]} passes (prompt + negative): "
-        f"{_big(plan.total_flops)}FLOP{',' if plan.spares else ''}",
-        *(["           less what the step cache spares"] if plan.spares else []),
-        *_time(plan),
-        *([f"LoRA       {one_line(plan.loras)}"] if plan.loras else []),
-        f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)};",
-        f"           transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
-        f"VAE {_bytes(memory.vae)})",
-        *(f"           {line}" for line in _streaming(plan.streamed)),
-        *_budget(plan),
-        f"           host, predicted: {_bytes(memory.host)} without the libraries and the page cache",
-        *(f"warning    {one_line(warning)}" for warning in plan.warnings),
-    ]
-    return "\n".join(lines)
+def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt:
+    """The prompt as tokens, every caption of which the text encoder reads."""
+    storyboard, folder = making.scene.storyboard, request.model.tokenizer
+    if not folder.exists():
+        raise InputError("no such folder", field="tokenizer", value=folder)
+    tokenized = files.tokenize(folder, request.prompt, storyboard.caption_name)
+    if storyboard.global_caption is not None:
+        check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
+    return tokenized
 
 
-def _time(plan: Plan) -> list[str]:
-    """Seconds, where it is known how many operations the machine does in one."""
-    if plan.tflops is None:
-        return []
-    step = plan.total_flops / plan.tflops / 1e12 / plan.steps
-    whole = f"{step * plan.steps:.3g} s{', at the most' if plan.spares else ''}"
-    return [f"time       denoising, at {plan.tflops:g} TFLOP/s: {step:.3g} s a step, {whole} in all"]
+def _sizes(request: Request, expert: Expert, making: Making, files: Files) -> tuple[TransformerConfig, frozenset[str]]:
+    """Sizes of an expert and its weights in fp8, from its file or as published."""
+    if published := _replaceable(expert.flag, expert.path, making):
+        config = replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
+        return config, quantised(config) if request.compute.quantises else frozenset()
+    config = _config(expert, making, files)
+    return config, fp8_weights(files.base(expert), request.compute.quantises)
 
 
-def _budget(plan: Plan) -> list[str]:
-    if not plan.budget:
-        return []
-    return [f"           fits --vram_budget {plan.budget:g}{f' by {plan.chosen}' if plan.chosen else ' as it is'}"]
+def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | None:
+    """The published sizes, when they may stand in for a file that is absent and that nobody named."""
+    return None if path.exists() or name in making.named_files else making.preset.published
 
 
-def _streaming(streamed: int | None) -> list[str]:
-    if streamed is None:
-        return ["with every block of the transformer on the device;", "those that do not fit are streamed"]
-    return [f"with {streamed} blocks of each transformer streamed" if streamed else "with no block streamed"]
-
-
-def _row(plan: Plan, index: int) -> tuple[str, ...]:
-    shot = plan.shots[index]
-    (first, stop), (latent, latent_stop) = shot.frames, shot.latents
-    cut = "-" if not index else f"{'even' if shot.asked is None else shot.asked} > {first}"
-    return (
-        str(index + 1),
-        f"{first}-{stop - 1}",
-        f"{first / plan.fps:.1f}-{stop / plan.fps:.1f}",
-        f"{latent}-{latent_stop - 1}",
-        f"{shot.tokens:,}",
-        cut,
-        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys) if plan.num_tokens else "unknown",
-    )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _big(number: float) -> str:
-    """A number with three digits and the prefix of its thousands."""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if number < 1000:
-            return f"{number:.3g} {prefix}"
-        number /= 1000
-    return f"{number:.3g} E"
-
-
-def _bytes(number: int) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 0.1):.3g} MB"
+def _config(expert: Expert, making: Making, files: Files) -> TransformerConfig:
+    """The sizes of an expert that is of the variant asked for and takes the channels it will be given."""
+    with naming(expert.flag, expert.path):
+        file = files.base(expert)
+    in_name = _VARIANT_IN_NAME.match(expert.path.name)
+    stated = file.header.metadata.get("variant", in_name[1] if in_name else making.variant)
+    if stated != making.variant:
+        rule = f"holds {stated} weights, which cannot run as `variant` {making.variant}; give `variant` {stated}"
+        raise InputError(rule, field=expert.flag, value=expert.path)
+    masked = file.config.in_dim == CHANNELS + MASK_CHANNELS
+    if masked and not making.shot_mask_type:
+        rule = "takes a mask channel besides the latents; give `shot_mask_type`"
+        raise InputError(rule, field=expert.flag, value=expert.path)
+    if making.shot_mask_type and not masked:
+        rule = (
+            f"needs a checkpoint of {CHANNELS + MASK_CHANNELS} input channels; `{expert.flag}` {expert.path} takes "
+            f"{file.config.in_dim}"
+        )
+        raise InputError(rule, field="shot_mask_type", value=making.shot_mask_type)
+    return file.config

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wan2.request.presets import FEWER_PASSES, WAN22_T2V, ModelFiles, Preset
+from wan2.request.model import Expert, Model, Noise
+from wan2.request.presets import FEWER_PASSES, WAN22_T2V, Preset
+from wan2.request.sampling import Sampling
 
 VARIANTS = ("full", "sparse")
 DEFAULT_VARIANT = "full"
@@ -19,62 +21,60 @@ _HOLOCINE_DIT = Path("checkpoints/HoloCine_dit")
 _NANO = Path(__file__).resolve().parent.parent / "models" / "nano"
 
 
-def _files(base: ModelFiles, experts: Path, variant: str) -> ModelFiles:
-    """The files of `base` with the two experts of one variant."""
-    return replace(
-        base,
-        dit_high_noise=experts / variant / f"{variant}_high_noise.safetensors",
-        dit_low_noise=experts / variant / f"{variant}_low_noise.safetensors",
-    )
+@dataclass(frozen=True)
+class ScenePreset(Preset):
+    """A preset of one variant: `full` or `sparse` self-attention between shots."""
+
+    variant: str = DEFAULT_VARIANT
 
 
-def _holocine(variant: str) -> Preset:
+def _model(base: Model, experts: Path, variant: str, guidance_scale: float) -> Model:
+    """The model of `base` with the two experts of one variant."""
+    noises: tuple[Noise, ...] = ("high", "low")
+    paths = {noise: experts / variant / f"{variant}_{noise}_noise.safetensors" for noise in noises}
+    made = tuple(Expert(noise, path, guidance_scale) for noise, path in paths.items())
+    return replace(base, experts=made, round_timestep=True, vae_dtype="auto")
+
+
+def _holocine(variant: str) -> ScenePreset:
     """The released weights at the settings they were published with."""
-    return Preset(
+    return ScenePreset(
         name="holocine",
-        files=_files(WAN22_T2V.files, _HOLOCINE_DIT, variant),
+        variant=variant,
+        model=_model(WAN22_T2V.model, _HOLOCINE_DIT, variant, guidance_scale=5.0),
+        sampling=Sampling(infer_steps=50, flow_shift=5.0, sample_solver="euler"),
         height=480,
         width=832,
         num_frames=241,
         fps=15.0,
-        infer_steps=50,
-        sample_solver="euler",
-        flow_shift=5.0,
-        guidance_scale=5.0,
-        guidance_scale_high_noise=5.0,
-        dual_dit_boundary=0.875,
-        round_timestep=True,
-        vae_dtype="auto",
         published=WAN22_T2V.published,
     )
 
 
-def _nano(variant: str) -> Preset:
+def _nano(variant: str) -> ScenePreset:
     """The miniature in `models/nano`: same file formats and the same code, in seconds on any machine."""
-    base = _NANO / "Wan2.2-T2V-A14B"
+    base, whole = _NANO / "Wan2.2-T2V-A14B", _holocine(variant)
     shared = replace(
-        WAN22_T2V.files,
+        WAN22_T2V.model,
         vae=base / "Wan2.1_VAE.safetensors",
         t5=base / "models_t5_umt5-nano.safetensors",
         tokenizer=base / "tokenizer",
     )
     return replace(
-        _holocine(variant),
+        whole,
         name="nano",
-        files=_files(shared, _NANO / "HoloCine_dit", variant),
+        model=_model(shared, _NANO / "HoloCine_dit", variant, guidance_scale=3.0),
+        sampling=replace(whole.sampling, infer_steps=20),
         height=64,
         width=64,
         num_frames=33,
         fps=8.0,
         published=None,
-        infer_steps=20,
-        guidance_scale=3.0,
-        guidance_scale_high_noise=3.0,
         recipes={**WAN22_T2V.recipes, "draft": {"infer_steps": 12, **FEWER_PASSES}},
     )
 
 
-MODELS: dict[str, dict[str, Preset]] = {
+MODELS: dict[str, dict[str, ScenePreset]] = {
     "holocine": {variant: _holocine(variant) for variant in VARIANTS},
     "nano": {variant: _nano(variant) for variant in VARIANTS},
 }

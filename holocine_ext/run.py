@@ -1,89 +1,105 @@
-"""A checked job carried out: the base's `generate`, given the attentions of the shots and told where they are shown."""
+"""Plans of several shots carried out: the base's session, given the attentions of the shots and where they are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from holocine_ext.job import Job
-from holocine_ext.pictures.sheet import ContactSheet, ShotExport
-from holocine_ext.shots.conditioning import mask_channel, plan_attentions
-from holocine_ext.shots.layout import Range
-from wan2.events import Progress
-from wan2.models.conditioning import PlanAttentions, attend_densely
+from holocine_ext.plan import Plan
+from holocine_ext.request import SceneRequest
 from wan2.run.claim import Claim
-from wan2.run.generate import generate
+from wan2.run.isolated import Events
+from wan2.run.job import Job
+from wan2.run.session import Session as BaseSession
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from wan2.models.conditioning import AttentionProcessor, Attentions
     from wan2.run.sinks import FrameSink
 
 
-def run_job(job: Job, claim: Claim, key_ranges: Sequence[Sequence[Range]] | None, progress: Progress) -> list[Path]:
-    """Make the video, or decode the latents; every file that was written, the main thing first.
+class Session(BaseSession):
+    """Carries out plans of one model; see the base's `Session`."""
 
-    Args:
-        job: what `preflight.check_job` accepted.
-        claim: the names of its files, held for it.
-        key_ranges: what it found: for every shot the text positions it may see.
-        progress: told the stages as they go.
+    def run(self, plan: Plan | Job) -> Events:  # type: ignore[override]
+        """Carry out one plan. Leaving the loop cancels it; what it had reached is saved on the way out."""
+        return super().run(plan if isinstance(plan, Job) else job_of(plan))
 
-    Raises:
-        InputError, RunError: as `generate`.
-    """
-    shown = _Showing(job)
-    outputs = generate(
-        job.options,
-        claim,
-        _attentions(job, key_ranges),
-        extra_channels=_mask(job),
-        scene=job.as_record(),
-        open_sinks=shown.open,
-        progress=progress,
-    )
-    return [*outputs.written, *shown.written]
+    def wave(self, plans: Sequence[Plan | Job]) -> Events:  # type: ignore[override]
+        """Carry out several plans together; a failure is an event, and ends only its own plan."""
+        return super().wave([plan if isinstance(plan, Job) else job_of(plan) for plan in plans])
 
 
-def _attentions(job: Job, key_ranges: Sequence[Sequence[Range]] | None) -> PlanAttentions:
-    """What makes the attentions of both passes from a kernel; the base's own when nothing is denoised."""
-    if job.making is None or job.layout is None:
-        return attend_densely
-    return partial(plan_attentions, job.layout, key_ranges, job.making.sparse)
+def job_of(plan: Plan) -> Job:
+    """A plan with what it is carried out by."""
+    asked = plan.asked
+    shots = _Shots(plan)
+    if asked.making is None or asked.layout is None:
+        return Job(plan.base, open_sinks=shots.open)
+    mask = shots.mask if asked.making.shot_mask_type else None
+    preview = shots.preview if plan.base.request.output.preview else None
+    return Job(plan.base, shots.attentions, mask, shots.open, preview)
 
 
-def _mask(job: Job) -> Tensor | None:
-    """The latent channel for checkpoints that take one more."""
-    if job.making is None or job.layout is None or job.making.shot_mask_type is None:
-        return None
-    return mask_channel(job.layout, job.making.shot_mask_type, job.options.shape)
+class _Shots:
+    """What the shots of one plan change: attentions, a latent channel, what is written of them."""
 
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.asked: SceneRequest = plan.asked
 
-class _Showing:
-    """The contact sheet and the single shots of one job; `written` are those that are done."""
+    def attentions(self, dense: AttentionProcessor) -> tuple[Attentions, Attentions]:
+        """The attentions of both passes from a kernel."""
+        from holocine_ext.shots.conditioning import plan_attentions
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.written: list[Path] = []
+        asked = self.asked
+        if asked.layout is None or asked.making is None:
+            raise ValueError("saved latents are decoded without attention")
+        return plan_attentions(asked.layout, self.plan.key_ranges, asked.making.sparse, dense)
+
+    def mask(self) -> Tensor:
+        """The latent channel for checkpoints that take one more."""
+        from holocine_ext.shots.conditioning import mask_channel
+
+        asked = self.asked
+        if asked.layout is None or asked.making is None or asked.making.shot_mask_type is None:
+            raise ValueError("there is no mask channel")
+        return mask_channel(asked.layout, asked.making.shot_mask_type, asked.base.shape)
+
+    def preview(self, latents: Tensor, colours: Tensor, steps: int) -> Image.Image:
+        """The contact sheet of unfinished latents."""
+        from holocine_ext.pictures.sheet import ContactSheet
+        from wan2.run.preview import latent_pictures
+        from wan2.shapes import latent_index
+
+        asked = self.asked
+        if asked.layout is None:
+            raise ValueError("there are no shots")
+        title = f"step {steps} of {asked.base.sampling.infer_steps}, not decoded. {asked.title}"
+        sheet = ContactSheet(asked.layout, asked.base.fps, asked.captions, title)
+        pictures = latent_pictures(latents, colours, [latent_index(frame) for frame in sheet.wanted])
+        for frame, picture in zip(sheet.wanted, pictures, strict=True):
+            sheet(frame, picture)
+        return sheet.image()
 
     @contextmanager
     def open(self, claim: Claim) -> Iterator[Sequence[FrameSink]]:
-        """What is to be told every frame; it becomes files when the block ends well."""
-        job, request, layout = self.job, self.job.options, self.job.layout
-        shown = [target.path for target in job.shown(claim.paths)]
+        """What gets every frame; it becomes files when the block ends well."""
+        from holocine_ext.pictures.sheet import ContactSheet, ShotExport
+
+        asked, base, layout = self.asked, self.asked.base, self.asked.layout
         if layout is None:
             yield ()
             return
-        sheet = ContactSheet(layout, request.fps, job.captions, job.title) if job.contact_sheet else None
-        told = ("",) * layout.num_shots if request.output.no_metadata else job.captions
-        shots = shown[1:] if job.contact_sheet else shown
-        export = ShotExport(shots, layout, request.fps, told, request.output.crf, claim.whole) if shots else None
+        paths = [target.path for target in asked.also(claim.paths)]
+        sheet = ContactSheet(layout, base.fps, asked.captions, asked.title) if asked.shown.contact_sheet else None
+        captions = ("",) * layout.num_shots if base.output.no_metadata else asked.captions
+        shots = paths[1:] if sheet is not None else paths
+        export = ShotExport(shots, layout, base.fps, captions, base.output.crf, claim.whole) if shots else None
         with export or nullcontext():
             yield [sink for sink in (sheet, export) if sink is not None]
-        self.written += shots
         if sheet is not None:
-            sheet.save(shown[0], claim.whole)
-            self.written.append(shown[0])
+            sheet.save(paths[0], claim.whole)

@@ -73,6 +73,11 @@ class ContactSheet:
         self._wanted = {frame for picks in self.picks for frame in picks}
         self._pictures: dict[int, Image.Image] = {}
 
+    @property
+    def wanted(self) -> list[int]:
+        """The numbers of the frames that are shown."""
+        return sorted(self._wanted)
+
     def __call__(self, index: int, frame: NDArray[np.uint8]) -> None:
         """See frame `index`, uint8 [H, W, 3]; kept, made small, only if it will be shown."""
         if index in self._wanted:

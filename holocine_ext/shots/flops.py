@@ -48,14 +48,16 @@ def forward_flops(config: TransformerConfig, self_pairs: int, cross_pairs: int, 
 
 
 def count_passes(
-    times: Sequence[float], boundary: float, scale_high: float, scale_low: float, cfg_skip: float
+    times: Sequence[float], boundary: float, scales: tuple[float, float], cfg_skip: float
 ) -> tuple[int, int]:
     """Passes of the transformer in a whole run: (with the prompt, with the negative prompt); fewer with a step cache.
 
-    `times` are the timesteps of the run, which decide which expert takes a step.
+    `times` are the timesteps of the run, which decide which expert takes a step; `scales` the guidance scales of the
+    high-noise and of the low-noise expert.
     The negative pass is run only where the guidance scale of the step's expert is not 1, and not in the share
     `cfg_skip` of the steps, at the end.
     """
+    scale_high, scale_low = scales
     guided = first_unguided_step(len(times), cfg_skip)
     high = min(guided, first_low_noise_step(times, boundary))
     return len(times), high * (scale_high != 1) + (guided - high) * (scale_low != 1)

@@ -197,7 +197,10 @@ def _add_machine(table: Table) -> None:
 
 
 def _add_files(table: Table) -> None:
-    helps = {EXPERT_FLAG["high"]: "transformer of the noisy steps", EXPERT_FLAG["low"]: "transformer of the later steps"}
+    helps = {
+        EXPERT_FLAG["high"]: "transformer of the noisy steps",
+        EXPERT_FLAG["low"]: "transformer of the later steps",
+    }
     helps |= {name: about.help for name, about in settings_of(Model) if name in ("vae", "t5", "tokenizer")}
     for name, what in helps.items():
         table.add("model files", name, f"{what} {table.defaults(name)}", type=path, metavar="PATH")

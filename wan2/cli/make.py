@@ -25,9 +25,7 @@ def make_one(job: Job, console: Console, cache: Path) -> None:
         _watch(session, session.run(job), console, [""])
 
 
-def make_wave(
-    session: Session, wave: Sequence[tuple[Item, Job]], total: int, console: Console
-) -> list[Item]:
+def make_wave(session: Session, wave: Sequence[tuple[Item, Job]], total: int, console: Console) -> list[Item]:
     """Make the videos of one wave; those that failed. total: how many videos the command makes."""
     console.about(wave[0][1].plan)
     titles = [item.title for item, _ in wave]

@@ -117,9 +117,8 @@ def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, .
     Raises:
         InputError: no tokenizer, or a prompt longer than the text encoder reads.
     """
-    tokenizer = files.tokenizer(request.model.tokenizer)
     texts = {"prompt": request.prompt} | ({"negative_prompt": request.negative_prompt} if request.guided else {})
-    prompts = {name: tokenizer.tokenize(text, name) for name, text in texts.items()}
+    prompts = {name: files.tokenize(request.model.tokenizer, text, name) for name, text in texts.items()}
     for name, prompt in prompts.items():
         if prompt.num_tokens > TEXT_LENGTH:
             rule = f"has {prompt.num_tokens} tokens; the text encoder reads at most {TEXT_LENGTH}"

@@ -11,7 +11,7 @@ from typing import Any
 from wan2.errors import InputError
 from wan2.request.model import Expert
 from wan2.request.request import Request
-from wan2.text.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
+from wan2.text.tokenizer import TOKENIZER_FILE, TokenizedPrompt, Tokenizer, load_tokenizer
 from wan2.weights.checkpoint import PICKLES, TransformerFile, inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8_cache import cache_path
@@ -93,6 +93,7 @@ class Files:
     _bases: dict[Path, TransformerFile] = field(default_factory=dict)
     _transformers: dict[tuple[Path, tuple[Lora, ...]], TransformerFile] = field(default_factory=dict)
     _tokenizers: dict[Path, Tokenizer] = field(default_factory=dict)
+    _texts: dict[tuple[Path, str], TokenizedPrompt] = field(default_factory=dict)
     _prints: dict[tuple[Path, ...], dict[str, Any]] = field(default_factory=dict)
     _parts: dict[Path, list[Path]] = field(default_factory=dict)
 
@@ -122,6 +123,13 @@ class Files:
         if folder not in self._tokenizers:
             self._tokenizers[folder] = load_tokenizer(folder)
         return self._tokenizers[folder]
+
+    def tokenize(self, folder: Path, text: str, name: str) -> TokenizedPrompt:
+        """A text as tokens; `name` begins the message when it cannot be. Raises `InputError` then."""
+        key = folder, text
+        if key not in self._texts:
+            self._texts[key] = self.tokenizer(folder).tokenize(text, name)
+        return self._texts[key]
 
     def fingerprint(self, parts: Iterable[Path]) -> dict[str, Any]:
         """Names, size and hash of the files of one model."""

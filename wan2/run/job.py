@@ -35,14 +35,14 @@ class Job:
         plan: what to make.
         attentions: given the dense kernel, the attentions of the passes with and without the prompt; None is
             dense attention to everything.
-        extra_channels: latent channels [1, n, F, h, w] for transformers that take 16 + n.
+        extra_channels: makes the latent channels [1, n, F, h, w] for transformers that take 16 + n.
         open_sinks: opens what gets every decoded frame, besides the files of `output_type`.
         draw_preview: draws the picture of unfinished latents; None draws frames in a row.
     """
 
     plan: Plan
     attentions: PlanAttentions | None = None
-    extra_channels: Tensor | None = None
+    extra_channels: Callable[[], Tensor] | None = None
     open_sinks: OpenSinks | None = None
     draw_preview: DrawPreview | None = None
 

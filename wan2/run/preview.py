@@ -7,8 +7,10 @@ at hand by encoding a test card, which takes a second and is right for any VAE.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,6 +19,8 @@ from torch.nn import functional as F
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from wan2.models.vae import WanVAE
 
 CARD_FRAMES, CARD_SIZE, PATCH_SIZE = 9, 128, 16
@@ -39,14 +43,19 @@ def fit_colours(vae: WanVAE) -> Tensor:
     return torch.linalg.solve(gram, values.T @ colours).float()
 
 
-def preview_sheet(latents: Tensor, colours: Tensor) -> Image.Image:
-    """A sheet of at most twelve frames, evenly spread from first to last, of latents [1, 16, F, h, w]."""
+def latent_pictures(latents: Tensor, colours: Tensor, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """Latent frames of latents [1, 16, F, h, w] as small pictures, uint8 [n, h, w, 3]."""
     from wan2.models.vae import to_uint8
 
+    chosen = latents[0, :, list(indices)].float().cpu()
+    return np.asarray(to_uint8((_with_one(chosen) @ colours).permute(3, 0, 1, 2)).numpy())
+
+
+def preview_sheet(latents: Tensor, colours: Tensor) -> Image.Image:
+    """A sheet of at most twelve frames, evenly spread from first to last, of latents [1, 16, F, h, w]."""
     frames = latents.shape[2]
     count = min(frames, SHEET_FRAMES)
-    chosen = latents[0, :, torch.linspace(0, frames - 1, count).round().long()].float().cpu()
-    pictures = to_uint8((_with_one(chosen) @ colours).permute(3, 0, 1, 2)).numpy()
+    pictures = latent_pictures(latents, colours, torch.linspace(0, frames - 1, count).round().long().tolist())
     height, width = pictures.shape[1:3]
     columns = min(count, SHEET_COLUMNS)
     scale = max(1, SHEET_WIDTH // (SHEET_COLUMNS * width))

@@ -26,8 +26,8 @@ from wan2.plan.marks import MARK, VIDEO_TAG
 from wan2.request.fields import exact_rate
 
 if TYPE_CHECKING:
-    from PIL import Image
     from numpy.typing import NDArray
+    from PIL import Image
 
 # Players and editors know no rate whose denominator is larger: 30000/1001 and its kin.
 LARGEST_DENOMINATOR = 1001

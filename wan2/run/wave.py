@@ -172,7 +172,7 @@ class Wave:
             if saved is not None and saved.text != one.text:
                 refuse_difference(saved_origin(saved), "prompts encoded as", saved.text, one.text)
             attentions = (one.job.attentions or attend_densely)(one.kernel)
-            extra = one.job.extra_channels
+            extra = one.job.extra_channels() if one.job.extra_channels else None
             one.passes = tuple(
                 Conditioning(text[None], own.self_attn, own.cross_attn, extra)
                 for text, own in zip(padded, attentions, strict=False)

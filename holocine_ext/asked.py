@@ -1,0 +1,135 @@
+"""From parsed arguments to scenes, one for every video they ask for. Loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, ScenePreset
+from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, scene_request
+from holocine_ext.saved import saved_scene, saved_shots
+from holocine_ext.shots.layout import plan_layout
+from holocine_ext.story.storyboard import from_arguments
+from wan2.cli.asked import asked_by_lines, beside_state, decode_values, of_request
+from wan2.cli.lists import Item, items_of
+from wan2.errors import InputError
+from wan2.parsing import Reading
+from wan2.plan.resume import BESIDE, saved_values
+from wan2.plan.saved import read_state
+from wan2.plan.saved_latents import saved_record
+from wan2.request.flat import make_request
+from wan2.request.paths import path_of
+from wan2.request.prompt_file import Line, parse_line
+
+SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
+OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "export_shots", "contact_sheet")
+
+
+def asked(given: Mapping[str, Any]) -> SceneRequest:
+    """The single video that the command line asks for.
+
+    Raises:
+        InputError: no scene or two ways of giving one, or a value that breaks its rule.
+    """
+    if given["latent_path"] is not None:
+        return _decoding(given)
+    if given["resume"] not in (None, BESIDE) and all(given[name] is None for name in SCENE_FLAGS):
+        return _resumed(given)
+    return _made(given)
+
+
+def items(given: Mapping[str, Any]) -> list[Item]:
+    """Every line of `--from_file`, as `wan2.cli.asked.asked_by_lines`; nothing else may give a scene.
+
+    Raises:
+        InputError: no such file, or a flag that cannot hold for many videos.
+    """
+    for name in SCENE_FLAGS:
+        if given[name] is not None:
+            raise InputError(f"and `{name}`: two ways of giving a scene; give exactly one", field="from_file")
+    return items_of(asked_by_lines(given))
+
+
+def storyboards(items: Sequence[Item]) -> list[Path]:
+    """The storyboards that the lines of a list name; a line that cannot be read names none."""
+    found = []
+    for item in items:
+        if item.line is not None:
+            with suppress(InputError):
+                found.append(_storyboard_of(item.line, parse_line(item.line)))
+    return found
+
+
+def asked_by_line(item: Item) -> SceneRequest:
+    """The scene of one line of `--from_file`: a storyboard, relative to that file, and settings.
+
+    Raises:
+        InputError: a storyboard outside the folder of the file, or a scene or setting that breaks its rule.
+    """
+    line = item.line
+    if line is None:
+        raise ValueError("the item is no line")
+    settings = parse_line(line)
+    folder, storyboard = line.path.parent, _storyboard_of(line, settings)
+    with Reading(line.place):  # also a link that leads to itself
+        inside = storyboard.resolve().is_relative_to(folder.resolve())
+    if not inside:
+        raise InputError(f"{line.place}: {settings['prompt']} leaves the folder of the file")
+    return _made({**item.values, **settings, "prompt": None, "storyboard": storyboard})
+
+
+def _storyboard_of(line: Line, settings: Mapping[str, Any]) -> Path:
+    try:
+        return line.path.parent / path_of(settings["prompt"])
+    except ValueError as error:
+        raise InputError(f"{line.place}: {error}") from error
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in of_request(given).items() if name not in (*SCENE_FLAGS, *OWN_FLAGS)}
+
+
+def _preset(given: Mapping[str, Any]) -> ScenePreset:
+    return MODELS[given["model"] or DEFAULT_MODEL][given["variant"] or DEFAULT_VARIANT]
+
+
+def _shown(given: Mapping[str, Any]) -> Shown:
+    return Shown(given["contact_sheet"], bool(given["export_shots"]))
+
+
+def _made(given: Mapping[str, Any]) -> SceneRequest:
+    storyboard = from_arguments(**{name: given[name] for name in SCENE_FLAGS})
+    values = _settings(beside_state(given))
+    return scene_request(storyboard, _preset(given), values, given["shot_mask_type"], _shown(given))
+
+
+def _resumed(given: Mapping[str, Any]) -> SceneRequest:
+    """The scene of a saved state, with what is given now in place of what was given then."""
+    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run"):
+        if given[name] is not None:
+            raise InputError(f"the scene is that of the state, so it cannot go with `{name}`", field="resume")
+    state = read_state(given["resume"])
+    saved = saved_scene(state)
+    preset = MODELS[saved.model][saved.variant]
+    known = {name: value for name, value in _settings(given).items() if value is not None}
+    base = make_request(preset, saved_values(state) | known)
+    scene = replace(saved.scene, fps=base.fps)
+    layout = plan_layout(base.num_frames, scene.num_shots, saved.cuts, base.shape.tokens_per_frame)
+    showing = {name: getattr(saved, name) if given[name] is None else given[name] for name in SHOWING}
+    board = scene.storyboard
+    making = Making(scene, preset, saved.shot_mask_type)
+    return SceneRequest(base, making, layout, board.global_caption or "", board.shot_captions, Shown(**showing))
+
+
+def _decoding(given: Mapping[str, Any]) -> SceneRequest:
+    """Saved latents to decode, with the shots that their record names, if it was kept."""
+    values = decode_values(dict(given), also=SHOWING)
+    record = saved_record(given["latent_path"])
+    base = make_request(MODELS[DEFAULT_MODEL][DEFAULT_VARIANT], _settings(values))
+    if record.get("cuts") is None:
+        return SceneRequest(base, None, None, "", (), _shown(given))
+    layout, title, captions = saved_shots(record, f"--latent_path {given['latent_path']}", base.shape)
+    return SceneRequest(base, None, layout, title, captions, _shown(given))

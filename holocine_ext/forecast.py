@@ -1,0 +1,157 @@
+"""What a run would do and cost, before it does anything: the numbers behind `--dry_run`. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holocine_ext.request import SceneRequest
+from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, text_pairs
+from holocine_ext.shots.layout import Range, ShotLayout
+from holocine_ext.shots.spans import allowed_key_ranges, text_spans
+from holocine_ext.story.scene import Scene
+from wan2.models.config import TransformerConfig
+from wan2.plan.budget import Work, chosen, predict, within_budget
+from wan2.plan.memory import Memory
+from wan2.request.model import Model
+from wan2.request.request import Request
+from wan2.sampling.schedule import timesteps
+from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt
+
+KeyRanges = tuple[tuple[Range, ...], ...]
+# Characters of a token of UMT5 in English prose, for an estimate where no tokenizer is there.
+CHARACTERS_A_TOKEN = 4.2
+
+
+@dataclass(frozen=True)
+class ShotForecast:
+    """One shot. Ranges are half-open; `asked` is None where the cut was left to be divided evenly."""
+
+    caption: str
+    frames: Range
+    latents: Range
+    tokens: int
+    asked: int | None
+    keys: tuple[Range, ...]
+    """The text positions it sees; all of them when the text has no windows."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Everything a dry run reports.
+
+    Attributes:
+        request: what is made, within `vram_budget`.
+        layout: the shots.
+        shots: one by one.
+        sparse: whether self-attention is sparse between shots.
+        num_tokens: of the prompt. estimated: no tokenizer was there to count them.
+        passes: of the transformer, with the prompt and with the negative prompt.
+        positive_flops, negative_flops: operations of one pass. full_flops: of one with full attention.
+        memory: predicted bytes.
+        chosen: what was chosen to fit `vram_budget`, as words of a command line.
+        tflops: what the machine does in a second, in 10^12 operations, if that is known.
+        warnings: lines to show with it.
+    """
+
+    request: Request
+    layout: ShotLayout
+    shots: tuple[ShotForecast, ...]
+    sparse: bool
+    num_tokens: int
+    estimated: bool
+    passes: tuple[int, int]
+    positive_flops: int
+    negative_flops: int
+    full_flops: int
+    memory: Memory
+    chosen: str = ""
+    tflops: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def total_flops(self) -> int:
+        """Operations of the transformer over the whole run."""
+        return self.passes[0] * self.positive_flops + self.passes[1] * self.negative_flops
+
+
+def make_forecast(
+    asked: SceneRequest,
+    tokenized: TokenizedPrompt | None,
+    work: Work,
+    warnings: Sequence[str] = (),
+    tflops: float | None = None,
+) -> Forecast:
+    """The forecast of a run.
+
+    Args:
+        asked: the run, of a scene.
+        tokenized: the tokens of its prompt; None where no tokenizer is there.
+        work: what decides its memory besides the request.
+        warnings: lines to show with it.
+        tflops: what the machine does in a second, in 10^12 operations, if that is known.
+
+    Raises:
+        InputError: the run does not fit `vram_budget`.
+    """
+    making, layout = asked.making, asked.layout
+    if making is None or layout is None:
+        raise ValueError("saved latents are decoded without a forecast")
+    request = within_budget(asked.base, work)
+    tokens = tokenized or TokenizedPrompt(clean_prompt(request.prompt), (), ())
+    ranges = allowed_key_ranges(text_spans(tokens), TEXT_LENGTH)
+    config, sparse = work.config, making.sparse
+    return Forecast(
+        request=request,
+        layout=layout,
+        shots=_shots(making.scene, layout, ranges),
+        sparse=sparse,
+        num_tokens=tokens.num_tokens if tokenized else _estimate(tokens.text),
+        estimated=tokenized is None,
+        passes=_passes(request),
+        positive_flops=_flops(config, layout, sparse, ranges),
+        negative_flops=_flops(config, layout, sparse, None),
+        full_flops=_flops(config, layout, False, None),
+        memory=predict(request, work),
+        chosen=chosen(asked.base, request),
+        tflops=tflops,
+        warnings=tuple(warnings),
+    )
+
+
+def lora_words(model: Model) -> str:
+    """The LoRAs of both experts in words; empty where there are none."""
+    if not any(expert.loras for expert in model.experts):
+        return ""
+    words = []
+    for expert in model.experts:
+        names = (f"{lora.path.name} x {lora.multiplier:g}" for lora in expert.loras)
+        words.append(f"{expert.noise}-noise expert {', '.join(names) or 'none'}")
+    return "; ".join(words)
+
+
+def _estimate(text: str) -> int:
+    return max(1, round(len(text) / CHARACTERS_A_TOKEN))
+
+
+def _passes(request: Request) -> tuple[int, int]:
+    sampling, model = request.sampling, request.model
+    times = timesteps(sampling.infer_steps, sampling.flow_shift, sampling.sample_solver)
+    scales = model.expert("high").guidance_scale, model.expert("low").guidance_scale
+    return count_passes(times, model.dual_dit_boundary, scales, sampling.cfg_skip)
+
+
+def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: KeyRanges | None) -> int:
+    pairs = attention_pairs(layout, sparse), text_pairs(layout, ranges, TEXT_LENGTH)
+    return forward_flops(config, *pairs, layout.tokens, TEXT_LENGTH)
+
+
+def _shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotForecast, ...]:
+    captions = scene.storyboard.shot_captions
+    cuts = (None, *(scene.cuts or (None,) * len(layout.cuts)))
+    keys = ranges or (((0, TEXT_LENGTH),),) * layout.num_shots
+    rows = zip(captions, layout.frames, layout.latents, layout.shots, cuts, keys, strict=True)
+    return tuple(
+        ShotForecast(caption, frames, latents, b - a, asked, seen)
+        for caption, frames, latents, (a, b), asked, seen in rows
+    )

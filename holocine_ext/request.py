@@ -1,0 +1,160 @@
+"""One video of several shots as it is asked for: scene, shots and settings, settled. Loads nothing.
+
+`plan.py` holds it against the files it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from holocine_ext.pictures.faces import font_warnings
+from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
+from holocine_ext.shots.layout import ShotLayout, plan_layout
+from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
+from holocine_ext.story.storyboard import Storyboard
+from wan2.errors import InputError
+from wan2.plan.marks import is_our_png, is_our_video
+from wan2.plan.outputs import OutputPaths, Target
+from wan2.plan.resume import settle
+from wan2.request.flat import FILES, make_request
+from wan2.request.request import Request
+
+SHEET_ENDING = "_sheet.png"
+SHOWING = frozenset({"export_shots", "contact_sheet"})
+# What of the record decides the latents besides the settings of the base, and how messages call it.
+DECIDING = {"cuts": "cuts at frames", "variant": "`variant`", "shot_mask_type": "`shot_mask_type`"}
+
+
+def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
+    """The files of single shots that share stem and folder with `base`: `scene_shot01.mp4` and so on."""
+    digits = max(2, len(str(num_shots)))
+    return tuple(base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, num_shots + 1))
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a video is made from; `named_files` are the settings of model files that were given, not the preset's."""
+
+    scene: Scene
+    preset: ScenePreset
+    shot_mask_type: str | None = None
+    named_files: frozenset[str] = frozenset(FILES)
+
+    @property
+    def variant(self) -> str:
+        """How self-attention goes across shots: full or sparse."""
+        return self.preset.variant
+
+    @property
+    def sparse(self) -> bool:
+        """Whether self-attention is sparse between shots."""
+        return self.variant == "sparse"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of the shots: a contact sheet, or every shot as a video. None leaves it to what is possible."""
+
+    contact_sheet: bool | None = None
+    export_shots: bool = False
+
+
+@dataclass(frozen=True)
+class SceneRequest:
+    """One video.
+
+    Attributes:
+        base: the request without its shots.
+        making: None when saved latents are only decoded.
+        layout: None when saved latents say nothing of shots.
+        title: what stands above the contact sheet.
+        captions: one a shot.
+        shown: what is shown of the shots, settled.
+    """
+
+    base: Request
+    making: Making | None
+    layout: ShotLayout | None
+    title: str
+    captions: tuple[str, ...]
+    shown: Shown = field(default_factory=Shown)
+
+    def __post_init__(self) -> None:
+        possible = self.base.output.decodes and self.layout is not None
+        for name in sorted(SHOWING):
+            if getattr(self.shown, name) and not possible:
+                why = (
+                    "no frames are decoded" if self.layout is not None else "the latents were saved without their shots"
+                )
+                raise InputError(why, field=name)
+        settled = replace(self.shown, contact_sheet=possible and self.shown.contact_sheet is not False)
+        object.__setattr__(self, "shown", settled)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but likely to disappoint, a line each."""
+        found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        return found + (font_warnings((self.title, *self.captions)) if self.shown.contact_sheet else ())
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What of the record decides the latents besides the settings of the base."""
+        record = self.as_record()
+        return {name: record[name] for name in DECIDING if name in record}
+
+    def also(self, paths: OutputPaths) -> tuple[Target, ...]:
+        """What is written besides the files of the base: the contact sheet, and every shot as a video."""
+        found = []
+        if self.shown.contact_sheet:
+            found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
+        if self.shown.export_shots and self.layout is not None:
+            shots = shot_paths(paths.video, self.layout.num_shots)
+            found += [Target(f"shot {number}", path, is_our_video) for number, path in enumerate(shots, 1)]
+        return tuple(found)
+
+    def as_record(self) -> dict[str, Any]:
+        """What is added to the record of the run; `saved.py` reads it again."""
+        cuts = list(self.layout.cuts) if self.layout else None
+        scene: dict[str, Any] = {"title": self.title, "captions": list(self.captions), "cuts": cuts}
+        if self.making is not None:
+            made = self.making
+            scene |= {"storyboard": made.scene.as_record(), "model": made.preset.name, "variant": made.variant}
+            scene |= {"shot_mask_type": made.shot_mask_type}
+            scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
+        return scene
+
+
+def scene_request(
+    storyboard: Storyboard,
+    preset: ScenePreset,
+    values: Mapping[str, Any],
+    shot_mask_type: str | None = None,
+    shown: Shown | None = None,
+) -> SceneRequest:
+    """A video to make. A value given wins over the storyboard, the storyboard over the preset.
+
+    Args:
+        storyboard: the scene.
+        preset: what the model is run with where nothing else is asked for.
+        values: settings by their flat names; None means not given.
+        shot_mask_type: what the 17th input channel says, for checkpoints that have one.
+        shown: what is shown of the shots.
+
+    Raises:
+        InputError: a scene, a layout or a setting that breaks its rule.
+    """
+    scene = plan_scene(storyboard, preset, values.get("num_frames"), values.get("fps"))
+    named = frozenset(name for name in FILES if values.get(name) is not None)
+    known = {**values, "prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
+    if known.get("height") is None and storyboard.size is not None:
+        known |= {"height": storyboard.size[0], "width": storyboard.size[1]}
+    if known.get("seed") is None:
+        known["seed"] = storyboard.seed
+    base = settle(make_request(preset, known), seed_is_free=known["seed"] is None)
+    layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
+    making = Making(scene, preset, shot_mask_type, named)
+    title = storyboard.global_caption or ""
+    return SceneRequest(base, making, layout, title, storyboard.shot_captions, shown or Shown())
