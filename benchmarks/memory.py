@@ -29,15 +29,16 @@ from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import TransformerConfig
 from wan2.models.fp8 import hold_in_fp8
-from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.text_layers import LayerFile
 from wan2.models.transformer import WanTransformer
-from wan2.models.vae import WanVAE, load_vae
+from wan2.models.vae import WanVAE
 from wan2.plan.budget import Work, predict, vae_size
-from wan2.plan.memory import ENCODER_RING_BYTES, Decoding, encoder_bytes
+from wan2.plan.memory import Decoding, encoder_bytes
 from wan2.request.presets import A14B
 from wan2.request.request import Options, make_options
-from wan2.streaming.residency import RING_BLOCKS
+from wan2.run.text_encoder import encode, load_text_encoder
+from wan2.run.vae import load_vae
+from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
+from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 

@@ -10,7 +10,7 @@ import torch
 from holocine_ext.presets import MODELS
 from tools.nano.code import load_code, to_tensor
 from tools.nano.world import draw, random_cuts, random_scene
-from wan2.models.vae import load_vae
+from wan2.run.vae import load_vae
 
 HELD_OUT_SEED = 77
 CLIPS = 6

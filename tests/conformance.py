@@ -26,10 +26,11 @@ from holocine_ext.shots.layout import ShotLayout, auto_cuts, repair_cuts
 from holocine_ext.shots.spans import TextSpans, allowed_key_ranges, text_spans
 from holocine_ext.story.prompt import build_prompt
 from wan2.models.conditioning import Conditioning
-from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.transformer import TransformerConfig, WanTransformer
-from wan2.models.vae import Tiles, WanVAE, load_vae
+from wan2.models.vae import Tiles, WanVAE
 from wan2.request.presets import NEGATIVE_PROMPT, WAN22_T2V
+from wan2.run.text_encoder import encode, load_text_encoder
+from wan2.run.vae import load_vae
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.shapes import VideoShape, snap_frames
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer

@@ -35,9 +35,9 @@ from tests.tiny import QUICK, TinyModel, impatient
 from tests.wan2.lora_files import comfy, diffusers, draw, kohya, with_whole, write_lora
 from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
-from wan2.models.text_encoder import load_text_encoder
-from wan2.models.vae import load_vae
 from wan2.plan.outputs import OutputPaths
+from wan2.run.text_encoder import load_text_encoder
+from wan2.run.vae import load_vae
 from wan2.run.video_io import VideoWriter, read_metadata, read_video
 from wan2.weights.checkpoint import load_tensors
 from wan2.weights.header import ITEM_BYTES

@@ -41,8 +41,8 @@ from tools.nano.vae_net import FrameVAE
 from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
 from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, shipped, weights
 from wan2.models.attention import dense_attention
-from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.vae import load_vae
+from wan2.run.text_encoder import encode, load_text_encoder
+from wan2.run.vae import load_vae
 from wan2.text.tokenizer import load_tokenizer
 
 

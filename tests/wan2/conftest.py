@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.tiny import DATA
-from wan2.models.vae import WanVAE, load_vae
+from wan2.models.vae import WanVAE
+from wan2.run.vae import load_vae
 
 
 @pytest.fixture(scope="session")

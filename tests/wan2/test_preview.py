@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wan2.models.vae import WanVAE, load_vae
+from wan2.models.vae import WanVAE
 from wan2.run.preview import fit_colours, preview_sheet
+from wan2.run.vae import load_vae
 
 DATA = Path(__file__).parents[1] / "data"
 

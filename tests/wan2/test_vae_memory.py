@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli.main import main
-from wan2.models.vae import HostCache, Tiles, WanVAE, load_vae
+from wan2.models.vae import HostCache, Tiles, WanVAE
+from wan2.run.vae import load_vae
 from wan2.run.video_io import read_video
 
 

@@ -167,7 +167,7 @@ def _colours(run: Run) -> Tensor | None:
 
 
 def _vae(run: Run, device: torch.device | str) -> WanVAE:
-    from wan2.models.vae import load_vae
+    from wan2.run.vae import load_vae
 
     options = run.options
     dtype = DTYPES.get(options.vae_dtype, run.machine.wide_dtype)
@@ -179,7 +179,7 @@ def _read(run: Run) -> Tensor:
     """The contexts [n, 512, text_dim] of the prompt and, when any pass is guided, of the negative prompt."""
     options, machine = run.options, run.machine
     with run.stage("Reading the text"):
-        from wan2.models.text_encoder import encode, load_text_encoder
+        from wan2.run.text_encoder import encode, load_text_encoder
 
         with naming("t5"):
             encoder = load_text_encoder(options.files.t5, machine.device, machine.wide_dtype, options.fp8_t5)

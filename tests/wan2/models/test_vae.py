@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan2.errors import InputError
-from wan2.models.vae import Tiles, WanVAE, channels_last, load_vae, to_uint8
+from wan2.models.vae import Tiles, WanVAE, channels_last, to_uint8
+from wan2.run.vae import load_vae
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 DATA = Path(__file__).parents[2] / "data"
