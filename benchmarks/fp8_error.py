@@ -26,9 +26,10 @@ from wan2.request.presets import A14B, WAN22_T2V
 from wan2.request.request import make_options
 from wan2.run.machine import resolve_machine
 from wan2.streaming.turns import Turn, transformers
-from wan2.weights.checkpoint import TransformerFile, inspect_transformer
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, linears
 from wan2.weights.reader import TensorReader
+from wan2.weights.sources import TransformerFile
 
 BF16, FP32 = torch.bfloat16, torch.float32
 # Numbers that bfloat16 has: timesteps are rounded to the compute dtype.

@@ -24,7 +24,7 @@ from wan2.request.presets import A14B
 from wan2.streaming.layout import BlockFile, BlockLayout
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import WEIGHT, linears
-from wan2.weights.lora import Lora
+from wan2.weights.sources import Lora
 
 ONE = replace(A14B, num_layers=1)
 RANKS = (32, 64, 256)

@@ -32,7 +32,8 @@ from wan2.run.record import host_peak_bytes
 from wan2.streaming.residency import RING_BLOCKS
 from wan2.streaming.ring import StreamedTransformer
 from wan2.streaming.turns import Turn, transformers
-from wan2.weights.checkpoint import TransformerFile, inspect_transformer, load_weights
+from wan2.weights.checkpoint import inspect_transformer, load_weights
+from wan2.weights.sources import TransformerFile
 
 ALLOWED_BYTES = 6e9
 SPARE_DISK = 4e9

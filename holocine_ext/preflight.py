@@ -21,8 +21,9 @@ from wan2.plan.taken import check_outputs
 from wan2.request.request import Options
 from wan2.run.latents import CHANNELS
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt, load_tokenizer
-from wan2.weights.checkpoint import TransformerFile, inspect_transformer
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import fp8_weights, quantised
+from wan2.weights.sources import TransformerFile
 
 MASK_CHANNELS = 1
 _VARIANT_IN_NAME = re.compile(r"(full|sparse)_")

@@ -19,7 +19,8 @@ from tests.wan2.reference import CONFIG, DATA, TENSORS
 from wan2.errors import InputError
 from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import WanTransformer
-from wan2.weights.checkpoint import inspect_transformer, load_tensors, load_transformer, read_header
+from wan2.weights.checkpoint import inspect_transformer, load_tensors, load_transformer
+from wan2.weights.header import read_header
 from wan2.weights.names import describe
 
 HIGH = DATA / "dit_high_noise.safetensors"

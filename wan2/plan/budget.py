@@ -17,8 +17,9 @@ from wan2.plan.memory import VAE_WEIGHTS, VAE_WIDTH, Attended, Decoding, Memory,
 from wan2.request.presets import A14B
 from wan2.request.request import Options
 from wan2.shapes import SIZE_MULTIPLE
-from wan2.weights.checkpoint import PICKLES, inspect_transformer, read_header
+from wan2.weights.checkpoint import PICKLES, inspect_transformer
 from wan2.weights.fp8 import fp8_weights
+from wan2.weights.header import read_header
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 GB = 1e9

@@ -19,13 +19,14 @@ from wan2.request.presets import ModelFiles
 from wan2.request.request import Options
 from wan2.run.latents import CHANNELS
 from wan2.text.tokenizer import TEXT_LENGTH, TOKENIZER_FILE, TokenizedPrompt, check_vocabulary, load_tokenizer
-from wan2.weights.checkpoint import PICKLES, TransformerFile, inspect_transformer, read_header
+from wan2.weights.checkpoint import PICKLES, inspect_transformer
 from wan2.weights.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
 from wan2.weights.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache
-from wan2.weights.header import checkpoint_files
-from wan2.weights.lora import add_loras, lora_deltas
+from wan2.weights.header import checkpoint_files, read_header
+from wan2.weights.lora import lora_deltas, with_loras
 from wan2.weights.names import describe, embedding_rows
 from wan2.weights.scales import check_scales
+from wan2.weights.sources import TransformerFile
 
 # What `formats.describe` calls the two models that are not transformers.
 KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
@@ -168,8 +169,8 @@ def _check_expert(options: Options, name: str, extra_channels: int) -> Transform
         raise InputError(f"--{name} {path}: takes {config.in_dim} latent channels, this run gives it {expected}")
     check_blocks(options, name, config)
     check_fp8(options, name, config, fp8_weights(file, options.quantises))
-    check_loras(options, name, config)
-    return file._replace(sources=add_loras(file.sources, loras_of(options, name), config))
+    with naming(LORA_WEIGHTS[name]):
+        return with_loras(file, named_loras(options, name))
 
 
 def _check_cache(options: Options, experts: Mapping[str, TransformerFile]) -> None:

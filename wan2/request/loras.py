@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wan2.errors import InputError
 from wan2.request.fields import MULTIPLIERS, check_number
 from wan2.request.presets import LORA_MULTIPLIER
-from wan2.weights.lora import Lora
+from wan2.weights.sources import Lora
 
 if TYPE_CHECKING:
     from wan2.request.request import Options

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan2.models.config import TransformerConfig
-    from wan2.weights.checkpoint import TransformerFile
+    from wan2.weights.sources import TransformerFile
 
 # Every tensor of a block starts at a multiple of this many bytes, as the allocators of the devices would have it.
 ALIGNMENT = 256

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from wan2.models.config import TransformerConfig
     from wan2.models.transformer import WanTransformer
-    from wan2.weights.checkpoint import TransformerFile
-    from wan2.weights.lora import Lora
+    from wan2.weights.sources import Lora, TransformerFile
 
 
 class Turn(NamedTuple):

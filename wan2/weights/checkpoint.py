@@ -6,16 +6,17 @@ PyTorch is imported only where tensors are made: `inspect_transformer` finds wha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.weights.fit import disagreement
 from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.weights.header import CheckpointHeader, read_header
-from wan2.weights.lora import Lora, add_loras
-from wan2.weights.names import FP8_MARKS, Source, describe, sources
+from wan2.weights.lora import with_loras
+from wan2.weights.names import FP8_MARKS, describe, sources
 from wan2.weights.pickled import unpickle
+from wan2.weights.sources import Lora, Source, TransformerFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,21 +26,9 @@ if TYPE_CHECKING:
 
     from wan2.models.transformer import WanTransformer
 
-__all__ = ["CheckpointHeader", "TransformerFile", "inspect_transformer", "load_tensors", "load_transformer"]
-__all__ += ["read_header"]
-
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PATCH_SIZE = (1, 2, 2)
 SCALE_DTYPES = ("F32", "F16", "BF16")
-
-
-class TransformerFile(NamedTuple):
-    """A transformer checkpoint found sound: its header, its sizes, and where each native tensor comes from."""
-
-    path: Path
-    header: CheckpointHeader
-    config: TransformerConfig
-    sources: dict[str, Source]
 
 
 def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> TransformerFile:
@@ -63,7 +52,7 @@ def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> Transfo
     if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
         raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
     _check_scales(path, header, found)
-    return TransformerFile(Path(path), header, config, add_loras(found, loras, config))
+    return with_loras(TransformerFile(Path(path), header, config, found), loras)
 
 
 def load_transformer(

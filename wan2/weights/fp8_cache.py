@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wan2.errors import InputError
 from wan2.files import whole_file
-from wan2.weights.checkpoint import inspect_transformer, read_header
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8 import E4M3, WEIGHT, fp8_weights
-from wan2.weights.header import ITEM_BYTES, checkpoint_files
+from wan2.weights.header import ITEM_BYTES, checkpoint_files, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from wan2.weights.checkpoint import TransformerFile
-    from wan2.weights.lora import Lora
+    from wan2.weights.sources import Lora, TransformerFile
 
 ENDING = ".fp8.safetensors"
 MARK = "fp8_cache"

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wan2.errors import InputError
 from wan2.models.fp8 import FP8, quantise_rows
-from wan2.weights.checkpoint import PICKLES, load_tensors, read_header
+from wan2.weights.checkpoint import PICKLES, load_tensors
+from wan2.weights.header import read_header
 from wan2.weights.names import FP8_NOTES, SCALE_RULE, SCALES
 from wan2.weights.reader import DTYPES
 

@@ -23,7 +23,8 @@ from wan2.streaming.turns import Turn, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.fp8 import AS_STORED, Fp8, linears
 from wan2.weights.fp8_cache import cache_layout, cache_path, look_for_cache, write_cache
-from wan2.weights.lora import Lora, lora_deltas
+from wan2.weights.lora import lora_deltas
+from wan2.weights.sources import Lora
 
 CPU = torch.device("cpu")
 QUANTISED = Fp8(quantise=True)
