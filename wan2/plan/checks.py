@@ -92,7 +92,7 @@ def check_run(options: Options, extra_channels: int = 0) -> None:
         elif name in KINDS and path.suffix not in PICKLES:
             _check_kind(name, path)
     if options.fp8_cache:
-        _check_cache(options, experts)
+        _check_cache(experts)
     if not options.latent_path:
         tokenize_prompts(options)
         _check_vocabulary(options.files)
@@ -173,14 +173,14 @@ def _check_expert(options: Options, name: str, extra_channels: int) -> Transform
         return with_loras(file, named_loras(options, name))
 
 
-def _check_cache(options: Options, experts: Mapping[str, TransformerFile]) -> None:
+def _check_cache(experts: Mapping[str, TransformerFile]) -> None:
     """Refuse to keep fp8 weights where they cannot be kept, or when there are none to be made."""
     gaining = {name: file for name, file in experts.items() if gains_by_cache(file)}
     if not gaining:
         raise InputError("--fp8_cache: the linears of both transformers are fp8 already")
     for name, file in gaining.items():
         checkpoint, folder = file.path, file.path.absolute().parent
-        if look_for_cache(checkpoint, loras_of(options, name)) == "good":
+        if look_for_cache(file).state == "good":
             continue
         if not os.access(folder, os.W_OK):
             raise InputError(f"--fp8_cache: --{name} {checkpoint} lies in a folder that cannot be written to")

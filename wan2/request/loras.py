@@ -67,11 +67,6 @@ def lora_files(options: Options) -> dict[str, tuple[Path, ...]]:
     return {name: paths for name in LORA_WEIGHTS.values() if (paths := getattr(options, name))}
 
 
-def without_loras(expert: str) -> dict[str, tuple[()]]:
-    """The options of an expert that has no LoRAs."""
-    return {LORA_WEIGHTS[expert]: (), LORA_MULTIPLIERS[expert]: ()}
-
-
 def told_loras(options: Options) -> str:
     """The LoRAs of both experts in words; empty where there are none."""
     if not lora_files(options):

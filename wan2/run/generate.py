@@ -34,7 +34,7 @@ from wan2.run.machine import DTYPES, Machine, resolve_machine
 from wan2.run.preview import fit_colours, preview_sheet
 from wan2.run.record import Recorder, fingerprints
 from wan2.run.sinks import open_main_sink
-from wan2.run.transformers import experts, keep_fp8
+from wan2.run.transformers import experts, inspect_experts, keep_fp8, place_weights
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.shapes import SPACE_STRIDE
 from wan2.weights.watch import Watch
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from wan2.models.vae import Tiles, WanVAE
     from wan2.run.sinks import OpenSinks
+    from wan2.run.vae import VaeFile
 
 
 @dataclass(frozen=True)
@@ -160,19 +161,25 @@ def _colours(run: Run) -> Tensor | None:
     """What turns latents into previews, if any are wanted; a VAE that will not do is refused here, not at the end."""
     if not run.options.preview:
         if run.options.decodes:
-            _vae(run, "meta")
+            _vae_file(run)
         return None
     with run.stage("Preparing previews"):
-        return fit_colours(_vae(run, run.machine.device))
+        return fit_colours(_vae(run))
 
 
-def _vae(run: Run, device: torch.device | str) -> WanVAE:
+def _vae(run: Run) -> WanVAE:
     from wan2.run.vae import load_vae
 
-    options = run.options
-    dtype = DTYPES.get(options.vae_dtype, run.machine.wide_dtype)
+    options, machine = run.options, run.machine
+    dtype = DTYPES.get(options.vae_dtype, machine.wide_dtype)
+    return load_vae(_vae_file(run), machine.device, dtype, options.vae_cache_cpu)
+
+
+def _vae_file(run: Run) -> VaeFile:
+    from wan2.run.vae import inspect_vae
+
     with naming("vae"):
-        return load_vae(options.files.vae, device, dtype, options.vae_cache_cpu)
+        return inspect_vae(run.options.files.vae)
 
 
 def _read(run: Run) -> Tensor:
@@ -208,13 +215,15 @@ def _denoised(
     after = load_step(run.saved, machine.device) if run.saved else None
     start = 0 if after is None else after.index + 1
     steps_taken = plan.expert_steps(start)
-    kept = keep_fp8(options, steps_taken, run.progress)
-    run.watch.add(input_files(kept))
+    files = inspect_experts(options, steps_taken)
+    if options.fp8_cache:
+        files = keep_fp8(files, run.progress)
+        run.watch.add(shard for file in files.values() for shard in file.header.files)
     with (
         run.stage("Denoising", options.infer_steps),
         keep_state(run, text) as keeper,
         run.progress.stepwise() as stopping,
-        experts(kept, machine, steps_taken) as open_expert,
+        experts(files, steps_taken, place_weights(options, machine, files), machine, options.compile) as open_expert,
         closing(denoise(open_expert, latents, plan, positive, negative, after)) as steps,
     ):
         if start:
@@ -270,7 +279,7 @@ def _frames(run: Run, latents: Tensor) -> Iterator[NDArray[np.uint8]]:
     """The frames, uint8 [H, W, 3], a latent frame at a time: memory does not grow with the length of the video."""
     from wan2.models.vae import to_uint8
 
-    for chunk in _vae(run, run.machine.device).decode_chunks(latents, _tiles(run.options)):
+    for chunk in _vae(run).decode_chunks(latents, _tiles(run.options)):
         if not torch.isfinite(chunk).all():
             raise RunError("decoding gave values that are not finite; try --dtype float32")
         yield from to_uint8(chunk).numpy()

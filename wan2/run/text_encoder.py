@@ -27,6 +27,7 @@ from wan2.streaming.ring import block_ring
 from wan2.streaming.text_layers import LayerFile, LentLayer
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.fit import disagreement
+from wan2.weights.header import CheckpointHeader
 from wan2.weights.mapped import MappedTensor, map_tensors
 from wan2.weights.names import describe
 from wan2.weights.text_names import EMBEDDING, FINAL_NORM, IGNORED, config_from_shapes, to_transformers
@@ -92,17 +93,22 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
 
 
 def load_text_encoder(
-    path: Path, device: torch.device | str, dtype: torch.dtype, quantise: bool = False
+    path: Path,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    quantise: bool = False,
+    header: CheckpointHeader | None = None,
 ) -> TextEncoder:
     """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
 
     Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 in
-    the file visit the device so; with `quantise` all of them do.
+    the file visit the device so; with `quantise` all of them do. header: that of a safetensors file, if it was read
+    already.
 
     Raises:
         InputError: the file is no UMT5 encoder, or its tensors are not exactly the expected ones.
     """
-    mapped = map_tensors(path)
+    mapped = map_tensors(path, header)
     weights = {to_transformers(name): weight for name, weight in mapped.items() if name not in IGNORED}
     looks = f"it looks like {describe({name: tuple(weight.shape) for name, weight in mapped.items()})}"
     shapes = {name: weight.shape for name, weight in weights.items()}

@@ -2,82 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from wan2.errors import InputError
 from wan2.events import Progress
 from wan2.files import sweep
 from wan2.models.transformer import WanTransformer
-from wan2.request.loras import loras_of, without_loras
+from wan2.request.loras import loras_of
 from wan2.request.request import Options
 from wan2.run.machine import Machine
 from wan2.sampling.experts import Expert
+from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import blocks_to_stream
-from wan2.streaming.turns import Turn, transformers
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
-from wan2.weights.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
+from wan2.weights.fp8_cache import gains_by_cache, look_for_cache, write_cache
+from wan2.weights.sources import TransformerFile
 
 FLAGS: dict[Expert, str] = {"high": "dit_high_noise", "low": "dit_low_noise"}
 # Of a guided step: with the prompt and with the negative prompt.
 PASSES = 2
 OpenExpert = Callable[[Expert], AbstractContextManager[WanTransformer]]
+Files = Mapping[Expert, TransformerFile]
 
 
-@contextmanager
-def experts(options: Options, machine: Machine, steps: Sequence[tuple[Expert, range]]) -> Iterator[OpenExpert]:
-    """What opens an expert, for a run in which each takes the steps listed, in that order.
+def inspect_experts(options: Options, steps: Sequence[tuple[Expert, range]]) -> dict[Expert, TransformerFile]:
+    """The files of the experts that take these steps, with their LoRAs.
 
     Raises:
-        InputError: a file is no transformer, or blocks cannot be streamed as asked.
+        InputError: a file is no transformer, or a LoRA does not fit.
     """
-    turns = [
-        Turn(expert, getattr(options.files, FLAGS[expert]), len(taken), loras_of(options, FLAGS[expert]))
-        for expert, taken in steps
-    ]
-    _check_held(options, machine, turns)
-    streamed, apart = _residency(options, machine, turns)
-    if apart:
-        turns = [turn._replace(passes=PASSES * turn.passes) for turn in turns]
-    fp8 = Fp8(options.quantises, options.fp8_fast)
-    where = options.weights_from, machine.device, machine.dtype
-    with transformers(turns, streamed, *where, fp8, apart) as load:
-        yield partial(_opened, load, machine, options.compile)
+    paths = {expert: getattr(options.files, FLAGS[expert]) for expert, _ in steps}
+    return {expert: inspect_transformer(path, loras_of(options, FLAGS[expert])) for expert, path in paths.items()}
 
 
-def keep_fp8(options: Options, steps: Sequence[tuple[Expert, range]], progress: Progress) -> Options:
-    """The options with the fp8 weights kept beside the experts in their place; those that are not there are made.
+def keep_fp8(files: Files, progress: Progress) -> dict[Expert, TransformerFile]:
+    """The files with fp8 weights that are kept beside the experts, LoRAs merged in; those that are absent are made.
 
-    LoRAs are in them already.
+    An expert that would gain nothing keeps its own file.
 
     Raises:
         InputError: another file is in the way, or an expert or a LoRA holds what cannot be quantised.
     """
-    if not options.fp8_cache:
-        return options
-    files, merged = dict[str, Path](), dict[str, Any]()
-    for expert, _ in steps:
-        name = FLAGS[expert]
-        path, loras = getattr(options.files, name), loras_of(options, name)
-        if not gains_by_cache(inspect_transformer(path, loras)):
+    made = dict(files)
+    for expert, file in files.items():
+        if not gains_by_cache(file):
             continue
-        found, kept = look_for_cache(path, loras), cache_path(path, loras)
-        if found == "stale":
-            with_them = " and its LoRAs" if loras else ""
-            progress.note(f"{kept} is not of the --{name}{with_them} of today; it is made again")
-        if found != "good":
-            progress.stage(f"Writing {kept}")
-            write_cache(path, loras)
+        kept = look_for_cache(file)
+        if kept.state == "stale":
+            with_them = " and its LoRAs" if file.loras else ""
+            progress.note(f"{kept.path} is not of the --{FLAGS[expert]}{with_them} of today; it is made again")
+        if kept.file is None:
+            progress.stage(f"Writing {kept.path}")
+            made[expert] = write_cache(file)
         else:
-            sweep(kept)
-        files[name] = kept
-        merged |= without_loras(name)
-    return replace(options, files=replace(options.files, **files), **merged)
+            sweep(kept.path)
+            made[expert] = kept.file
+    return made
+
+
+def place_weights(options: Options, machine: Machine, files: Files) -> Placement:
+    """How the weights of the experts are held. `auto` is decided with the memory that is free now.
+
+    Raises:
+        InputError: an expert is in fp8, and the device has no such type.
+    """
+    fp8 = Fp8(options.quantises, options.fp8_fast)
+    held = {expert: fp8_weights(file, fp8.quantise) for expert, file in files.items()}
+    if odd := [files[expert].path for expert, weights in held.items() if weights and machine.device.type == "mps"]:
+        raise InputError(f"{odd[0]}: is fp8, which --device mps does not have; use --device cpu")
+    streamed, apart = options.blocks_to_swap, options.passes_apart
+    if not isinstance(streamed, int):
+        free, tokens, item = machine.free_bytes(), options.shape.tokens, machine.dtype.itemsize
+        needed = [(0, False)]
+        if free is not None:
+            needed += [
+                blocks_to_stream(free, file.config, tokens, item, held[expert]) for expert, file in files.items()
+            ]
+        streamed, must = max(needed)
+        apart = apart or must
+    return Placement(machine.device, machine.dtype, fp8, streamed, options.weights_from, apart)
+
+
+@contextmanager
+def experts(
+    files: Files, steps: Sequence[tuple[Expert, range]], placement: Placement, machine: Machine, compiled: bool
+) -> Iterator[OpenExpert]:
+    """A function that opens an expert, for a run in which each takes the steps listed, in that order.
+
+    Raises:
+        InputError: blocks cannot be streamed as asked.
+    """
+    passes = PASSES if placement.apart else 1
+    phases = [Phase(expert, files[expert], passes * len(taken)) for expert, taken in steps]
+    with transformers(phases, placement) as load:
+        yield partial(_opened, load, machine, compiled)
 
 
 @contextmanager
@@ -94,27 +115,3 @@ def _opened(
     finally:
         model.to("meta")  # frees the weights whoever still holds the module
         machine.release()
-
-
-def _check_held(options: Options, machine: Machine, turns: Sequence[Turn]) -> None:
-    """Refuse a file in fp8 on a device that has no such type, once the device is known."""
-    for turn in turns:
-        if machine.device.type == "mps" and fp8_weights(inspect_transformer(turn.path), options.quantises):
-            raise InputError(f"{turn.path}: is fp8, which --device mps does not have; use --device cpu")
-
-
-def _residency(options: Options, machine: Machine, turns: Sequence[Turn]) -> tuple[int, bool]:
-    """How many blocks of each expert are streamed, and whether passes run apart.
-
-    `auto` is decided with the memory that is free now.
-    """
-    if isinstance(options.blocks_to_swap, int):
-        return options.blocks_to_swap, options.passes_apart
-    free = machine.free_bytes()
-    if free is None:
-        return 0, options.passes_apart
-    tokens, item = options.shape.tokens, machine.dtype.itemsize
-    files = [inspect_transformer(turn.path) for turn in turns]
-    needed = [blocks_to_stream(free, file.config, tokens, item, fp8_weights(file, options.quantises)) for file in files]
-    count, apart = max(needed, default=(0, False))
-    return count, apart or options.passes_apart

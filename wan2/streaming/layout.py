@@ -134,8 +134,8 @@ class BlockFile:
     `layouts` has one layout for each block.
     """
 
-    def __init__(self, path: Path, file: TransformerFile, layouts: Sequence[BlockLayout]) -> None:
-        self.path, self.layouts = path, layouts
+    def __init__(self, file: TransformerFile, layouts: Sequence[BlockLayout]) -> None:
+        self.file, self.path, self.layouts = file, file.path, layouts
         self._sources = file.sources
         self._reader = TensorReader(file.header, torch.device("cpu"))
 

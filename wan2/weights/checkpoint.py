@@ -19,7 +19,7 @@ from wan2.weights.pickled import unpickle
 from wan2.weights.sources import Lora, Source, TransformerFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import torch
     from torch import Tensor
@@ -31,14 +31,16 @@ PATCH_SIZE = (1, 2, 2)
 SCALE_DTYPES = ("F32", "F16", "BF16")
 
 
-def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> TransformerFile:
+def inspect_transformer(
+    path: Path | str, loras: Iterable[Lora] = (), header: CheckpointHeader | None = None
+) -> TransformerFile:
     """Check that a file (or sharded checkpoint) is a T2V transformer, complete and with nothing else in it, and that
     the LoRAs to be merged into it fit.
 
-    Reads headers only. Raises `InputError`, one line: what is missing, unknown or misshapen, and what the file
-    looks like instead.
+    Reads headers only, and not that of the file itself if `header` is given. Raises `InputError`, one line: what is
+    missing, unknown or misshapen, and what the file looks like instead.
     """
-    header = read_header(path)
+    header = header or read_header(path)
     shapes = header.shapes
     try:
         found = sources(shapes)
@@ -56,26 +58,24 @@ def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> Transfo
 
 
 def load_transformer(
-    path: Path | str,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    fp8: Fp8 = AS_STORED,
-    loras: Sequence[Lora] = (),
+    file: TransformerFile, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
 ) -> WanTransformer:
-    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with LoRAs merged in.
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with its LoRAs merged in.
 
     Linears of blocks that are fp8 in the file stay so, and are multiplied out whenever they are used; `fp8` may add
     others, and change how they are used.
 
     The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
-    and one tensor. No gradients are asked for. Raises `InputError` as `inspect_transformer` does.
+    and one tensor. No gradients are asked for.
+
+    Raises:
+        InputError: the file got shorter since it was inspected, or a scale or a LoRA holds values that are not finite.
     """
     import torch
 
     from wan2.models.fp8 import hold_in_fp8
     from wan2.models.transformer import WanTransformer
 
-    file = inspect_transformer(path, loras)
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
     hold_in_fp8(model, fp8_weights(file, fp8.quantise), fp8.fast)
