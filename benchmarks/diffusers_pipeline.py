@@ -27,7 +27,7 @@ from wan2.request.presets import WAN22_T2V
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.sampling.solvers import MULTISTEP
 from wan2.shapes import VideoShape
-from wan2.weights.checkpoint import load_transformer
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.names import native_name
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "wan22"
@@ -123,7 +123,7 @@ def main() -> int:
     """Print the table."""
     with torch.inference_mode():
         models = {
-            name: load_transformer(DATA / f"dit_{name}_noise.safetensors", "cpu", torch.float32)
+            name: load_transformer(inspect_transformer(DATA / f"dit_{name}_noise.safetensors"), "cpu", torch.float32)
             for name in ("high", "low")
         }
         twins = {name: same_in_diffusers(model) for name, model in models.items()}

@@ -25,10 +25,11 @@ from wan2.models.fp8 import check_fast, multiply_out
 from wan2.request.presets import A14B, WAN22_T2V
 from wan2.request.request import make_options
 from wan2.run.machine import resolve_machine
-from wan2.streaming.turns import Turn, transformers
-from wan2.weights.checkpoint import TransformerFile, inspect_transformer
+from wan2.streaming.phases import Phase, Placement, transformers
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, linears
 from wan2.weights.reader import TensorReader
+from wan2.weights.sources import TransformerFile
 
 BF16, FP32 = torch.bfloat16, torch.float32
 # Numbers that bfloat16 has: timesteps are rounded to the compute dtype.
@@ -71,8 +72,8 @@ def velocities(
     generator = torch.Generator().manual_seed(2)
     latents = torch.randn(1, config.in_dim, *size, generator=generator).to(device)
     context = torch.randn(1, text, config.text_dim, generator=generator) * TEXT_SIZE
-    turn = Turn("one", path, len(TIMESTEPS))
-    with torch.inference_mode(), transformers([turn], config.num_layers, "disk", device, dtype, fp8) as load:
+    turn = Phase("one", inspect_transformer(path), len(TIMESTEPS))
+    with torch.inference_mode(), transformers([turn], Placement(device, dtype, fp8, config.num_layers, "disk")) as load:
         model, given = load("one"), Conditioning(context.to(device, dtype))
         return [model(latents, torch.tensor(t, device=device), given).float().cpu() for t in TIMESTEPS]
 

@@ -60,8 +60,10 @@ def main() -> None:
             "the bytes, into memory of their own (floor)": lambda: read_whole(path),
             "the bytes, through one buffer": lambda: read_bytes(path),
             "header only: what a refusal or a dry run reads": lambda: inspect_transformer(path),
-            "load_transformer, bfloat16 as stored": lambda: load_transformer(path, "cpu", torch.bfloat16),
-            "load_transformer, to float32": lambda: load_transformer(path, "cpu", torch.float32),
+            "load_transformer, bfloat16 as stored": lambda: load_transformer(
+                inspect_transformer(path), "cpu", torch.bfloat16
+            ),
+            "load_transformer, to float32": lambda: load_transformer(inspect_transformer(path), "cpu", torch.float32),
             "safetensors.torch.load_file, then every byte touched": lambda: [
                 t.clone() for t in load_file(path).values()
             ],

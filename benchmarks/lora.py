@@ -24,7 +24,7 @@ from wan2.request.presets import A14B
 from wan2.streaming.layout import BlockFile, BlockLayout
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import WEIGHT, linears
-from wan2.weights.lora import Lora
+from wan2.weights.sources import Lora
 
 ONE = replace(A14B, num_layers=1)
 RANKS = (32, 64, 256)
@@ -43,7 +43,7 @@ def lora_shapes(rank: int) -> dict[str, tuple[int, ...]]:
 def reading(path: Path, loras: list[Lora], fp8: bool) -> Callable[[], None]:
     """What reads the block into memory that is there."""
     layout = BlockLayout(ONE, torch.bfloat16, frozenset(linears(ONE)) if fp8 else frozenset())
-    source = BlockFile(path, inspect_transformer(path, loras), [layout])
+    source = BlockFile(inspect_transformer(path, loras), [layout])
     return partial(source.read, 0, torch.empty(layout.nbytes, dtype=torch.uint8))
 
 

@@ -29,15 +29,16 @@ from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import TransformerConfig
 from wan2.models.fp8 import hold_in_fp8
-from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.text_layers import LayerFile
 from wan2.models.transformer import WanTransformer
-from wan2.models.vae import WanVAE, load_vae
+from wan2.models.vae import WanVAE
 from wan2.plan.budget import Work, predict, vae_size
-from wan2.plan.memory import ENCODER_RING_BYTES, Decoding, encoder_bytes
+from wan2.plan.memory import Decoding, encoder_bytes
 from wan2.request.presets import A14B
 from wan2.request.request import Options, make_options
-from wan2.streaming.residency import RING_BLOCKS
+from wan2.run.text_encoder import encode, load_text_encoder
+from wan2.run.vae import inspect_vae, load_vae
+from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
+from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
@@ -105,7 +106,7 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     config = inspect_transformer(options.files.dit_high_noise).config
     work = Work(config, attended=attended(layout, True), vae=vae_size(options.files.vae))
     memory = predict(options, work)
-    model = load_transformer(options.files.dit_high_noise, "cpu", torch.float32)
+    model = load_transformer(inspect_transformer(options.files.dit_high_noise), "cpu", torch.float32)
     dense, _ = plan_attentions(layout, None, True, DenseAttention("fused", like_q))
     context = torch.zeros(1, TEXT_LENGTH, config.text_dim)
     latents = torch.zeros(1, *shape.latent)
@@ -144,7 +145,7 @@ def published_text(dtype: torch.dtype, fp8: bool = False) -> list[str]:
 
 def decoded(options: Options, latents: torch.Tensor, work: Work) -> int:
     """Bytes alive while the first frames of the latents are decoded, and the weights."""
-    vae = load_vae(options.files.vae, "cpu", torch.float32)
+    vae = load_vae(inspect_vae(options.files.vae), "cpu", torch.float32)
 
     def decode() -> None:
         for chunk in vae.decode_chunks(latents[:, :, :3]):

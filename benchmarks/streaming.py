@@ -21,9 +21,10 @@ from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import TransformerConfig
+from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import spread, weight_bytes
 from wan2.streaming.ring import StreamedTransformer
-from wan2.streaming.turns import Turn, transformers
+from wan2.weights.checkpoint import inspect_transformer
 
 CONFIG = TransformerConfig(
     dim=1024, in_dim=16, ffn_dim=2752, out_dim=16, text_dim=1024, freq_dim=256, eps=1e-6,
@@ -48,7 +49,12 @@ def main() -> None:
         write_noise(path, CONFIG.tensor_shapes())
         models = {}
         for count in counts:
-            load = stack.enter_context(transformers([Turn("high", path, MANY)], count, "disk", CPU, DTYPE))
+            load = stack.enter_context(
+                transformers(
+                    [Phase("high", inspect_transformer(path), MANY)],
+                    Placement(CPU, DTYPE, streamed=count),
+                )
+            )
             models[count] = load("high")
         made: dict[int, list[Tensor]] = {}
 

@@ -29,10 +29,11 @@ from wan2.request.presets import A14B, WAN22_T2V
 from wan2.request.request import make_options
 from wan2.run.machine import resolve_machine
 from wan2.run.record import host_peak_bytes
+from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import RING_BLOCKS
 from wan2.streaming.ring import StreamedTransformer
-from wan2.streaming.turns import Turn, transformers
-from wan2.weights.checkpoint import TransformerFile, inspect_transformer, load_weights
+from wan2.weights.checkpoint import inspect_transformer, load_weights
+from wan2.weights.sources import TransformerFile
 
 ALLOWED_BYTES = 6e9
 SPARE_DISK = 4e9
@@ -71,7 +72,10 @@ def measure(role: str, path: Path, size: tuple[int, int, int], text: int) -> Res
     with torch.inference_mode():
         start = time.perf_counter()
         if role == "streamed":
-            with transformers([Turn("high", path, 1)], A14B.num_layers, "disk", CPU, DTYPE) as load:
+            with transformers(
+                [Phase("high", inspect_transformer(path), 1)],
+                Placement(CPU, DTYPE, streamed=A14B.num_layers),
+            ) as load:
                 streamed = load("high")
                 assert isinstance(streamed, StreamedTransformer)
                 velocities = streamed.passes(latents, torch.tensor(900.0), passes)

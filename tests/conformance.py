@@ -26,14 +26,15 @@ from holocine_ext.shots.layout import ShotLayout, auto_cuts, repair_cuts
 from holocine_ext.shots.spans import TextSpans, allowed_key_ranges, text_spans
 from holocine_ext.story.prompt import build_prompt
 from wan2.models.conditioning import Conditioning
-from wan2.models.text_encoder import encode, load_text_encoder
 from wan2.models.transformer import TransformerConfig, WanTransformer
-from wan2.models.vae import Tiles, WanVAE, load_vae
+from wan2.models.vae import Tiles, WanVAE
 from wan2.request.presets import NEGATIVE_PROMPT, WAN22_T2V
+from wan2.run.text_encoder import encode, load_text_encoder
+from wan2.run.vae import inspect_vae, load_vae
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
 from wan2.shapes import VideoShape, snap_frames
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
-from wan2.weights.checkpoint import load_transformer
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
 EXACT, SCHEDULE, TRANSFORMER, RUN, TEXT, VAE = 0.0, 1e-6, 5e-5, 1e-3, 2e-5, 1e-5
 # Of the figures of Wan2.2: noise levels; latents, of their norm.
@@ -205,7 +206,8 @@ def wan22_runs(folder: Path) -> Iterator[Check]:
     """Whole runs of Wan2.2 through both experts, read as the command line reads them, each with its own solver."""
     tensors = load_file(folder / "runs.safetensors")
     experts = {
-        name: load_transformer(folder / f"dit_{name}_noise.safetensors", CPU, torch.float32) for name in ("high", "low")
+        name: load_transformer(inspect_transformer(folder / f"dit_{name}_noise.safetensors"), CPU, torch.float32)
+        for name in ("high", "low")
     }
 
     def open_expert(name: str) -> AbstractContextManager[WanTransformer]:
@@ -246,7 +248,7 @@ def negative_prompt(folder: Path) -> Iterator[Check]:
 def vae(folder: Path) -> Iterator[Check]:
     """Decoding whole, streamed and in tiles; encoding."""
     tensors = load_file(folder / "vae_cases.safetensors")
-    model = load_vae(folder / "vae.safetensors", "cpu", torch.float32)
+    model = load_vae(inspect_vae(folder / "vae.safetensors"), "cpu", torch.float32)
     for name, expected in tensors.items():
         prefix, _, what = name.rpartition(".")
         start = f"{prefix}." if prefix else ""

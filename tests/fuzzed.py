@@ -35,9 +35,9 @@ from tests.tiny import QUICK, TinyModel, impatient
 from tests.wan2.lora_files import comfy, diffusers, draw, kohya, with_whole, write_lora
 from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
-from wan2.models.text_encoder import load_text_encoder
-from wan2.models.vae import load_vae
 from wan2.plan.outputs import OutputPaths
+from wan2.run.text_encoder import load_text_encoder
+from wan2.run.vae import inspect_vae, load_vae
 from wan2.run.video_io import VideoWriter, read_metadata, read_video
 from wan2.weights.checkpoint import load_tensors
 from wan2.weights.header import ITEM_BYTES
@@ -135,11 +135,11 @@ class Targets:
 
     def other_model(self, rng: random.Random, folder: Path) -> bool:
         """The VAE or the text encoder as safetensors whose tensors are others than they should be."""
-        source, load = rng.choice(((self.tiny.vae, load_vae), (self.tiny.t5, load_text_encoder)))
+        source, read = rng.choice(((self.tiny.vae, read_vae), (self.tiny.t5, read_text_encoder)))
         damage = rng.choice((damage_safetensors, rebuilt, rebuilt))
         path = put(folder, "a.safetensors", damage(rng, source.read_bytes()))
         try:
-            return load(path, "cpu", torch.float32) is not None
+            return read(path)
         except InputError as error:
             one_line(str(error))
             return False
@@ -156,7 +156,7 @@ class Targets:
             torch.save(small, made, _use_new_zipfile_serialization=kind > 0)
         path = put(folder, f"a.{rng.choice(('pth', 'pt', 'bin', 'ckpt'))}", damage_bytes(rng, made.getvalue()))
         try:
-            return tensors_of(path) and bool(load_vae(path, "cpu", torch.float32))
+            return tensors_of(path) and read_vae(path)
         except InputError:
             return False
 
@@ -230,9 +230,9 @@ class Targets:
     def bulky_pickle(self, rng: random.Random, folder: Path) -> bool:
         """A PyTorch file of odd tensors, or one that is long, deep or packed."""
         path = put(folder, "a.pth", bulky.pickled(rng))
-        load = rng.choice((load_vae, load_text_encoder))
+        read = rng.choice((read_vae, read_text_encoder))
         try:
-            return tensors_of(path) and bool(load(path, "cpu", torch.float32))
+            return tensors_of(path) and read(path)
         except InputError as error:
             one_line(str(error))
             return False
@@ -372,6 +372,16 @@ def damage_metadata(rng: random.Random, data: bytes) -> bytes:
     texts[name] = (damage_bytes(rng, text) if rng.random() < 0.2 else text).decode("utf-8", "replace")
     new = json.dumps(header).encode()
     return struct.pack("<Q", len(new)) + new + data[8 + length :]
+
+
+def read_vae(path: Path) -> bool:
+    """Load a file as the VAE."""
+    return bool(load_vae(inspect_vae(path), "cpu", torch.float32))
+
+
+def read_text_encoder(path: Path) -> bool:
+    """Load a file as the text encoder."""
+    return bool(load_text_encoder(path, "cpu", torch.float32))
 
 
 def tensors_of(path: Path) -> bool:

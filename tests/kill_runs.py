@@ -38,9 +38,9 @@ import tqdm  # noqa: F401
 
 import holocine_ext.cli
 import holocine_ext.run  # noqa: F401
-import wan2.models.text_encoder
 import wan2.models.vae  # noqa: F401
 import wan2.run.keeper
+import wan2.run.text_encoder
 from holocine_ext.presets import MODELS as PRESETS
 from tests.snapshots import content, differences, snapshot
 from tests.tiny import MODELS, QUICK, write_tiny_model

@@ -24,7 +24,8 @@ from wan2.models.fp8 import Rows
 from wan2.models.layers import REGIONS, Block, Regions
 from wan2.models.rope import Rope
 from wan2.models.transformer import WanTransformer
-from wan2.streaming.turns import Turn, transformers
+from wan2.streaming.phases import Phase, Placement, transformers
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import AS_STORED, Fp8
 
 CPU = torch.device("cpu")
@@ -90,11 +91,14 @@ def test_one_graph_a_region_and_kind_of_block_serves_all(
     torch._dynamo.reset()
     counters.clear()
     regions = compiled_regions("aot_eager")
-    turns = [Turn(name, six.expert(name), len(SCENES)) for name in EXPERTS]
+    phases = [Phase(name, inspect_transformer(six.expert(name)), len(SCENES)) for name in EXPERTS]
     for streamed in (0, 3):
-        with torch.inference_mode(), transformers(turns, streamed, "disk", CPU, torch.bfloat16, fp8) as load:
-            for turn, scenes in zip(turns, (SCENES[:5], SCENES[5:]), strict=True):
-                model = load(turn.name)
+        with (
+            torch.inference_mode(),
+            transformers(phases, Placement(CPU, torch.bfloat16, fp8, streamed, "disk")) as load,
+        ):
+            for phase, scenes in zip(phases, (SCENES[:5], SCENES[5:]), strict=True):
+                model = load(phase.name)
                 model.regions = regions
                 for number, scene in enumerate(scenes):
                     assert predict(model, *scene, sparse=number % 2 == 0).isfinite().all()

@@ -41,8 +41,8 @@ from tools.nano.vae_net import FrameVAE
 from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
 from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, shipped, weights
 from wan2.models.attention import dense_attention
-from wan2.models.text_encoder import encode, load_text_encoder
-from wan2.models.vae import load_vae
+from wan2.run.text_encoder import encode, load_text_encoder
+from wan2.run.vae import inspect_vae, load_vae
 from wan2.text.tokenizer import load_tokenizer
 
 
@@ -53,7 +53,7 @@ def test_the_exported_vae_is_the_trained_one(tmp_path: Path) -> None:
         nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
     path = tmp_path / "vae.safetensors"
     save_file(dict(vae.export()), path)
-    loaded = load_vae(path, "cpu", torch.float32)
+    loaded = load_vae(inspect_vae(path), "cpu", torch.float32)
     latents, video = torch.randn(1, 16, 4, 3, 3), torch.rand(1, 3, 13, 24, 24) * 2 - 1
     raw = (latents * loaded.std + loaded.mean)[0].transpose(0, 1)
     with torch.inference_mode():

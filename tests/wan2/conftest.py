@@ -8,13 +8,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.tiny import DATA
-from wan2.models.vae import WanVAE, load_vae
+from wan2.models.vae import WanVAE
+from wan2.run.vae import inspect_vae, load_vae
 
 
 @pytest.fixture(scope="session")
 def vae() -> WanVAE:
     """In fp32."""
-    return load_vae(DATA / "vae.safetensors", "cpu", torch.float32)
+    return load_vae(inspect_vae(DATA / "vae.safetensors"), "cpu", torch.float32)
 
 
 @pytest.fixture(scope="session")

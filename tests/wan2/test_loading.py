@@ -19,7 +19,8 @@ from tests.wan2.reference import CONFIG, DATA, TENSORS
 from wan2.errors import InputError
 from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import WanTransformer
-from wan2.weights.checkpoint import inspect_transformer, load_tensors, load_transformer, read_header
+from wan2.weights.checkpoint import inspect_transformer, load_tensors, load_transformer
+from wan2.weights.header import read_header
 from wan2.weights.names import describe
 
 HIGH = DATA / "dit_high_noise.safetensors"
@@ -56,7 +57,7 @@ def refusal(path: Path) -> str:
 
 
 def test_a_file_becomes_the_model(write: Write, weights: dict[str, Tensor]) -> None:
-    model = load_transformer(write(weights), "cpu", torch.float32)
+    model = load_transformer(inspect_transformer(write(weights)), "cpu", torch.float32)
     assert model.config == CONFIG
     assert (velocity(model) - TENSORS["1.full.negative"]).abs().max() < 5e-5
     assert not any(parameter.requires_grad or parameter.is_meta for parameter in model.parameters())
@@ -68,7 +69,7 @@ def test_any_float_type_becomes_the_one_asked_for(
     write: Write, weights: dict[str, Tensor], stored: torch.dtype, asked: torch.dtype
 ) -> None:
     path = write({name: tensor.to(stored) for name, tensor in weights.items()})
-    model = load_transformer(path, "cpu", asked)
+    model = load_transformer(inspect_transformer(path), "cpu", asked)
     assert model.dtype == asked
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, weights[name].to(stored).to(asked))
@@ -76,7 +77,9 @@ def test_any_float_type_becomes_the_one_asked_for(
 
 def test_comfyui_prefix_is_stripped(write: Write, weights: dict[str, Tensor]) -> None:
     path = write({f"model.diffusion_model.{name}": tensor for name, tensor in weights.items()})
-    assert torch.equal(velocity(load_transformer(path, "cpu", torch.float32)), velocity_of(weights))
+    assert torch.equal(
+        velocity(load_transformer(inspect_transformer(path), "cpu", torch.float32)), velocity_of(weights)
+    )
 
 
 def velocity_of(weights: dict[str, Tensor]) -> Tensor:
@@ -91,7 +94,7 @@ def test_diffusers_transformer_is_read_and_agrees_with_diffusers(write: Write) -
     theirs = WanTransformer3DModel(
         num_attention_heads=4, attention_head_dim=24, text_dim=64, ffn_dim=192, num_layers=3
     ).eval()
-    ours = load_transformer(write(theirs.state_dict()), "cpu", torch.float32)
+    ours = load_transformer(inspect_transformer(write(theirs.state_dict())), "cpu", torch.float32)
     with torch.inference_mode():
         expected = theirs(TENSORS["1.latents"], torch.tensor([875.0]), TENSORS["1.context"]).sample
     assert (velocity(ours) - expected).abs().max() < 5e-5
@@ -111,7 +114,9 @@ def test_scaled_fp8_is_multiplied_out(write: Write, weights: dict[str, Tensor], 
     if ending == "scale_weight":
         stored["scaled_fp8"] = torch.zeros(2).to(torch.float8_e4m3fn)
     path = write(stored)
-    assert torch.equal(velocity(load_transformer(path, "cpu", torch.float32)), velocity_of(expected))
+    assert torch.equal(
+        velocity(load_transformer(inspect_transformer(path), "cpu", torch.float32)), velocity_of(expected)
+    )
     del stored[f"blocks.0.ffn.0.{ending}"]
     assert "blocks.0.ffn.0.weight is fp8 in a scaled file but has no scale" in refusal(write(stored))
 
@@ -128,7 +133,9 @@ def test_shards_are_one_checkpoint(write: Write, weights: dict[str, Tensor], tmp
     index = {"weight_map": {name: f"part{int(place >= 50)}.safetensors" for place, name in enumerate(names)}}
     (tmp_path / "dit.safetensors.index.json").write_text(json.dumps(index))
     for path in (tmp_path, tmp_path / "dit.safetensors.index.json"):
-        assert torch.equal(velocity(load_transformer(path, "cpu", torch.float32)), velocity_of(weights))
+        assert torch.equal(
+            velocity(load_transformer(inspect_transformer(path), "cpu", torch.float32)), velocity_of(weights)
+        )
     write({names[0]: weights[names[0]]}, "part1.safetensors")
     assert "is also in part0.safetensors" in str(pytest.raises(InputError, read_header, tmp_path).value)
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wan2.models.vae import WanVAE, load_vae
+from wan2.models.vae import WanVAE
 from wan2.run.preview import fit_colours, preview_sheet
+from wan2.run.vae import inspect_vae, load_vae
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -38,7 +39,7 @@ def test_fitted_colours_are_the_pixels_colours(colour: tuple[float, ...]) -> Non
 
 
 def test_a_real_network_can_be_fitted() -> None:
-    colours = fit_colours(load_vae(DATA / "vae.safetensors", "cpu", torch.float32))
+    colours = fit_colours(load_vae(inspect_vae(DATA / "vae.safetensors"), "cpu", torch.float32))
     assert colours.shape == (17, 3)
     assert torch.isfinite(colours).all()
 

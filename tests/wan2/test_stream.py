@@ -21,12 +21,12 @@ from wan2.models.layers import Block
 from wan2.request.presets import A14B
 from wan2.sampling.denoise import DenoisePlan, denoise
 from wan2.streaming import copies as lanes
+from wan2.streaming import phases as phases_module
 from wan2.streaming import ring as stream
-from wan2.streaming import turns as turns_module
 from wan2.streaming.layout import ALIGNMENT, BlockFile, BlockLayout, StoredBlock
+from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import blocks_to_stream, spread
 from wan2.streaming.ring import THREAD_NAME, block_ring
-from wan2.streaming.turns import Turn, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
 CPU = torch.device("cpu")
@@ -67,8 +67,13 @@ def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_NAME)]
 
 
-def turns(files: dict[str, Path], *passes: int) -> list[Turn]:
-    return [Turn(name, files[name], count) for name, count in zip(files, passes, strict=False)]
+def phases_of(files: dict[str, Path], *passes: int) -> list[Phase]:
+    return [Phase(name, inspect_transformer(files[name]), count) for name, count in zip(files, passes, strict=False)]
+
+
+def ram_or_two(placement: Placement) -> int:
+    """The places of a device that is not the host."""
+    return placement.streamed if placement.weights_from == "ram" else 2
 
 
 def velocities(model: torch.nn.Module, timestep: float = 875.0) -> list[Tensor]:
@@ -86,9 +91,11 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 def test_streamed_is_resident_bit_for_bit(
     files: dict[str, Path], streamed: int, weights_from: str, dtype: torch.dtype
 ) -> None:
-    with transformers(turns(files, 3, 2), streamed, weights_from, CPU, dtype) as load:
+    with transformers(
+        phases_of(files, 3, 2), Placement(CPU, dtype, streamed=streamed, weights_from=weights_from)
+    ) as load:
         for name, count in (("high", 3), ("low", 2)):
-            resident, model = load_transformer(files[name], CPU, dtype), load(name)
+            resident, model = load_transformer(inspect_transformer(files[name]), CPU, dtype), load(name)
             for timestep in (999.0, 900.0, 100.0)[:count]:
                 assert same(velocities(model, timestep), velocities(resident, timestep))
 
@@ -99,12 +106,15 @@ def test_scaled_fp8_is_multiplied_out_on_the_way(files: dict[str, Path]) -> None
         scale = stored[name].abs().amax() / 448
         stored |= {name: (stored[name] / scale).to(torch.float8_e4m3fn), name.replace("weight", "scale_weight"): scale}
     save_file(stored, files["high"], {"num_heads": "4"})
-    with transformers(turns(files, 1), LAYERS, "disk", CPU, torch.bfloat16) as load:
-        assert same(velocities(load("high")), velocities(load_transformer(files["high"], CPU, torch.bfloat16)))
+    with transformers(phases_of(files, 1), Placement(CPU, torch.bfloat16, streamed=LAYERS)) as load:
+        assert same(
+            velocities(load("high")),
+            velocities(load_transformer(inspect_transformer(files["high"]), CPU, torch.bfloat16)),
+        )
 
 
 def test_blocks_come_in_order_and_once_for_both_passes(files: dict[str, Path], reads: Reads) -> None:
-    with transformers(turns(files, 2, 1), 3, "disk", CPU, torch.float32) as load:
+    with transformers(phases_of(files, 2, 1), Placement(CPU, torch.float32, streamed=3)) as load:
         high = load("high")
         velocities(high)
         velocities(high)
@@ -116,16 +126,20 @@ def test_blocks_come_in_order_and_once_for_both_passes(files: dict[str, Path], r
 def test_passes_apart_read_every_block_twice_to_the_same_bits(
     files: dict[str, Path], reads: Reads, weights_from: str
 ) -> None:
-    with transformers(turns(files, 4, 2), 3, weights_from, CPU, torch.float32, apart=True) as load:
+    with transformers(
+        phases_of(files, 4, 2), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from, apart=True)
+    ) as load:
         made = [velocities(load(name)) for name in ("high", "low")]
-    wanted = [velocities(load_transformer(files[name], CPU, torch.float32)) for name in ("high", "low")]
+    wanted = [
+        velocities(load_transformer(inspect_transformer(files[name]), CPU, torch.float32)) for name in ("high", "low")
+    ]
     assert all(same(a, b) for a, b in zip(made, wanted, strict=True))
     rounds = 2 if weights_from == "disk" else 1
     assert [read for read in reads if read[0] == "low"] == [("low", i) for i in (0, 1, 2)] * rounds
 
 
 def test_memory_is_read_into_once_a_turn(files: dict[str, Path], reads: Reads) -> None:
-    with transformers(turns(files, 3, 2), 3, "ram", CPU, torch.float32) as load:
+    with transformers(phases_of(files, 3, 2), Placement(CPU, torch.float32, streamed=3, weights_from="ram")) as load:
         high = load("high")
         for _ in range(3):
             velocities(high)
@@ -138,7 +152,7 @@ def test_memory_is_read_into_once_a_turn(files: dict[str, Path], reads: Reads) -
 def test_the_bytes_read_are_those_of_the_blocks(files: dict[str, Path]) -> None:
     file = inspect_transformer(files["high"])
     layout = BlockLayout(CONFIG, torch.float32)
-    source = BlockFile(files["high"], file, [layout] * LAYERS)
+    source = BlockFile(file, [layout] * LAYERS)
     source.read(1, torch.empty(layout.nbytes, dtype=torch.uint8))
     stored = [entry for name, entry in file.header.entries.items() if name.startswith("blocks.1.")]
     assert source.bytes_read == sum(entry.end - entry.start for entry in stored)
@@ -149,12 +163,16 @@ def test_the_bytes_read_are_those_of_the_blocks(files: dict[str, Path]) -> None:
 def test_the_next_transformer_is_fetched_while_the_last_blocks_run(
     files: dict[str, Path], reads: Reads, weights_from: str
 ) -> None:
-    with transformers(turns(files, 1, 1), 3, weights_from, CPU, torch.float32) as load:
+    with transformers(
+        phases_of(files, 1, 1), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from)
+    ) as load:
         high = load("high")
         velocities(high)
         eventually(lambda: ("low", 1) in reads)
         assert ("low", 2) not in reads
-        assert same(velocities(load("low")), velocities(load_transformer(files["low"], CPU, torch.float32)))
+        assert same(
+            velocities(load("low")), velocities(load_transformer(inspect_transformer(files["low"]), CPU, torch.float32))
+        )
 
 
 def eventually(holds: object) -> None:
@@ -169,7 +187,7 @@ def test_a_block_in_use_is_not_written_and_the_reader_runs_ahead(
     files: dict[str, Path], reads: Reads, places: int
 ) -> None:
     layout = BlockLayout(CONFIG, torch.float32)
-    source = BlockFile(files["high"], inspect_transformer(files["high"]), [layout] * LAYERS)
+    source = BlockFile(inspect_transformer(files["high"]), [layout] * LAYERS)
     expected = load_file(files["high"])
     orders = [StoredBlock(source, index) for index in (0, 1, 2)]
     with block_ring([layout], itertools.cycle(orders), CPU, [layout.nbytes] * places) as ring:
@@ -215,10 +233,12 @@ def test_copies_that_come_late_change_nothing(
     files: dict[str, Path], streamed: int, weights_from: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "lane_to", lambda *_: LateLane())
-    monkeypatch.setattr(turns_module, "_places", lambda streamed, source, _: streamed if source == "ram" else 2)
-    with transformers(turns(files, 3, 2), streamed, weights_from, CPU, torch.float32) as load:
+    monkeypatch.setattr(phases_module, "_places", ram_or_two)
+    with transformers(
+        phases_of(files, 3, 2), Placement(CPU, torch.float32, streamed=streamed, weights_from=weights_from)
+    ) as load:
         for name, count in (("high", 3), ("low", 2)):
-            resident, model = load_transformer(files[name], CPU, torch.float32), load(name)
+            resident, model = load_transformer(inspect_transformer(files[name]), CPU, torch.float32), load(name)
             assert all(same(velocities(model), velocities(resident)) for _ in range(count))
 
 
@@ -228,8 +248,10 @@ def test_host_memory_is_written_only_after_its_copy_was_awaited(
 ) -> None:
     awaited: list[int] = []
     monkeypatch.setattr(lanes.PlainLane, "await_place", lambda *_: awaited.append(len(reads)))
-    monkeypatch.setattr(turns_module, "_places", lambda streamed, source, _: streamed if source == "ram" else 2)
-    with transformers(turns(files, 2, 2), 3, weights_from, CPU, torch.float32) as load:
+    monkeypatch.setattr(phases_module, "_places", ram_or_two)
+    with transformers(
+        phases_of(files, 2, 2), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from)
+    ) as load:
         for name in files:
             model = load(name)
             velocities(model)
@@ -239,7 +261,7 @@ def test_host_memory_is_written_only_after_its_copy_was_awaited(
 
 
 def test_a_block_out_of_turn_is_refused(files: dict[str, Path]) -> None:
-    with transformers(turns(files, 1), 3, "disk", CPU, torch.float32) as load:
+    with transformers(phases_of(files, 1), Placement(CPU, torch.float32, streamed=3)) as load:
         model = load("high")
         velocities(model)
         with pytest.raises(RuntimeError, match=r"block 0 of .*high is wanted, next is none"):
@@ -250,7 +272,7 @@ def test_a_block_out_of_turn_is_refused(files: dict[str, Path]) -> None:
 def test_a_file_that_got_shorter_is_one_clear_error(files: dict[str, Path], weights_from: str) -> None:
     with (
         pytest.raises(RunError, match=r"^reading block \d failed: .*high: ends inside tensor blocks\.\d\..*"),
-        transformers(turns(files, 9), 3, weights_from, CPU, torch.float32) as load,
+        transformers(phases_of(files, 9), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from)) as load,
     ):
         model = load("high")
         with files["high"].open("rb+") as file:
@@ -261,7 +283,7 @@ def test_a_file_that_got_shorter_is_one_clear_error(files: dict[str, Path], weig
 
 
 def test_an_error_of_the_disk_is_one_clear_error(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    with transformers(turns(files, 2), 3, "disk", CPU, torch.float32) as load:
+    with transformers(phases_of(files, 2), Placement(CPU, torch.float32, streamed=3)) as load:
         model = load("high")
         velocities(model)
 
@@ -309,7 +331,9 @@ def test_an_interrupt_leaves_neither_thread_nor_pinned_memory(
 ) -> None:
     pins = Pins(monkeypatch)
     with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
-        with transformers(turns(files, 5), 3, weights_from, CPU, torch.float32) as load:
+        with transformers(
+            phases_of(files, 5), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from)
+        ) as load:
             model = load("high")
             assert pins.pinned if weights_from == "ram" else not pins.pinned
             slot = weakref.ref(model._ring._slots[0])  # type: ignore[union-attr]
@@ -326,7 +350,7 @@ def test_memory_that_cannot_be_pinned_is_one_clear_error(
     pins = Pins(monkeypatch, code=2)
     with (
         pytest.raises(RunError, match=r"cannot pin .* GB of host memory; try --weights_from disk"),
-        transformers(turns(files, 1), 3, "ram", CPU, torch.float32),
+        transformers(phases_of(files, 1), Placement(CPU, torch.float32, streamed=3, weights_from="ram")),
     ):
         pass
     assert pins.pinned == []
@@ -339,7 +363,7 @@ def test_a_run_that_is_left_gives_everything_back(files: dict[str, Path]) -> Non
     def open_expert(name: str) -> Iterator[torch.nn.Module]:
         yield load(name)
 
-    with transformers(turns(files, 2, 2), 3, "disk", CPU, torch.float32) as load:
+    with transformers(phases_of(files, 2, 2), Placement(CPU, torch.float32, streamed=3)) as load:
         loop = denoise(open_expert, TENSORS["1.latents"], plan, *PASSES)  # type: ignore[arg-type]
         next(loop)
         assert len(readers()) == 1
@@ -352,7 +376,7 @@ def test_transformers_of_two_sizes_share_no_ring(files: dict[str, Path], tmp_pat
     save_file(tensors, tmp_path / "low", {"num_heads": "4"})
     with (
         pytest.raises(InputError, match=r"--blocks_to_swap 2: the two transformers differ in size"),
-        transformers(turns(files, 1, 1), 2, "disk", CPU, torch.float32),
+        transformers(phases_of(files, 1, 1), Placement(CPU, torch.float32, streamed=2)),
     ):
         pass
 
@@ -381,10 +405,12 @@ def test_as_many_blocks_are_streamed_as_the_device_cannot_hold() -> None:
 def test_on_a_gpu_streamed_is_resident_bit_for_bit(files: dict[str, Path], streamed: int, weights_from: str) -> None:
     device = torch.device("cuda")
     latents, passes = TENSORS["1.latents"].to(device), [Conditioning(TENSORS["1.context"].to(device))] * 2
-    resident = load_transformer(files["high"], device, torch.bfloat16)
+    resident = load_transformer(inspect_transformer(files["high"]), device, torch.bfloat16)
     with (
         torch.inference_mode(),
-        transformers(turns(files, 20), streamed, weights_from, device, torch.bfloat16) as load,
+        transformers(
+            phases_of(files, 20), Placement(device, torch.bfloat16, streamed=streamed, weights_from=weights_from)
+        ) as load,
     ):
         model = load("high")
         for step in range(20):

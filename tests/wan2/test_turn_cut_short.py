@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tests.wan2.reference import DATA, TENSORS
 from wan2.models.conditioning import Conditioning
+from wan2.streaming import phases as phases_module
 from wan2.streaming import ring as stream
-from wan2.streaming import turns as turns_module
 from wan2.streaming.copies import PlainLane
-from wan2.streaming.turns import Turn, transformers
-from wan2.weights.checkpoint import load_transformer
+from wan2.streaming.phases import Phase, Placement, transformers
+from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
 CPU = torch.device("cpu")
 
@@ -38,18 +38,26 @@ def test_the_next_transformer_is_right_whatever_the_one_before_left(
     files: dict[str, Path], taken: int, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "lane_to", lambda *_: PlainLane())
-    monkeypatch.setattr(turns_module, "_places", lambda *_: places)
-    turns = [Turn("high", files["high"], 5), Turn("low", files["low"], 3)]
-    with transformers(turns, 3, "ram" if places == 3 else "disk", CPU, torch.float32) as load:
+    monkeypatch.setattr(phases_module, "_places", lambda *_: places)
+    phases = [Phase("high", inspect_transformer(files["high"]), 5), Phase("low", inspect_transformer(files["low"]), 3)]
+    with transformers(
+        phases, Placement(CPU, torch.float32, streamed=3, weights_from="ram" if places == 3 else "disk")
+    ) as load:
         for name, passes in (("high", taken), ("low", 3)):
-            model, expected = load(name), velocity(load_transformer(files[name], CPU, torch.float32))
+            model, expected = (
+                load(name),
+                velocity(load_transformer(inspect_transformer(files[name]), CPU, torch.float32)),
+            )
             for _ in range(passes):
                 assert torch.equal(velocity(model), expected)
 
 
 def test_what_is_left_of_a_turn_is_not_read(files: dict[str, Path]) -> None:
-    turns = [Turn("high", files["high"], 1000), Turn("low", files["low"], 1)]
-    with transformers(turns, 3, "disk", CPU, torch.float32) as load:
+    phases = [
+        Phase("high", inspect_transformer(files["high"]), 1000),
+        Phase("low", inspect_transformer(files["low"]), 1),
+    ]
+    with transformers(phases, Placement(CPU, torch.float32, streamed=3)) as load:
         high = load("high")
         velocity(high)
         read = high.file.bytes_read  # type: ignore[union-attr]

@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli.main import main
-from wan2.models.vae import HostCache, Tiles, WanVAE, load_vae
+from wan2.models.vae import HostCache, Tiles, WanVAE
+from wan2.run.vae import inspect_vae, load_vae
 from wan2.run.video_io import read_video
 
 
@@ -40,7 +41,7 @@ def test_a_cache_on_the_host_changes_no_bit(
             value.fill_(float("nan"))  # the device's memory is another's by now
 
     monkeypatch.setattr(HostCache, "__setitem__", noted)
-    hosted = load_vae(DATA / "vae.safetensors", "cpu", torch.float32, cache_on_host=True)
+    hosted = load_vae(inspect_vae(DATA / "vae.safetensors"), "cpu", torch.float32, cache_on_host=True)
     latents = figures["latents"][..., :6, :6]
     assert torch.equal(hosted.decode(latents), vae.decode(latents))
     assert kept and {value.device.type for value in kept if isinstance(value, Tensor)} == {"cpu"}

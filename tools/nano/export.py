@@ -14,8 +14,8 @@ from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
 from tools.nano.train_dit import CONFIG, new_transformer
 from tools.nano.train_text import new_text_encoder
 from tools.nano.train_vae import new_vae
-from wan2.models.text_encoder import to_transformers
 from wan2.request.presets import ModelFiles
+from wan2.weights.text_names import to_transformers
 
 LAYER = (
     "norm1", "norm2", "attn.q", "attn.k", "attn.v", "attn.o", "pos_embedding.embedding",

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from tools.nano.state import load_model
 from tools.nano.train_text import TextEncoder
-from wan2.models.text_encoder import to_transformers
 from wan2.models.transformer import WanTransformer
+from wan2.weights.text_names import to_transformers
 
 SHIPPED = ".safetensors"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wan2.models.attention import AttentionProcessor, dense_attention
-from wan2.text.tokenizer import TOKENS_PER_POSITION
+from wan2.models.config import TOKENS_PER_POSITION
 
 if TYPE_CHECKING:
     from torch import Tensor

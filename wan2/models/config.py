@@ -15,6 +15,9 @@ HEAD_DIM = 128
 EPS = 1e-6
 # Published transformers have 40.
 MAX_LAYERS = 512
+# Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
+# work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
+TOKENS_PER_POSITION = 16
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The Wan2.1 video VAE, one latent frame at a time. Knows nothing of files but how to load its own.
+"""The Wan2.1 video VAE, one latent frame at a time. Knows nothing of files.
 
 The modules are diffusers' `AutoencoderKLWan`. Its own decode keeps every chunk on the device and concatenates after
 each; here the chunks are handed out as they come, and only the decoder's feature cache (two frames a convolution)
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,10 +20,6 @@ from torch import Tensor, nn
 
 from wan2.errors import InputError
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
-from wan2.weights.fit import disagreement
-from wan2.weights.mapped import map_tensors
-from wan2.weights.names import describe
-from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 
 @dataclass(frozen=True)
@@ -156,36 +151,6 @@ def to_uint8(pixels: Tensor) -> Tensor:
     return scaled.to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu()
 
 
-def load_vae(path: Path, device: torch.device | str, dtype: torch.dtype, cache_on_host: bool = False) -> WanVAE:
-    """A VAE from `Wan2.1_VAE.pth`, or the same tensors as safetensors, under published or diffusers names.
-
-    Built empty and filled from the mapped file: there is never a second copy. `cache_on_host`: what a decoder remembers
-    of the frames before, half of its memory, waits beside the device.
-
-    Raises:
-        InputError: the file is no Wan2.1 VAE, or its tensors are not exactly the expected ones.
-    """
-    published = map_tensors(path)
-    looks = f"it looks like {describe({name: tuple(tensor.shape) for name, tensor in published.items()})}"
-    names = to_diffusers(published)
-    tensors = {names[name]: tensor for name, tensor in published.items()}
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    config = config_from_shapes(shapes)
-    if config is None:
-        raise InputError(f"--vae {path}: is not a Wan2.1 VAE; {looks}")
-    with torch.device("meta"):
-        model = AutoencoderKLWan(**config)
-    if len(model.config.latents_mean) != model.config.z_dim:
-        raise InputError(f"--vae {path}: has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16")
-    if problem := disagreement({name: tensor.shape for name, tensor in model.state_dict().items()}, shapes):
-        raise InputError(f"--vae {path}: {problem}; {looks}")
-    model.load_state_dict({name: tensor.on(device, dtype) for name, tensor in tensors.items()}, assign=True)
-    _upsample_in_place_of_fp32(model)
-    if torch.device(device).type == "cpu" and dtype == torch.bfloat16:
-        channels_last(model)
-    return WanVAE(model.eval().requires_grad_(False), cache_on_host)
-
-
 def channels_last(model: nn.Module) -> None:
     """Lay the convolutions' weights out as processors are faster with in bfloat16, and slower in fp32."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -194,7 +159,7 @@ def channels_last(model: nn.Module) -> None:
             weight.data = weight.data.to(memory_format=formats[weight.dim()])
 
 
-def _upsample_in_place_of_fp32(model: nn.Module) -> None:
+def upsample_in_place_of_fp32(model: nn.Module) -> None:
     """Repeat pixels in their own dtype: diffusers' detour by fp32 gives the same bits at three times the memory."""
     for module in model.modules():
         if isinstance(module, WanResample) and isinstance(module.resample[0], WanUpsample):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wan2.models.chunks import TOKENS_AT_ONCE
-from wan2.models.config import TransformerConfig
-from wan2.streaming.residency import FP8_BYTES, RING_BLOCKS, SCALE_BYTES, weight_bytes
-from wan2.text.tokenizer import TEXT_LENGTH, TOKENS_PER_POSITION
+from wan2.models.config import TOKENS_PER_POSITION, TransformerConfig
+from wan2.streaming.residency import ENCODER_RING_BYTES, FP8_BYTES, RING_BLOCKS, SCALE_BYTES, weight_bytes
+from wan2.text.tokenizer import TEXT_LENGTH
 
 # Between two attentions the transformer works through a run of tokens at a time (`wan2.models.layers`), and there holds
 # about this many fp32 copies of them: the modulated norm, queries or keys and what turns them.
@@ -28,8 +28,6 @@ ENCODER_SQUARES, FEED_FORWARD_SQUARES = 11.5, 2.5
 # Its heads are so wide. While a layer attends there are, beside so many copies of the text, a bias for every head and
 # pair of positions, twice; where heads are few, what that is looked up by weighs more: bytes a pair.
 ENCODER_HEAD, ENCODER_COPIES, PAIR_BYTES = 64, 6, 44
-# As many layers of it are on the device as go into this (`wan2.models.text_encoder`), two at the most.
-ENCODER_RING_BYTES = 1_000_000_000
 FP32 = 4
 COLOURS = 3
 

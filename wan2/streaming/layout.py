@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan2.models.config import TransformerConfig
-    from wan2.weights.checkpoint import TransformerFile
+    from wan2.weights.sources import TransformerFile
 
 # Every tensor of a block starts at a multiple of this many bytes, as the allocators of the devices would have it.
 ALIGNMENT = 256
@@ -134,8 +134,8 @@ class BlockFile:
     `layouts` has one layout for each block.
     """
 
-    def __init__(self, path: Path, file: TransformerFile, layouts: Sequence[BlockLayout]) -> None:
-        self.path, self.layouts = path, layouts
+    def __init__(self, file: TransformerFile, layouts: Sequence[BlockLayout]) -> None:
+        self.file, self.path, self.layouts = file, file.path, layouts
         self._sources = file.sources
         self._reader = TensorReader(file.header, torch.device("cpu"))
 

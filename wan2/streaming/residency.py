@@ -10,6 +10,8 @@ from wan2.models.config import TransformerConfig
 
 # One block computes while the next arrives.
 RING_BLOCKS = 2
+# The layers of the text encoder that are on the device take no more than this together: two in bfloat16, one in fp32.
+ENCODER_RING_BYTES = 1_000_000_000
 # Beside the weights: tensors as long as the video that are alive at once, at most (two streams, one when passes run
 # apart, keys and values, and for an attention that has no parts queries and results), and bytes for everything that
 # does not grow with the video.

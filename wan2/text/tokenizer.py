@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 TEXT_LENGTH = 512
 # Eight times what fills them; it bounds the time that a text takes.
 MAX_CHARACTERS = 20_000
-# Up to so many tokens of video for each position of the text, its keys and values are kept: they are over 1 % of the
-# work then. For longer clips they are less, and the memory (21 MB a block and pass at the published size) is needed.
-TOKENS_PER_POSITION = 16
 TOKENIZER_FILE = "tokenizer.json"
 END = "</s>"
 # What a tokenizer is tried with before it is trusted: blanks, capitals, tags, scripts, a character beyond 16 bits.

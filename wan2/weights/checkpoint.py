@@ -6,50 +6,41 @@ PyTorch is imported only where tensors are made: `inspect_transformer` finds wha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.weights.fit import disagreement
 from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.weights.header import CheckpointHeader, read_header
-from wan2.weights.lora import Lora, add_loras
-from wan2.weights.names import FP8_MARKS, Source, describe, sources
+from wan2.weights.lora import with_loras
+from wan2.weights.names import FP8_MARKS, describe, sources
 from wan2.weights.pickled import unpickle
+from wan2.weights.sources import Lora, Source, TransformerFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import torch
     from torch import Tensor
 
     from wan2.models.transformer import WanTransformer
 
-__all__ = ["CheckpointHeader", "TransformerFile", "inspect_transformer", "load_tensors", "load_transformer"]
-__all__ += ["read_header"]
-
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PATCH_SIZE = (1, 2, 2)
 SCALE_DTYPES = ("F32", "F16", "BF16")
 
 
-class TransformerFile(NamedTuple):
-    """A transformer checkpoint found sound: its header, its sizes, and where each native tensor comes from."""
-
-    path: Path
-    header: CheckpointHeader
-    config: TransformerConfig
-    sources: dict[str, Source]
-
-
-def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> TransformerFile:
+def inspect_transformer(
+    path: Path | str, loras: Iterable[Lora] = (), header: CheckpointHeader | None = None
+) -> TransformerFile:
     """Check that a file (or sharded checkpoint) is a T2V transformer, complete and with nothing else in it, and that
     the LoRAs to be merged into it fit.
 
-    Reads headers only. Raises `InputError`, one line: what is missing, unknown or misshapen, and what the file
-    looks like instead.
+    Reads headers only, and not that of the file itself if `header` is given. Raises `InputError`, one line: what is
+    missing, unknown or misshapen, and what the file looks like instead.
     """
-    header = read_header(path)
+    header = header or read_header(path)
     shapes = header.shapes
     try:
         found = sources(shapes)
@@ -63,30 +54,28 @@ def inspect_transformer(path: Path | str, loras: Sequence[Lora] = ()) -> Transfo
     if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
         raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
     _check_scales(path, header, found)
-    return TransformerFile(Path(path), header, config, add_loras(found, loras, config))
+    return with_loras(TransformerFile(Path(path), header, config, found), loras)
 
 
 def load_transformer(
-    path: Path | str,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    fp8: Fp8 = AS_STORED,
-    loras: Sequence[Lora] = (),
+    file: TransformerFile, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
 ) -> WanTransformer:
-    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with LoRAs merged in.
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with its LoRAs merged in.
 
     Linears of blocks that are fp8 in the file stay so, and are multiplied out whenever they are used; `fp8` may add
     others, and change how they are used.
 
     The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
-    and one tensor. No gradients are asked for. Raises `InputError` as `inspect_transformer` does.
+    and one tensor. No gradients are asked for.
+
+    Raises:
+        InputError: the file got shorter since it was inspected, or a scale or a LoRA holds values that are not finite.
     """
     import torch
 
     from wan2.models.fp8 import hold_in_fp8
     from wan2.models.transformer import WanTransformer
 
-    file = inspect_transformer(path, loras)
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
     hold_in_fp8(model, fp8_weights(file, fp8.quantise), fp8.fast)

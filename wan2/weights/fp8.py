@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from wan2.models.config import TransformerConfig
-    from wan2.weights.checkpoint import TransformerFile
+    from wan2.weights.sources import TransformerFile
 
 E4M3 = "F8_E4M3"
 # Blocks at either end that are not quantised.

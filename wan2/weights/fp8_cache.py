@@ -11,22 +11,21 @@ import json
 import math
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wan2.errors import InputError
 from wan2.files import whole_file
-from wan2.weights.checkpoint import inspect_transformer, read_header
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8 import E4M3, WEIGHT, fp8_weights
-from wan2.weights.header import ITEM_BYTES, checkpoint_files
+from wan2.weights.header import ITEM_BYTES, checkpoint_files, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from wan2.weights.checkpoint import TransformerFile
-    from wan2.weights.lora import Lora
+    from wan2.weights.sources import Lora, TransformerFile
 
 ENDING = ".fp8.safetensors"
 MARK = "fp8_cache"
@@ -38,6 +37,16 @@ SCALE_ENDING = ".scale_weight"
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
+class KeptFp8(NamedTuple):
+    """What lies at the path where the fp8 weights of a transformer are kept: nothing, weights of another source
+    ("stale"), or its own, then with their file.
+    """
+
+    path: Path
+    state: Literal["absent", "stale", "good"]
+    file: TransformerFile | None = None
+
+
 def cache_path(checkpoint: Path, loras: Sequence[Lora] = ()) -> Path:
     """Where the fp8 weights of a checkpoint (a file, an index or a folder) are kept: beside it."""
     named = json.dumps([[str(path.absolute()), multiplier] for path, multiplier in loras])
@@ -46,35 +55,38 @@ def cache_path(checkpoint: Path, loras: Sequence[Lora] = ()) -> Path:
     return checkpoint.with_name(stem + merged + ENDING)
 
 
-def source_mark(checkpoint: Path, loras: Sequence[Lora] = ()) -> str:
+def source_mark(file: TransformerFile) -> str:
     """What a copy says of its source: fingerprints of its files and of the LoRAs', and when they were last written."""
-    mark: dict[str, Any] = {"format": FORMAT, **_written(checkpoint)}
-    if loras:
-        mark["loras"] = [{**_written(path), "multiplier": multiplier} for path, multiplier in loras]
+    mark: dict[str, Any] = {"format": FORMAT, **_written(file.header.files)}
+    if file.loras:
+        mark["loras"] = [
+            {**_written(checkpoint_files(path)), "multiplier": multiplier} for path, multiplier in file.loras
+        ]
     return json.dumps(mark)
 
 
-def _written(path: Path) -> dict[str, Any]:
-    files = checkpoint_files(path)
+def _written(files: Sequence[Path]) -> dict[str, Any]:
     return {"source": fingerprint(files), "written": [file.stat().st_mtime_ns for file in files]}
 
 
-def look_for_cache(checkpoint: Path, loras: Sequence[Lora] = ()) -> Literal["absent", "stale", "good"]:
-    """What lies where the fp8 weights of a checkpoint would be kept.
+def look_for_cache(file: TransformerFile) -> KeptFp8:
+    """What lies where the fp8 weights of a transformer are kept.
 
     Raises:
-        InputError: a file that was not written by `write_cache`, which would be lost.
+        InputError: a file that was not written by `write_cache`, which would be lost; or one that is no transformer.
     """
-    path = cache_path(checkpoint, loras)
+    path = cache_path(file.path, file.loras)
     if not path.exists():
-        return "absent"
+        return KeptFp8(path, "absent")
     try:
-        found = read_header(path).metadata.get(MARK)
+        header = read_header(path)
     except InputError:
-        found = None
-    if found is None:
+        header = None
+    if header is None or MARK not in header.metadata:
         raise InputError(f"--fp8_cache: {path} is in the way, and holds no fp8 weights kept by it; remove or rename it")
-    return "good" if found == source_mark(checkpoint, loras) else "stale"
+    if header.metadata[MARK] != source_mark(file):
+        return KeptFp8(path, "stale")
+    return KeptFp8(path, "good", inspect_transformer(path, header=header))
 
 
 def gains_by_cache(file: TransformerFile) -> bool:
@@ -104,8 +116,10 @@ def layout_bytes(layout: Layout) -> int:
     return sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in layout.values())
 
 
-def write_cache(checkpoint: Path, loras: Sequence[Lora] = ()) -> None:
-    """Quantise a checkpoint, LoRAs merged in, tensor by tensor, into the file beside it, whole or not at all.
+def write_cache(file: TransformerFile) -> TransformerFile:
+    """Quantise a transformer, its LoRAs merged in, tensor by tensor, into the file beside it, whole or not at all.
+
+    Returns what was written, as inspected.
 
     Raises:
         InputError: the checkpoint or a LoRA cannot be read, or holds values that are not finite.
@@ -115,14 +129,15 @@ def write_cache(checkpoint: Path, loras: Sequence[Lora] = ()) -> None:
 
     from wan2.weights.reader import DTYPES, TensorReader
 
-    file = inspect_transformer(checkpoint, loras)
     layout, reader = cache_layout(file), TensorReader(file.header, torch.device("cpu"))
-    with whole_file(cache_path(checkpoint, loras)) as part, part.open("wb") as out:
-        out.write(_header(layout, {**file.header.metadata, MARK: source_mark(checkpoint, loras)}))
+    path = cache_path(file.path, file.loras)
+    with whole_file(path) as part, part.open("wb") as out:
+        out.write(_header(layout, {**file.header.metadata, MARK: source_mark(file)}))
         for name in file.config.tensor_shapes():
             source, dtype = file.sources[name], layout[name][0]
             for tensor in reader.read_fp8(source) if dtype == E4M3 else (reader.read(source, DTYPES[dtype]),):
                 out.write(_bytes(tensor))
+    return inspect_transformer(path)
 
 
 def _header(layout: Layout, metadata: Mapping[str, str]) -> bytes:

@@ -57,10 +57,11 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """Every tensor of a checkpoint, in one file or many, and the free text its writer left."""
+    """Every tensor of a checkpoint, the free text its writer left, and the files it lies in, one or many."""
 
     entries: dict[str, StoredTensor]
     metadata: dict[str, str]
+    files: tuple[Path, ...] = ()
 
     @property
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -81,7 +82,8 @@ def read_header(path: Path | str) -> CheckpointHeader:
     """
     entries: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
-    for file in checkpoint_files(Path(path)):
+    files = checkpoint_files(Path(path))
+    for file in files:
         with Reading(str(file)):
             header = _read_one(file)
         if len(entries) + len(header.entries) > MAX_TENSORS:
@@ -90,7 +92,7 @@ def read_header(path: Path | str) -> CheckpointHeader:
             raise InputError(f"{file}: tensor {twice[0]} is also in {entries[twice[0]].path.name}")
         entries |= header.entries
         metadata |= header.metadata
-    return CheckpointHeader(entries, metadata)
+    return CheckpointHeader(entries, metadata, tuple(files))
 
 
 def checkpoint_files(path: Path) -> list[Path]:
@@ -138,7 +140,7 @@ def _read_one(path: Path) -> CheckpointHeader:
         _refuse(path, "its header's __metadata__ is not a table of texts")
     entries = {name: _entry(path, name, value, 8 + length) for name, value in header.items()}
     _check_layout(path, entries, 8 + length, size)
-    return CheckpointHeader(entries, metadata)
+    return CheckpointHeader(entries, metadata, (path,))
 
 
 def _header_length(path: Path, size: int, start: bytes) -> int:

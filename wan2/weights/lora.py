@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.weights.header import CheckpointHeader, StoredTensor, read_header
+from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.lora_kinds import describe_lora
-from wan2.weights.names import Source, native_name
+from wan2.weights.names import native_name
 from wan2.weights.numbers import CODES, read_numbers
 from wan2.weights.peft import PeftNotes, peft_notes
+from wan2.weights.sources import Delta, Lora, Named, TransformerFile
 
 HALVES = {"lora_down": "down", "lora_A": "down", "lora_up": "up", "lora_B": "up"}
 PART = re.compile(
@@ -34,40 +34,20 @@ KOHYA = "lora_unet_"
 SHOWN = 3
 
 
-class Lora(NamedTuple):
-    """A LoRA file and how much of it is merged in."""
-
-    path: Path
-    multiplier: float
-
-
-class Named(NamedTuple):
-    """A tensor of a LoRA file and what it is called there."""
-
-    name: str
-    entry: StoredTensor
-
-
-@dataclass(frozen=True)
-class Delta:
-    """What is added to a tensor: `factor` times the product of `up` and `down`, or times `up` where that is whole."""
-
-    factor: float
-    up: Named
-    down: Named | None = None
-
-
-def add_loras(sources: Mapping[str, Source], loras: Iterable[Lora], config: TransformerConfig) -> dict[str, Source]:
-    """Sources with what the LoRAs add to each, in the order of the LoRAs.
+def with_loras(file: TransformerFile, loras: Iterable[Lora]) -> TransformerFile:
+    """A transformer with LoRAs merged into it, one after the other. Those of multiplier 0 are checked and left out.
 
     Raises:
         InputError: as `lora_deltas`.
     """
-    found = dict(sources)
+    found, merged = dict(file.sources), list(file.loras)
     for lora in loras:
-        for name, deltas in lora_deltas(lora, config).items():
-            found[name] = replace(found[name], deltas=(*found[name].deltas, *deltas))
-    return found
+        changed = lora_deltas(lora, file.config)
+        if lora.multiplier:
+            merged.append(lora)
+            for name, deltas in changed.items():
+                found[name] = replace(found[name], deltas=(*found[name].deltas, *deltas))
+    return replace(file, sources=found, loras=tuple(merged))
 
 
 def lora_deltas(lora: Lora, config: TransformerConfig) -> dict[str, list[Delta]]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wan2.errors import InputError
 from wan2.models.fp8 import FP8, quantise_rows
-from wan2.weights.checkpoint import PICKLES, load_tensors, read_header
+from wan2.weights.checkpoint import PICKLES, load_tensors
+from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.names import FP8_NOTES, SCALE_RULE, SCALES
 from wan2.weights.reader import DTYPES
 
@@ -60,13 +61,15 @@ class MappedTensor:
         return MappedTensor(self.stored[index], self.scale[index])
 
 
-def map_tensors(path: Path) -> dict[str, MappedTensor]:
+def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str, MappedTensor]:
     """Name -> mapped tensor of a safetensors or PyTorch file; fp8 scales and markers are folded in.
+
+    header: that of a safetensors file, if it was read already.
 
     Raises:
         InputError: the file cannot be read, contradicts itself, or is no table of tensors.
     """
-    tensors = dict(load_tensors(path) if path.suffix in PICKLES else _map_safetensors(path))
+    tensors = dict(load_tensors(path) if path.suffix in PICKLES else _map_safetensors(header or read_header(path)))
     scales = {
         name.removesuffix(ending) + ".weight": tensor
         for ending in SCALES
@@ -81,9 +84,9 @@ def map_tensors(path: Path) -> dict[str, MappedTensor]:
     }
 
 
-def _map_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+def _map_safetensors(header: CheckpointHeader) -> Iterator[tuple[str, Tensor]]:
     """Slices of the mapped files; of the library's own reader every tensor would leave two numbers behind for good."""
-    entries = read_header(path).entries
+    entries = header.entries
     files = {file: _map_file(file) for file in {entry.path for entry in entries.values()}}
     for name, entry in entries.items():
         values, dtype = files[entry.path][entry.start : entry.end], DTYPES[entry.dtype]

@@ -7,15 +7,13 @@ names, and ComfyUI's scaled fp8 in both spellings of the scale.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
+from wan2.weights.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from wan2.weights.lora import Delta
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 DIFFUSERS_MARK = "condition_embedder."
@@ -43,17 +41,6 @@ SCALE_RULE = "must be finite and above 0"
 # Of the text encoder, as published and in transformers.
 EMBEDDINGS = ("token_embedding.weight", "shared.weight")
 LORA = re.compile(r"lora_|\.lora|\.alpha$|hada_|lokr_|\.diff(_b)?$")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a tensor comes from: its name in the file, the name of the scale it must be multiplied by, if any, and what
-    LoRAs add to it.
-    """
-
-    name: str
-    scale: str | None = None
-    deltas: tuple[Delta, ...] = ()
 
 
 def sources(names: Iterable[str]) -> dict[str, Source]:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan2.weights.header import CheckpointHeader, StoredTensor
-    from wan2.weights.lora import Delta, Named
-    from wan2.weights.names import Source
+    from wan2.weights.sources import Delta, Named, Source
 
 DTYPES = {
     "F64": torch.float64,

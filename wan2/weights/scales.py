@@ -10,7 +10,7 @@ from wan2.weights.names import SCALE_RULE
 from wan2.weights.numbers import read_numbers
 
 if TYPE_CHECKING:
-    from wan2.weights.checkpoint import TransformerFile
+    from wan2.weights.sources import TransformerFile
 
 
 def check_scales(file: TransformerFile) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from holocine_ext.presets import MODELS
 from wan2.errors import InputError
 from wan2.models.fp8 import FP8, Fp8Linear, multiply_out, quantise_rows
-from wan2.models.text_encoder import TextEncoder, encode, load_text_encoder
-from wan2.models.text_layers import LayerFile
+from wan2.run.text_encoder import TextEncoder, encode, load_text_encoder
+from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TokenizedPrompt, load_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"

@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import UMT5EncoderModel
+from transformers import UMT5Config, UMT5EncoderModel
 
 from wan2.errors import InputError
-from wan2.models.text_encoder import (
-    IGNORED,
-    TextEncoder,
-    config_from_shapes,
-    encode,
-    load_text_encoder,
-    to_transformers,
-)
+from wan2.run.text_encoder import TextEncoder, encode, load_text_encoder
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, load_tokenizer
+from wan2.weights.text_names import IGNORED, config_from_shapes, to_transformers
 
 DATA = Path(__file__).parents[2] / "data"
 PROMPTS = json.loads((DATA / "t5_cases.json").read_text())["prompts"]
@@ -86,7 +80,7 @@ def test_every_published_name_lands_on_one_parameter_of_its_shape() -> None:
     config = config_from_shapes(shapes)
     assert config is not None
     with torch.device("meta"):
-        parameters = dict(UMT5EncoderModel(config).named_parameters())
+        parameters = dict(UMT5EncoderModel(UMT5Config(**config)).named_parameters())
     expected = {name: tuple(weight.shape) for name, weight in parameters.items() if name not in IGNORED}
     assert len(published) == len(shapes) == 242
     assert shapes == expected

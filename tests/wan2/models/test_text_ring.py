@@ -10,16 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from transformers import UMT5Config, UMT5EncoderModel
 
 from benchmarks.counting import LiveBytes
-from wan2.models import text_encoder
-from wan2.models.text_encoder import TextEncoder, load_text_encoder
-from wan2.models.text_layers import LayerFile
 from wan2.plan.memory import encoder_bytes
+from wan2.run import text_encoder
+from wan2.run.text_encoder import TextEncoder, load_text_encoder
 from wan2.streaming import ring as stream
 from wan2.streaming.copies import PlainLane
 from wan2.streaming.ring import THREAD_NAME
+from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
+from wan2.weights.text_names import config_from_shapes, to_transformers
 
 DATA = Path(__file__).parents[2] / "data"
 DTYPES = [torch.float32, torch.bfloat16]
@@ -51,7 +53,7 @@ def whole_layers(encoder: TextEncoder, ids: tuple[int, ...]) -> Tensor:
 def test_lent_layers_give_the_bits_of_whole_ones(
     prompts: list[tuple[int, ...]], dtype: torch.dtype, ring_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_encoder, "RING_BYTES", ring_bytes)
+    monkeypatch.setattr(text_encoder, "ENCODER_RING_BYTES", ring_bytes)
     encoder = load_text_encoder(DATA / "t5.safetensors", "cpu", dtype)
     for found, ids in zip(encoder.run(prompts), prompts, strict=True):
         assert torch.equal(found, whole_layers(encoder, ids))
@@ -88,13 +90,14 @@ def test_every_layer_is_read_once_for_all_prompts(
 
 def test_the_published_encoder_stays_under_a_gigabyte_on_the_device() -> None:
     shapes = json.loads((DATA / "checkpoint_keys.json").read_text())["models_t5_umt5-xxl-enc-bf16.pth"]
-    config = text_encoder.config_from_shapes({text_encoder.to_transformers(n): tuple(s) for n, s in shapes.items()})
-    assert config is not None
+    sizes = config_from_shapes({to_transformers(name): tuple(shape) for name, shape in shapes.items()})
+    assert sizes is not None
+    config = UMT5Config(**sizes)
     with torch.device("meta"):
-        layer = text_encoder.UMT5EncoderModel(config).encoder.block[0]
+        layer = UMT5EncoderModel(config).encoder.block[0]
     for dtype, slots in ((torch.bfloat16, 2), (torch.float32, 1)):
         (layout,) = LayerFile(Path(), {}, {"encoder.block.0.": layer}, dtype).layouts
-        assert slots * layout.nbytes <= text_encoder.RING_BYTES < (slots + 1) * layout.nbytes
+        assert slots * layout.nbytes <= text_encoder.ENCODER_RING_BYTES < (slots + 1) * layout.nbytes
         layer, states = layer.to(dtype), torch.empty(1, TEXT_LENGTH, config.d_model, dtype=dtype, device="meta")
         with LiveBytes() as live, torch.inference_mode():
             layer(states)

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan2.errors import InputError
-from wan2.models.vae import Tiles, WanVAE, channels_last, load_vae, to_uint8
+from wan2.models.vae import Tiles, WanVAE, channels_last, to_uint8
+from wan2.run.vae import inspect_vae, load_vae
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 DATA = Path(__file__).parents[2] / "data"
@@ -127,7 +128,7 @@ def test_earlier_chunks_are_gone(vae: WanVAE) -> None:
 
 
 def test_upsampling_in_its_own_dtype_gives_the_bits_of_diffusers(figures: dict[str, Tensor]) -> None:
-    ours = load_vae(DATA / "vae.safetensors", "cpu", torch.bfloat16)
+    ours = load_vae(inspect_vae(DATA / "vae.safetensors"), "cpu", torch.bfloat16)
     theirs = AutoencoderKLWan(base_dim=8).to(torch.bfloat16)
     theirs.load_state_dict(ours.model.state_dict())
     channels_last(theirs)
@@ -157,7 +158,9 @@ def test_pth_and_diffusers_names_load_the_same(tmp_path: Path, vae: WanVAE, figu
     save_file({names[name]: tensor for name, tensor in tensors.items()}, tmp_path / "vae.safetensors")
     latents = figures["latents"][:, :, :1]
     for file in ("vae.pth", "vae.safetensors"):
-        assert torch.equal(load_vae(tmp_path / file, "cpu", torch.float32).decode(latents), vae.decode(latents))
+        assert torch.equal(
+            load_vae(inspect_vae(tmp_path / file), "cpu", torch.float32).decode(latents), vae.decode(latents)
+        )
 
 
 @pytest.mark.parametrize(
@@ -177,6 +180,6 @@ def test_a_file_with_other_tensors_is_refused(tmp_path: Path, lost: str | None, 
     path = tmp_path / "vae.safetensors"
     save_file(tensors, path)
     with pytest.raises(InputError) as caught:
-        load_vae(path, "cpu", torch.float32)
+        load_vae(inspect_vae(path), "cpu", torch.float32)
     assert str(caught.value).startswith(f"--vae {path}: ")
     assert said in str(caught.value)

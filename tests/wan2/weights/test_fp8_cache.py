@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from wan2.errors import InputError
 from wan2.events import Silent
 from wan2.request.presets import WAN22_T2V
 from wan2.request.request import make_options
-from wan2.run.transformers import keep_fp8
+from wan2.run.transformers import inspect_experts, keep_fp8
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights, quantised
 from wan2.weights.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache, write_cache
@@ -50,21 +49,22 @@ def keep(high: Path, low: Path) -> tuple[list[str], Path]:
         WAN22_T2V, {"prompt": "-", "fp8_scaled": True, "fp8_cache": True, "dit_high_noise": high, "dit_low_noise": low}
     )
     watcher = Watcher()
-    kept = keep_fp8(options, [("high", range(1)), ("low", range(1, 2))], watcher)
-    assert replace(kept, files=options.files) == options
-    return watcher.told, kept.files.dit_high_noise
+    files = inspect_experts(options, [("high", range(1)), ("low", range(1, 2))])
+    kept = keep_fp8(files, watcher)
+    assert kept["high"].loras == () and kept["low"] is files["low"]
+    return watcher.told, kept["high"].path
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float16], ids=str)
 def test_what_is_kept_is_what_would_be_made(tmp_path: Path, dtype: torch.dtype) -> None:
     checkpoint = write(tmp_path / "high.safetensors", six_blocks("high"), dtype)
-    write_cache(checkpoint)
+    write_cache(inspect_transformer(checkpoint))
     kept = inspect_transformer(cache_path(checkpoint))
     assert fp8_weights(kept, quantise=False) == quantised(SIX)
     assert kept.header.metadata["num_heads"] == "4" and kept.header.metadata["made_by"] == "a test"
     for compute in (torch.float32, torch.bfloat16):
-        made = load_transformer(checkpoint, CPU, compute, QUANTISED)
-        found = load_transformer(cache_path(checkpoint), CPU, compute)
+        made = load_transformer(inspect_transformer(checkpoint), CPU, compute, QUANTISED)
+        found = load_transformer(inspect_transformer(cache_path(checkpoint)), CPU, compute)
         assert made.state_dict().keys() == found.state_dict().keys()
         for name, tensor in found.state_dict().items():
             assert torch.equal(tensor.float(), made.state_dict()[name].float()), name
@@ -72,7 +72,7 @@ def test_what_is_kept_is_what_would_be_made(tmp_path: Path, dtype: torch.dtype) 
 
 
 def test_other_programs_find_what_they_know(checkpoint: Path) -> None:
-    write_cache(checkpoint)
+    write_cache(inspect_transformer(checkpoint))
     stored, original = load_file(cache_path(checkpoint)), load_file(checkpoint)
     assert stored.keys() == original.keys() | {n.replace("weight", "scale_weight") for n in quantised(SIX)}
     for name in quantised(SIX):
@@ -90,9 +90,10 @@ def test_scaled_and_bare_fp8_outside_the_linears_is_kept_in_float32(tmp_path: Pa
     tensors[name] = tensors[name].to(torch.float8_e4m3fn)
     for extra in ({}, {name.replace("weight", "scale_weight"): torch.tensor(0.3)}):
         checkpoint = write(tmp_path / "high.safetensors", tensors | extra)
-        write_cache(checkpoint)
+        write_cache(inspect_transformer(checkpoint))
         made, found = (
-            load_transformer(p, CPU, torch.bfloat16, QUANTISED) for p in (checkpoint, cache_path(checkpoint))
+            load_transformer(inspect_transformer(p), CPU, torch.bfloat16, QUANTISED)
+            for p in (checkpoint, cache_path(checkpoint))
         )
         assert torch.equal(made.get_parameter(name), found.get_parameter(name))
 
@@ -122,11 +123,11 @@ def test_one_of_another_time_is_made_again_and_that_is_said(
         os.utime(checkpoint, ns=(1, 1))
     else:
         monkeypatch.setattr("wan2.weights.fp8_cache.FORMAT", 2)
-    assert look_for_cache(checkpoint) == "stale"
+    assert look_for_cache(inspect_transformer(checkpoint)).state == "stale"
     told, used = keep(checkpoint, low)
     assert told == [f"{path} is not of the --dit_high_noise of today; it is made again", f"Writing {path}"]
-    assert used == path and look_for_cache(checkpoint) == "good"
-    made, found = (load_transformer(p, CPU, torch.float32, QUANTISED) for p in (checkpoint, path))
+    assert used == path and look_for_cache(inspect_transformer(checkpoint)).state == "good"
+    made, found = (load_transformer(inspect_transformer(p), CPU, torch.float32, QUANTISED) for p in (checkpoint, path))
     assert same(velocities(made), velocities(found))
 
 
@@ -136,13 +137,13 @@ def test_a_file_of_somebody_else_is_left_alone(checkpoint: Path, kind: str) -> N
     if kind == "another's":
         save_file(scaled(six_blocks("high")), path, {"num_heads": "4"})
     elif kind == "cut short":
-        write_cache(checkpoint)
+        write_cache(inspect_transformer(checkpoint))
         path.write_bytes(path.read_bytes()[:5000])
     else:
         path.write_text("notes")
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"^--fp8_cache: .*high\.fp8\.safetensors is in the way"):
-        look_for_cache(checkpoint)
+        look_for_cache(inspect_transformer(checkpoint))
     assert path.read_bytes() == before
 
 
@@ -151,7 +152,7 @@ def test_what_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
     tensors["blocks.3.ffn.2.weight"][0, 0] = float("inf")
     checkpoint = write(tmp_path / "high.safetensors", tensors)
     with pytest.raises(InputError, match=r"blocks\.3\.ffn\.2\.weight holds values that are not finite"):
-        write_cache(checkpoint)
+        write_cache(inspect_transformer(checkpoint))
     assert [path.name for path in tmp_path.iterdir()] == ["high.safetensors"]
 
 
@@ -165,5 +166,5 @@ def test_it_lies_beside_the_checkpoint_whatever_that_is(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     write(folder / "part.safetensors", six_blocks("high"))
-    write_cache(folder)
-    assert look_for_cache(folder) == "good" and (tmp_path / "model.fp8.safetensors").exists()
+    write_cache(inspect_transformer(folder))
+    assert look_for_cache(inspect_transformer(folder)).state == "good" and (tmp_path / "model.fp8.safetensors").exists()

@@ -19,11 +19,12 @@ from tests.wan2.weights.test_fp8_weights import same, velocities
 from wan2.errors import InputError, RunError
 from wan2.models.fp8 import quantise_rows
 from wan2.request.presets import A14B
-from wan2.streaming.turns import Turn, transformers
+from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.fp8 import AS_STORED, Fp8, linears
 from wan2.weights.fp8_cache import cache_layout, cache_path, look_for_cache, write_cache
-from wan2.weights.lora import Lora, lora_deltas
+from wan2.weights.lora import lora_deltas
+from wan2.weights.sources import Lora
 
 CPU = torch.device("cpu")
 QUANTISED = Fp8(quantise=True)
@@ -78,7 +79,7 @@ SPELLINGS: dict[str, tuple[dict[str, Tensor], Drawn, dict[str, str]]] = {
 def test_every_spelling_comes_to_the_formula(checkpoint: Path, tmp_path: Path, spelling: str) -> None:
     tensors, drawn, notes = SPELLINGS[spelling]
     path, before, multiplier = write_lora(tmp_path / "a", tensors, notes), stored(checkpoint), 0.7
-    model = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(path, multiplier)])
+    model = load_transformer(inspect_transformer(checkpoint, [Lora(path, multiplier)]), CPU, torch.float32)
     deltas, exact = drawn.deltas(multiplier), added(before, drawn, multiplier)
     assert len(deltas) == len(drawn.pairs) + len(drawn.whole)
     for name, parameter in model.named_parameters():
@@ -90,7 +91,7 @@ def test_every_spelling_comes_to_the_formula(checkpoint: Path, tmp_path: Path, s
 def test_a_pair_and_a_difference_of_one_tensor_both_count(checkpoint: Path, tmp_path: Path) -> None:
     drawn = Drawn({Q: PLAIN.pairs[Q]}, {f"{Q}.weight": 0.1 * torch.ones(96, 96)})
     path = write_lora(tmp_path / "a", comfy(drawn))
-    model = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(path, 1.0)])
+    model = load_transformer(inspect_transformer(checkpoint, [Lora(path, 1.0)]), CPU, torch.float32)
     assert torch.equal(model.get_parameter(f"{Q}.weight"), added(stored(checkpoint), drawn, 1.0)[f"{Q}.weight"])
 
 
@@ -100,7 +101,7 @@ def test_a_pair_of_the_convolution_is_read_too(checkpoint: Path, tmp_path: Path,
     up, down = torch.randn(96, 4, generator=rng), torch.randn(4, 16, 1, 2, 2, generator=rng)
     halves = (up, down.flatten(1)) if flat else (up[..., None, None, None], down)
     path = write_lora(tmp_path / "a", comfy(Drawn({name: (*halves, None)})))
-    model = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(path, 1.0)])
+    model = load_transformer(inspect_transformer(checkpoint, [Lora(path, 1.0)]), CPU, torch.float32)
     expected = stored(checkpoint)[f"{name}.weight"] + torch.einsum("or,rcthw->octhw", up, down)
     torch.testing.assert_close(model.get_parameter(f"{name}.weight"), expected)
 
@@ -135,7 +136,10 @@ def test_diffusers_reads_the_same_out_of_the_file(checkpoint: Path, tmp_path: Pa
     spelled = kohya(Drawn(drawn.pairs)) if spelling == "musubi" else comfy(drawn)
     path = write_lora(tmp_path / "a", spelled)
     theirs = getattr(library, name)(load_file(path))
-    ours, before = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(path, 1.0)]), stored(checkpoint)
+    ours, before = (
+        load_transformer(inspect_transformer(checkpoint, [Lora(path, 1.0)]), CPU, torch.float32),
+        stored(checkpoint),
+    )
     assert len(theirs) == 2 * len(drawn.pairs) + (spelling == "lightx2v")
     for module in drawn.pairs:
         product = theirs[f"{in_diffusers(module)}.lora_B.weight"] @ theirs[f"{in_diffusers(module)}.lora_A.weight"]
@@ -168,7 +172,10 @@ def test_peft_merges_to_the_same(checkpoint: Path, tmp_path: Path) -> None:
             weights[f"{in_diffusers(module).removeprefix('transformer.')}.weight"].copy_(before[f"{module}.weight"])
     theirs.load_lora_adapter(library._convert_non_diffusers_wan_lora_to_diffusers(load_file(path)), adapter_name="a")
     theirs.fuse_lora(lora_scale=0.7)
-    ours, fused = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(path, 0.7)]), theirs.state_dict()
+    ours, fused = (
+        load_transformer(inspect_transformer(checkpoint, [Lora(path, 0.7)]), CPU, torch.float32),
+        theirs.state_dict(),
+    )
     for module in drawn.pairs:
         found = fused[f"{in_diffusers(module).removeprefix('transformer.')}.base_layer.weight"]
         torch.testing.assert_close(ours.get_parameter(f"{module}.weight"), found)
@@ -181,16 +188,18 @@ def test_several_are_added_one_after_another_and_rounded_once(
 ) -> None:
     other = draw(SIX, seed=5, rank=7)
     paths = [write_lora(tmp_path / "a", comfy(WHOLE)), write_lora(tmp_path / "b", kohya(other))]
-    model = load_transformer(checkpoint, CPU, dtype, loras=[Lora(paths[0], 0.3), Lora(paths[1], -1.5)])
+    model = load_transformer(inspect_transformer(checkpoint, [Lora(paths[0], 0.3), Lora(paths[1], -1.5)]), CPU, dtype)
     expected = added(added(stored(checkpoint), WHOLE, 0.3), other, -1.5)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, expected[name].to(dtype))
 
 
 def test_many_rows_are_merged_some_at_a_time(checkpoint: Path, lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(lora, 1.0)]).state_dict()
+    whole = load_transformer(inspect_transformer(checkpoint, [Lora(lora, 1.0)]), CPU, torch.float32).state_dict()
     monkeypatch.setattr("wan2.weights.merge.VALUES_AT_ONCE", 500)
-    for name, tensor in load_transformer(checkpoint, CPU, torch.float32, loras=[Lora(lora, 1.0)]).state_dict().items():
+    for name, tensor in (
+        load_transformer(inspect_transformer(checkpoint, [Lora(lora, 1.0)]), CPU, torch.float32).state_dict().items()
+    ):
         torch.testing.assert_close(tensor, whole[name], rtol=1e-6, atol=1e-6)
 
 
@@ -203,9 +212,14 @@ def test_streamed_is_resident_bit_for_bit(
     tensors = six_blocks("high")
     path = write(tmp_path / "a", tensors if kind == "bfloat16" else scaled(tensors, rows=kind == "fp8 rows"))
     loras = (Lora(lora, 0.5),)
-    resident = load_transformer(path, CPU, torch.bfloat16, fp8, loras)
-    assert not same(velocities(resident), velocities(load_transformer(path, CPU, torch.bfloat16, fp8)))
-    with transformers([Turn("high", path, 2, loras)], streamed, weights_from, CPU, torch.bfloat16, fp8) as load:
+    resident = load_transformer(inspect_transformer(path, loras), CPU, torch.bfloat16, fp8)
+    assert not same(
+        velocities(resident), velocities(load_transformer(inspect_transformer(path), CPU, torch.bfloat16, fp8))
+    )
+    with transformers(
+        [Phase("high", inspect_transformer(path, loras), 2)],
+        Placement(CPU, torch.bfloat16, fp8, streamed, weights_from),
+    ) as load:
         model = load("high")
         for at in (999.0, 900.0):
             assert same(velocities(model, at), velocities(resident, at))
@@ -221,7 +235,7 @@ def test_fp8_comes_after_the_merge(tmp_path: Path, kind: str) -> None:
     made = load_file(path)
     scale = {name: made.get(name.replace("weight", "scale_weight"), torch.ones(())) for name in made}
     values = {name: tensor.float() * scale[name] for name, tensor in made.items() if "scale" not in name}
-    model = load_transformer(path, CPU, torch.bfloat16, QUANTISED, [lora]).state_dict()
+    model = load_transformer(inspect_transformer(path, [lora]), CPU, torch.bfloat16, QUANTISED).state_dict()
     expected = added(values, drawn, 1.0)
     held = {name.removesuffix(".stored") for name in model if name.endswith(".stored")}
     assert len(held) == (20 if kind == "bfloat16" else 60)
@@ -236,7 +250,8 @@ def test_fp8_comes_after_the_merge(tmp_path: Path, kind: str) -> None:
     if kind == "fp8":
         assert torch.equal(model[f"{other}.stored"].view(torch.uint8), made[f"{other}.weight"].view(torch.uint8))
     assert torch.equal(
-        model[f"{other}.scale"], load_transformer(path, CPU, torch.bfloat16, QUANTISED).state_dict()[f"{other}.scale"]
+        model[f"{other}.scale"],
+        load_transformer(inspect_transformer(path), CPU, torch.bfloat16, QUANTISED).state_dict()[f"{other}.scale"],
     )
 
 
@@ -245,14 +260,14 @@ def test_what_is_kept_is_what_would_be_made(tmp_path: Path, lora: Path, kind: st
     tensors = six_blocks("high")
     path = write(tmp_path / "a.safetensors", tensors if kind == "bfloat16" else scaled(tensors))
     loras = (Lora(lora, 0.5),)
-    write_cache(path, loras)
+    write_cache(inspect_transformer(path, loras))
     kept = cache_path(path, loras)
     assert kept.parent == tmp_path and kept.name.startswith("a.lora-") and kept != cache_path(path)
     layout = cache_layout(inspect_transformer(path, loras))
     assert sum(dtype == "F8_E4M3" for dtype, _ in layout.values()) == (20 if kind == "bfloat16" else 60)
     for dtype in (torch.float32, torch.bfloat16):
-        made = load_transformer(path, CPU, dtype, QUANTISED, loras).state_dict()
-        found = load_transformer(kept, CPU, dtype, QUANTISED).state_dict()
+        made = load_transformer(inspect_transformer(path, loras), CPU, dtype, QUANTISED).state_dict()
+        found = load_transformer(inspect_transformer(kept), CPU, dtype, QUANTISED).state_dict()
         assert made.keys() == found.keys()
         assert all(torch.equal(made[name].float(), found[name].float()) for name in made)
 
@@ -260,14 +275,14 @@ def test_what_is_kept_is_what_would_be_made(tmp_path: Path, lora: Path, kind: st
 def test_kept_weights_are_of_these_loras_and_no_others(checkpoint: Path, tmp_path: Path) -> None:
     paths = [write_lora(tmp_path / name, comfy(draw(SIX, seed=seed))) for seed, name in enumerate("ab")]
     one, two = (Lora(path, 1.0) for path in paths)
-    write_cache(checkpoint, (one,))
-    assert look_for_cache(checkpoint, (one,)) == "good"
+    write_cache(inspect_transformer(checkpoint, (one,)))
+    assert look_for_cache(inspect_transformer(checkpoint, (one,))).state == "good"
     for others in ((), (two,), (Lora(paths[0], 0.5),), (one, two), (one, one)):
-        assert look_for_cache(checkpoint, others) == "absent"
+        assert look_for_cache(inspect_transformer(checkpoint, others)).state == "absent"
     cache_path(checkpoint, (two,)).write_bytes(cache_path(checkpoint, (one,)).read_bytes())
-    assert look_for_cache(checkpoint, (two,)) == "stale"
+    assert look_for_cache(inspect_transformer(checkpoint, (two,))).state == "stale"
     write_lora(paths[0], comfy(draw(SIX, seed=9)))
-    assert look_for_cache(checkpoint, (one,)) == "stale"
+    assert look_for_cache(inspect_transformer(checkpoint, (one,))).state == "stale"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -279,10 +294,13 @@ def test_values_that_are_not_finite_are_named(checkpoint: Path, tmp_path: Path, 
     lora = Lora(write_lora(tmp_path / "bad", tensors), 1.0)
     line = rf"bad: tensor {name} holds values that are not finite"
     with pytest.raises(InputError, match=line):
-        load_transformer(checkpoint, CPU, torch.float32, loras=[lora])
+        load_transformer(inspect_transformer(checkpoint, [lora]), CPU, torch.float32)
     with (
         pytest.raises(RunError, match=rf"^reading block 1 failed: .*{line}"),
-        transformers([Turn("high", checkpoint, 1, (lora,))], 6, "disk", CPU, torch.float32) as load,
+        transformers(
+            [Phase("high", inspect_transformer(checkpoint, (lora,)), 1)],
+            Placement(CPU, torch.float32, streamed=6),
+        ) as load,
     ):
         velocities(load("high"))
 
@@ -291,7 +309,7 @@ def test_values_that_are_not_finite_are_named(checkpoint: Path, tmp_path: Path, 
 @pytest.mark.parametrize("fp8", [AS_STORED, QUANTISED], ids=["stored", "scaled"])
 def test_on_a_gpu_the_weights_are_those_of_the_processor(checkpoint: Path, lora: Path, fp8: Fp8) -> None:
     here, there = (
-        load_transformer(checkpoint, device, torch.bfloat16, fp8, [Lora(lora, 0.5)]).state_dict()
+        load_transformer(inspect_transformer(checkpoint, [Lora(lora, 0.5)]), device, torch.bfloat16, fp8).state_dict()
         for device in (CPU, torch.device("cuda"))
     )
     assert all(torch.equal(tensor.float(), there[name].cpu().float()) for name, tensor in here.items())

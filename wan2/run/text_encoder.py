@@ -10,8 +10,7 @@ Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -22,41 +21,16 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from wan2.errors import InputError
 from wan2.models.fp8 import FP8, hold_in_fp8
-from wan2.models.text_layers import LayerFile, LentLayer
-from wan2.plan.memory import ENCODER_RING_BYTES
 from wan2.streaming.layout import StoredBlock
-from wan2.streaming.residency import RING_BLOCKS
+from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
 from wan2.streaming.ring import block_ring
+from wan2.streaming.text_layers import LayerFile, LentLayer
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.fit import disagreement
+from wan2.weights.header import CheckpointHeader
 from wan2.weights.mapped import MappedTensor, map_tensors
 from wan2.weights.names import describe
-
-# Applied in order to every name; a name transformers already knows passes unchanged.
-RENAMES = (
-    (r"^token_embedding\.", "shared."),
-    (r"^norm\.", "encoder.final_layer_norm."),
-    (r"^blocks\.", "encoder.block."),
-    (r"\.norm1\.", ".layer.0.layer_norm."),
-    (r"\.norm2\.", ".layer.1.layer_norm."),
-    (r"\.attn\.", ".layer.0.SelfAttention."),
-    (r"\.pos_embedding\.embedding\.", ".layer.0.SelfAttention.relative_attention_bias."),
-    (r"\.ffn\.gate\.0\.", ".layer.1.DenseReluDense.wi_0."),
-    (r"\.ffn\.fc1\.", ".layer.1.DenseReluDense.wi_1."),
-    (r"\.ffn\.fc2\.", ".layer.1.DenseReluDense.wo."),
-)
-ATTENTION = "encoder.block.0.layer.0.SelfAttention"
-EMBEDDING, FINAL_NORM = "shared.weight", "encoder.final_layer_norm.weight"
-# What the layers on the device may take together: two in bfloat16, one at a time in fp32.
-RING_BYTES = ENCODER_RING_BYTES
-SIZED_BY = {
-    "embedding": EMBEDDING,
-    "query": f"{ATTENTION}.q.weight",
-    "bias": f"{ATTENTION}.relative_attention_bias.weight",
-    "feed_forward": "encoder.block.0.layer.1.DenseReluDense.wo.weight",
-}
-# Repacks repeat the embedding under its tied name, and carry the tokenizer along.
-IGNORED = ("encoder.embed_tokens.weight", "spiece_model")
+from wan2.weights.text_names import EMBEDDING, FINAL_NORM, IGNORED, config_from_shapes, to_transformers
 
 
 class TextEncoder:
@@ -83,7 +57,7 @@ class TextEncoder:
         file = LayerFile(self.path, self.weights, layers, self.dtype)
         orders = [StoredBlock(file, index) for index in range(len(layers))]
         largest = max(layout.nbytes for layout in file.layouts)
-        slots = RING_BLOCKS if RING_BLOCKS * largest <= RING_BYTES else 1
+        slots = RING_BLOCKS if RING_BLOCKS * largest <= ENCODER_RING_BYTES else 1
         places = [] if self.device.type == "cpu" else [largest] * RING_BLOCKS
         with block_ring(set(file.layouts), iter(orders), self.device, places, slots) as ring:
             for order, layer in zip(orders, layers.values(), strict=True):
@@ -119,17 +93,22 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
 
 
 def load_text_encoder(
-    path: Path, device: torch.device | str, dtype: torch.dtype, quantise: bool = False
+    path: Path,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    quantise: bool = False,
+    header: CheckpointHeader | None = None,
 ) -> TextEncoder:
     """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
 
     Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 in
-    the file visit the device so; with `quantise` all of them do.
+    the file visit the device so; with `quantise` all of them do. header: that of a safetensors file, if it was read
+    already.
 
     Raises:
         InputError: the file is no UMT5 encoder, or its tensors are not exactly the expected ones.
     """
-    mapped = map_tensors(path)
+    mapped = map_tensors(path, header)
     weights = {to_transformers(name): weight for name, weight in mapped.items() if name not in IGNORED}
     looks = f"it looks like {describe({name: tuple(weight.shape) for name, weight in mapped.items()})}"
     shapes = {name: weight.shape for name, weight in weights.items()}
@@ -137,7 +116,7 @@ def load_text_encoder(
     if config is None:
         raise InputError(f"--t5 {path}: is not a UMT5 encoder; {looks}")
     with torch.device("meta"):
-        model = UMT5EncoderModel(config)
+        model = UMT5EncoderModel(UMT5Config(**config))
     expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
     if problem := disagreement(expected, shapes):
         raise InputError(f"--t5 {path}: {problem}; {looks}")
@@ -149,32 +128,3 @@ def _fp8_weights(model: nn.Module, weights: Mapping[str, MappedTensor], quantise
     """The weights of the linears that are to be fp8 on the device."""
     linears = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [name for name in linears if quantise or weights[name].stored.dtype == FP8]
-
-
-def to_transformers(name: str) -> str:
-    """The name in `UMT5EncoderModel` of a published name."""
-    for pattern, replacement in RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> UMT5Config | None:
-    """Sizes read off tensor shapes (transformers' names), or None when they tell no UMT5 encoder."""
-    if any(len(shapes.get(name, ())) != 2 or 0 in shapes[name] for name in SIZED_BY.values()):
-        return None
-    size = {what: shapes[name] for what, name in SIZED_BY.items()}
-    buckets, heads = size["bias"]
-    return UMT5Config(
-        vocab_size=size["embedding"][0],
-        d_model=size["embedding"][1],
-        d_kv=size["query"][0] // heads,
-        d_ff=size["feed_forward"][1],
-        num_layers=_count_layers(shapes),
-        num_heads=heads,
-        relative_attention_num_buckets=buckets,
-        dropout_rate=0.0,
-    )
-
-
-def _count_layers(names: Iterable[str]) -> int:
-    return len({name.split(".")[2] for name in names if name.startswith("encoder.block.")})

@@ -1,0 +1,128 @@
+"""The transformers of a run, each loaded when its phase begins, with blocks streamed or not. Knows nothing of steps."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from wan2.errors import InputError
+from wan2.models.fp8 import hold_in_fp8
+from wan2.streaming.layout import BlockFile, BlockLayout, StoredBlock
+from wan2.streaming.residency import RING_BLOCKS, spread
+from wan2.streaming.ring import BlockRing, StreamedTransformer, block_ring
+from wan2.weights.checkpoint import load_transformer, load_weights
+from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, in_block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from wan2.models.config import TransformerConfig
+    from wan2.models.transformer import WanTransformer
+    from wan2.weights.sources import TransformerFile
+
+
+class Phase(NamedTuple):
+    """The part of a run in which one transformer computes.
+
+    name: what the transformer is called. passes: how often its blocks will run, one after the other, at most.
+    """
+
+    name: str
+    file: TransformerFile
+    passes: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how the weights of transformers are held.
+
+    device, dtype: of the computation. fp8: which linears are held and multiplied in fp8. streamed: how many blocks of
+    each transformer are streamed; the others, and everything that is no block, stay on the device. weights_from: "disk"
+    reads a streamed block whenever it is needed, "ram" once a phase, and keeps it in host memory. apart: run the passes
+    of a step one after the other, and fetch streamed blocks for each; else together, and fetch them once.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    fp8: Fp8 = AS_STORED
+    streamed: int = 0
+    weights_from: str = "disk"
+    apart: bool = False
+
+
+@contextmanager
+def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Callable[[str], WanTransformer]]:
+    """A function that loads the transformer of each phase, by its name. The caller lets go of what it loaded.
+
+    One ring streams the blocks of all of them: while the last blocks of one transformer still run, the first of the
+    next are read already. `phases` lists every transformer that will be used, in order.
+
+    Raises:
+        InputError: the transformers are too different to share a ring.
+    """
+    if not placement.streamed:
+        files = {phase.name: phase.file for phase in phases}
+        yield lambda name: load_transformer(files[name], placement.device, placement.dtype, placement.fp8)
+        return
+    indices = spread(placement.streamed, _shared_config(phases, placement.streamed).num_layers)
+    sources = {phase.name: _block_file(phase.file, placement) for phase in phases}
+    layouts = {source.layouts[index] for source in sources.values() for index in indices}
+    places = _place_sizes(list(sources.values()), indices, _places(placement))
+    begun: list[str] = []
+
+    def orders() -> Iterator[StoredBlock]:
+        for name, _, passes in phases:
+            for index in list(indices) * passes:
+                if name not in begun[:-1]:  # its phase may be over sooner than was thought
+                    yield StoredBlock(sources[name], index)
+
+    def load(name: str) -> WanTransformer:
+        begun.append(name)
+        ring.give_up_all_but(sources[name])
+        return _load(sources[name], ring, indices, placement)
+
+    with block_ring(layouts, orders(), placement.device, places) as ring:
+        yield load
+
+
+def _shared_config(phases: Sequence[Phase], streamed: int) -> TransformerConfig:
+    """The sizes that all transformers have."""
+    config = phases[0].file.config
+    if any(phase.file.config != config for phase in phases):
+        raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
+    return config
+
+
+def _block_file(file: TransformerFile, placement: Placement) -> BlockFile:
+    fp8, config = placement.fp8, file.config
+    weights = fp8_weights(file, fp8.quantise)
+    held = (in_block(index, weights) for index in range(config.num_layers))
+    return BlockFile(file, [BlockLayout(config, placement.dtype, names, fp8.fast) for names in held])
+
+
+def _place_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
+    """Bytes of each place of the host: of the block that always comes there, or of the largest."""
+    sizes = [max(source.layouts[index].nbytes for source in sources) for index in indices]
+    return sizes if count == len(sizes) else [max(sizes)] * count
+
+
+def _places(placement: Placement) -> int:
+    if placement.weights_from == "ram":
+        return placement.streamed
+    return 0 if placement.device.type == "cpu" else RING_BLOCKS
+
+
+def _load(source: BlockFile, ring: BlockRing, indices: Sequence[int], placement: Placement) -> StreamedTransformer:
+    """A transformer with everything but the blocks that it borrows."""
+    file = source.file
+    with torch.device("meta"):
+        model = StreamedTransformer(file.config, ring, source, indices, placement.apart).requires_grad_(False)
+    for index in set(range(file.config.num_layers)) - set(indices):
+        hold_in_fp8(model.blocks[index], source.layouts[index].fp8, source.layouts[index].fast)
+    borrowed = tuple(f"blocks.{index}." for index in indices)
+    names = [name for name in file.sources if not name.startswith(borrowed)]
+    load_weights(model, file, names, ring.device, placement.dtype)
+    return model.eval()
