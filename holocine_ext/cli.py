@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any
@@ -53,9 +53,10 @@ def _run(words: Sequence[str], console: Console) -> None:
     listed = given["from_file"] is not None and given["latent_path"] is None
     several = items(given) if listed else asked_by_seeds(given)
     inputs = inputs_given(given, several)
-    plan = _by_line if listed else _by_seed
+    plan = asked_by_line if listed else _by_values
     if given["dry_run"]:
-        _show(several, partial(_ahead, plan, given, inputs, Files()), given, console)
+        files = Files()
+        _show(several, lambda item: look_ahead(plan(item), files, inputs, given["tflops"]), given, console)
     elif not several:
         job = _planned(asked(given), Files(), inputs, console)
         prepare(job.plan.request)
@@ -70,11 +71,7 @@ def _run(words: Sequence[str], console: Console) -> None:
             make_seeds(several, make, given, console)
 
 
-def _by_line(item: Item) -> SceneRequest:
-    return asked_by_line(item)
-
-
-def _by_seed(item: Item) -> SceneRequest:
+def _by_values(item: Item) -> SceneRequest:
     return asked(item.values)
 
 
@@ -95,10 +92,12 @@ def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Conso
     return job_of(plan)
 
 
-def _show(several: Sequence[Item], ahead: partial[Forecast], given: Mapping[str, Any], console: Console) -> None:
+def _show(
+    several: Sequence[Item], ahead: Callable[[Item], Forecast], given: Mapping[str, Any], console: Console
+) -> None:
     """Print the forecast of the video, or of every one of several."""
     if not several:
-        console.show(render(ahead(None)))
+        console.show(render(ahead(Item("", "", "", 0, given))))
         return
     planned, broken = plan_each(several, ahead, console)
     console.show("\n\n".join(render(forecast) for _, forecast in planned))
@@ -168,14 +167,3 @@ def _add_looking(table: Table) -> None:
     table.add("looking", "contact_sheet", what, **flag)
     no_sheet: dict[str, Any] = {"dest": "contact_sheet", "action": "store_const", "const": False}
     table.add("looking", "no_contact_sheet", "no such picture", **no_sheet)
-
-
-def _ahead(
-    plan: Any,
-    given: Mapping[str, Any],
-    inputs: Inputs,
-    files: Files,
-    item: Item | None,  # noqa: ANN401
-) -> Forecast:
-    request = asked(given) if item is None else plan(item)
-    return look_ahead(request, files, inputs, given["tflops"])

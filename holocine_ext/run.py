@@ -1,4 +1,4 @@
-"""Plans of several shots carried out: the base's session, given the attentions of the shots and where they are shown."""
+"""Plans of several shots carried out by the base's session, with the attentions of the shots."""
 
 from __future__ import annotations
 

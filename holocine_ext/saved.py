@@ -15,7 +15,7 @@ from holocine_ext.story.storyboard import from_arguments
 from wan2.errors import InputError
 from wan2.parsing import Reading
 from wan2.plan.saved import SavedState
-from wan2.request.fields import RANGES
+from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
 FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type")

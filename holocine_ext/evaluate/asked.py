@@ -17,7 +17,7 @@ from holocine_ext.story.fields import MAX_BYTES, read_document
 from holocine_ext.story.scene import Storyboard
 from holocine_ext.story.storyboard import from_file
 from wan2.errors import InputError
-from wan2.request.fields import RANGES
+from wan2.request.flat import RANGES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 EXPORTED_SHOT = re.compile(r"_shot\d{2,}$")

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from wan2.errors import InputError
-from wan2.request.fields import RANGES
+from wan2.request.flat import RANGES
 from wan2.run.video_io import url_of
 
 Frames = NDArray[np.uint8]

@@ -15,7 +15,8 @@ from typing import Any
 from holocine_ext.story.characters import Character, strangers
 from holocine_ext.story.prompt import COUNT_PHRASE, CUT_TAG, GLOBAL_TAG, SHOTS_TAG, shorten, untagged_parts
 from wan2.errors import InputError
-from wan2.request.fields import RANGES, exact_rate
+from wan2.request.fields import exact_rate
+from wan2.request.flat import RANGES
 from wan2.request.presets import Preset
 from wan2.shapes import snap_frames
 

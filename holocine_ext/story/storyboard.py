@@ -17,7 +17,7 @@ from holocine_ext.story.scene import ShotLength, Storyboard
 from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
 from wan2.errors import InputError
 from wan2.parsing import Reading
-from wan2.request.fields import RANGES
+from wan2.request.flat import RANGES
 from wan2.shapes import SIZE_MULTIPLE
 from wan2.text.tokenizer import check_length
 

@@ -140,7 +140,7 @@ def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Par
     table.add_setting(scene, "negative_prompt", settings["negative_prompt"], str)
     _add_size(table, settings, kinds)
     _add_several(table)
-    _add_sampling(table, settings, kinds)
+    _add_sampling(table)
     table.add_record("output", Output, without=["crf"])
     what = (
         "go on from a saved state: STATE, with which nothing else needs to be given, or the one next to --save_path; "
@@ -172,7 +172,7 @@ def _add_several(table: Table) -> None:
     table.add("several videos", "wave", what, type=whole_number, metavar="N")
 
 
-def _add_sampling(table: Table, settings: dict[str, Setting], kinds: dict[str, Any]) -> None:
+def _add_sampling(table: Table) -> None:
     what = (
         "fill in what is not given: quality, as the weights were published; draft, a third of the passes, to see what "
         "a scene will be; lightning, for experts (or LoRAs) distilled to 8 steps (default: quality)"

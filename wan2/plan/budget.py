@@ -28,8 +28,8 @@ from wan2.plan.memory import (
 )
 from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
-from wan2.weights.checkpoint import TransformerFile
 from wan2.weights.fp8 import fp8_weights
+from wan2.weights.sources import TransformerFile
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 GB = 1e9

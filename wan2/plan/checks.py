@@ -19,12 +19,12 @@ from wan2.plan.saved_latents import CHANNELS
 from wan2.request.model import Expert, Model, Noise
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, check_vocabulary
-from wan2.weights.checkpoint import TransformerFile
 from wan2.weights.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
 from wan2.weights.fp8_cache import cache_layout, gains_by_cache, layout_bytes, look_for_cache
 from wan2.weights.lora import lora_deltas
 from wan2.weights.names import describe, embedding_rows
 from wan2.weights.scales import check_scales
+from wan2.weights.sources import TransformerFile
 
 # What `names.describe` calls the two models that are not transformers.
 KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
@@ -147,7 +147,9 @@ def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile]) -> 
         raise InputError("the linear layers of both transformers are fp8 already", field="fp8_cache")
     for noise, file in gaining.items():
         expert, folder = request.model.expert(noise), file.path.absolute().parent
-        if look_for_cache(expert.path, expert.merged) == "good":
+        with naming("fp8_cache"):
+            kept = look_for_cache(file)
+        if kept.state == "good":
             continue
         if not os.access(folder, os.W_OK):
             rule = f"`{expert.flag}` {expert.path} lies in a folder that cannot be written to"

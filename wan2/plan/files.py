@@ -12,11 +12,12 @@ from wan2.errors import InputError
 from wan2.request.model import Expert
 from wan2.request.request import Request
 from wan2.text.tokenizer import TOKENIZER_FILE, TokenizedPrompt, Tokenizer, load_tokenizer
-from wan2.weights.checkpoint import PICKLES, TransformerFile, inspect_transformer
+from wan2.weights.checkpoint import PICKLES, inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8_cache import cache_path
 from wan2.weights.header import CheckpointHeader, checkpoint_files, read_header
-from wan2.weights.lora import Lora, add_loras
+from wan2.weights.lora import with_loras
+from wan2.weights.sources import Lora, TransformerFile
 from wan2.weights.watch import Watch
 
 
@@ -106,16 +107,14 @@ class Files:
     def base(self, expert: Expert) -> TransformerFile:
         """The checkpoint of an expert found sound, without its LoRAs. Raises `InputError` otherwise."""
         if expert.path not in self._bases:
-            self._bases[expert.path] = inspect_transformer(expert.path)
+            self._bases[expert.path] = inspect_transformer(expert.path, header=self.header(expert.path))
         return self._bases[expert.path]
 
     def transformer(self, expert: Expert) -> TransformerFile:
         """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit."""
         key = expert.path, expert.merged
         if key not in self._transformers:
-            base = self.base(expert)
-            sources = add_loras(base.sources, expert.merged, base.config)
-            self._transformers[key] = base._replace(sources=sources)
+            self._transformers[key] = with_loras(self.base(expert), expert.merged)
         return self._transformers[key]
 
     def tokenizer(self, folder: Path) -> Tokenizer:

@@ -12,13 +12,13 @@ import msgspec
 
 from wan2.errors import InputError
 from wan2.request.compute import Compute
-from wan2.request.fields import OneOf, Setting, settings_of
-from wan2.request.model import EXPERT_FLAG, MULTIPLIER, SUFFIX, Expert, Model, Noise
+from wan2.request.fields import Number, OneOf, Pixels, Setting, settings_of
+from wan2.request.model import EXPERT_FLAG, GUIDANCE, MULTIPLIER, SUFFIX, Expert, Model, Noise
 from wan2.request.output import Output
 from wan2.request.presets import LORA_MULTIPLIER, RECIPES, Preset
 from wan2.request.request import Request
 from wan2.request.sampling import Sampling
-from wan2.weights.lora import Lora
+from wan2.weights.sources import Lora
 
 RANDOM_SEED_BYTES = 4
 # Settings of the command, not of the run: no state and no record holds them.
@@ -28,7 +28,7 @@ FILES = (*EXPERT_FLAG.values(), "vae", "t5", "tokenizer")
 RECORDS: tuple[type, ...] = (Request, Model, Sampling, Compute, Output)
 # What is said of each expert.
 OF_EXPERT: dict[str, tuple[Any, Setting]] = {
-    "guidance_scale": (float, Setting("", decides=True)),
+    "guidance_scale": (float, Setting("", GUIDANCE, decides=True)),
     "lora_weight": (tuple[Path, ...], Setting("")),
     "lora_multiplier": (tuple[float, ...], Setting("", decides=True)),
 }
@@ -44,6 +44,14 @@ def _settings() -> Iterator[tuple[str, Setting]]:
 
 SETTINGS: dict[str, Setting] = dict(_settings())
 """Every setting of a request, by its flat name."""
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    name: (about.rule.low, about.rule.high)
+    for name, about in SETTINGS.items()
+    if isinstance(about.rule, Number | Pixels)
+}
+"""Lowest and highest value of every number."""
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Literal
 
 from wan2.models.kernel_table import AUTO
 from wan2.request.fields import Number, OneOf, Setting, check_settings, setting
-from wan2.weights.lora import Lora
+from wan2.weights.sources import Lora
 
 MULTIPLIER = Number(-100.0, 100.0)
 GUIDANCE = Number(0, 100)

@@ -43,7 +43,7 @@ def finish(one: Active, models: Models) -> Generator[Event]:
         save_latents(paths.latents, one.latents, one.request.fps, record, whole)
         yield FileWritten(one.number, paths.latents)
     if output.decodes:
-        yield from _decode(one, models.vae(one.request.compute.vae_cache_cpu))
+        yield from _decode(one, models.vae(one.plan.files, one.request.compute.vae_cache_cpu))
         yield FileWritten(one.number, paths.main(one.request))
     if not output.no_metadata:
         one.recorder.write(paths.record, models.machine.as_record(), whole)

@@ -14,6 +14,7 @@ from wan2.run.claim import Claim
 from wan2.run.record import Recorder
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
     from torch import Tensor
 
@@ -144,7 +145,7 @@ def paused(step: DenoiseStep) -> DenoiseStep:
     return replace(step, latents=step.latents.cpu(), solver_state=solver, cache_state=cache)
 
 
-def resumed(step: DenoiseStep, device: object) -> DenoiseStep:
+def resumed(step: DenoiseStep, device: torch.device) -> DenoiseStep:
     """The same step with its tensors on the device."""
     solver, cache = (
         {name: value.to(device) for name, value in x.items()} for x in (step.solver_state, step.cache_state)

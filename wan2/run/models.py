@@ -11,22 +11,23 @@ import torch
 from torch import Tensor
 
 from wan2.errors import InputError
-from wan2.events import Event, Settled, Stage, StageBegan
+from wan2.events import Event, Noted, Stage, StageBegan
 from wan2.files import sweep
 from wan2.models.transformer import WanTransformer
-from wan2.plan.files import naming
+from wan2.plan.files import Files, naming, readable
 from wan2.request.compute import Compute
 from wan2.request.model import Model, Noise
 from wan2.run.machine import DTYPES, resolve_machine
-from wan2.streaming.turns import Turn, transformers
+from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.text.tokenizer import TokenizedPrompt
-from wan2.weights.checkpoint import inspect_transformer, load_transformer
+from wan2.weights.checkpoint import load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
-from wan2.weights.fp8_cache import cache_path, gains_by_cache, look_for_cache, write_cache
+from wan2.weights.fp8_cache import gains_by_cache, look_for_cache, write_cache
 from wan2.weights.sources import TransformerFile
 
 if TYPE_CHECKING:
     from wan2.models.vae import WanVAE
+    from wan2.run.vae import VaeFile
 
 OpenExpert = Callable[[Noise], AbstractContextManager[WanTransformer]]
 # Of a guided step: with the prompt and with the negative prompt.
@@ -47,7 +48,7 @@ class Models:
     def __init__(self, model: Model, compute: Compute) -> None:
         self.model, self.compute, self.machine = model, compute, resolve_machine(compute)
         self.keep = False
-        self.vae_is_sound = False
+        self._vae_file: VaeFile | None = None
         self._vae: WanVAE | None = None
         self._colours: Tensor | None = None
         self._experts: dict[Noise, WanTransformer] = {}
@@ -65,25 +66,38 @@ class Models:
         modules = [*self._experts.values(), *([self._vae.model] if self._vae is not None else [])]
         return sum(tensor.nbytes for module in modules for tensor in module.parameters())
 
-    def encode(self, prompts: Sequence[TokenizedPrompt], fp8: bool) -> list[Tensor]:
+    def encode(self, prompts: Sequence[TokenizedPrompt], files: Files) -> list[Tensor]:
         """The encodings [tokens, dim] of prompts, in the wide dtype on the device; one pass over the encoder."""
         from wan2.run.text_encoder import encode, load_text_encoder
 
-        with naming("t5", self.model.t5):
-            encoder = load_text_encoder(self.model.t5, self.machine.device, self.machine.wide_dtype, fp8)
+        path, machine = self.model.t5, self.machine
+        header = files.header(path) if readable(path) else None
+        with naming("t5", path):
+            encoder = load_text_encoder(path, machine.device, machine.wide_dtype, self.compute.fp8_t5, header)
         contexts = encode(encoder, *prompts)
         return [context[: prompt.num_tokens] for context, prompt in zip(contexts, prompts, strict=True)]
 
-    def check_vae(self) -> None:
+    def check_vae(self, files: Files) -> None:
         """Refuse a VAE that will not do before the work, not after it. Raises `InputError`."""
-        if not self.vae_is_sound:
-            self._load_vae("meta", cache_on_host=False)
+        self._inspected_vae(files)
 
-    def vae(self, cache_on_host: bool) -> WanVAE:
+    def vae(self, files: Files, cache_on_host: bool) -> WanVAE:
         """The VAE on the device. cache_on_host: its temporal cache is kept in host memory."""
         if self._vae is None or self._vae.cache_on_host != cache_on_host:
-            self._vae = self._load_vae(self.machine.device, cache_on_host)
+            from wan2.run.vae import load_vae
+
+            dtype = DTYPES.get(self.model.vae_dtype, self.machine.wide_dtype)
+            self._vae = load_vae(self._inspected_vae(files), self.machine.device, dtype, cache_on_host)
         return self._vae
+
+    def _inspected_vae(self, files: Files) -> VaeFile:
+        if self._vae_file is None:
+            from wan2.run.vae import inspect_vae
+
+            path = self.model.vae
+            with naming("vae", path):
+                self._vae_file = inspect_vae(path, files.header(path) if readable(path) else None)
+        return self._vae_file
 
     def release_vae(self) -> None:
         """The VAE is not needed for now."""
@@ -91,24 +105,15 @@ class Models:
             self._vae = None
             self.machine.release()
 
-    def colours(self) -> Tensor:
+    def colours(self, files: Files) -> Tensor:
         """The linear map of `preview.fit_colours`, once a session."""
         if self._colours is None:
             from wan2.run.preview import fit_colours
 
             with torch.inference_mode():
-                self._colours = fit_colours(self.vae(cache_on_host=False))
+                self._colours = fit_colours(self.vae(files, cache_on_host=False))
             self.release_vae()
         return self._colours
-
-    def _load_vae(self, device: torch.device | str, cache_on_host: bool) -> WanVAE:
-        from wan2.run.vae import load_vae
-
-        dtype = DTYPES.get(self.model.vae_dtype, self.machine.wide_dtype)
-        with naming("vae", self.model.vae):
-            vae = load_vae(self.model.vae, device, dtype, cache_on_host)
-        self.vae_is_sound = True
-        return vae
 
     def kept_fp8(
         self, files: Mapping[Noise, TransformerFile], plan: int
@@ -121,17 +126,18 @@ class Models:
             if not self.compute.fp8_cache or not gains_by_cache(file):
                 yield noise, file
                 continue
-            state, kept = look_for_cache(file.path, file.loras), cache_path(file.path, file.loras)
-            if state == "stale":
+            with naming("fp8_cache"):
+                kept = look_for_cache(file)
+            if kept.state == "stale":
                 with_them = " and its LoRAs" if file.loras else ""
                 flag = self.model.expert(noise).flag
-                yield Settled(plan, f"{kept} is not of the `{flag}`{with_them} of today; it is made again")
-            if state == "good":
-                sweep(kept)
+                yield Noted(plan, f"{kept.path} is not of the `{flag}`{with_them} of today; it is made again")
+            if kept.file is not None:
+                sweep(kept.path)
+                yield noise, kept.file
             else:
-                yield StageBegan(plan, Stage.QUANTISE, of=kept)
-                write_cache(file.path, file.loras)
-            yield noise, inspect_transformer(kept)
+                yield StageBegan(plan, Stage.QUANTISE, of=kept.path)
+                yield noise, write_cache(file)
 
     @contextmanager
     def experts(
@@ -155,11 +161,19 @@ class Models:
             yield partial(self._whole, files)
             return
         passes = PASSES if compute.passes_apart else 1
-        turns = [Turn(noise, files[noise], count * passes) for noise, count in steps.items()]
-        fp8 = Fp8(compute.quantises, compute.fp8_fast)
-        where = compute.weights_from, self.machine.device, self.machine.dtype
-        with transformers(turns, streamed, *where, fp8, compute.passes_apart) as load:
+        phases = [Phase(noise, files[noise], count * passes) for noise, count in steps.items()]
+        with transformers(phases, self._placement(compute, streamed)) as load:
             yield partial(self._streamed, load)
+
+    def _placement(self, compute: Compute, streamed: int) -> Placement:
+        return Placement(
+            self.machine.device,
+            self.machine.dtype,
+            Fp8(compute.quantises, compute.fp8_fast),
+            streamed,
+            compute.weights_from,
+            compute.passes_apart,
+        )
 
     @contextmanager
     def _whole(self, files: Mapping[Noise, TransformerFile], noise: Noise) -> Iterator[WanTransformer]:

@@ -6,7 +6,7 @@ as, BT.709 in limited range: untagged files are guessed at by players, and the g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,7 +32,6 @@ from wan2.run.record import Recorder
 from wan2.run.state import hash_text, load_step
 from wan2.run.texts import KeptTexts
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
-from wan2.weights.header import checkpoint_files
 from wan2.weights.sources import TransformerFile
 
 NOISES: tuple[Noise, ...] = tuple(EXPERT_FLAG)
@@ -85,7 +85,7 @@ class Wave:
 
     def _choose_what_stays(self, active: Sequence[Active]) -> None:
         """Models stay loaded if all of them fit together with the largest work of the wave."""
-        models, budget = self.models, self.compute.vram_budget * GB
+        models, budget = self.models, self.models.compute.vram_budget * GB
         free = models.machine.free_bytes()
         limit = budget or (0 if free is None else free + models.held_bytes())
         sizes = [all_together(one.request, one.plan.work) for one in active if one.plan.work is not None]
@@ -113,9 +113,9 @@ class Wave:
         if request.output.preview:
             yield StageBegan(one.number, Stage.PREPARE_PREVIEWS)
             with one.recorder.timed(Stage.PREPARE_PREVIEWS):
-                one.colours = self.models.colours()
+                one.colours = self.models.colours(one.plan.files)
         elif request.output.decodes:
-            self.models.check_vae()
+            self.models.check_vae(one.plan.files)
         one.plan.files.watch.check()
 
     def _choose_kernel(self, one: Active) -> Events:
@@ -154,7 +154,7 @@ class Wave:
         missing = list({prompt.ids: prompt for prompt in prompts if known[prompt.ids] is None}.values())
         with torch.inference_mode():
             if missing:
-                for prompt, context in zip(missing, models.encode(missing, fp8), strict=True):
+                for prompt, context in zip(missing, models.encode(missing, plan.files), strict=True):
                     kept.put(prompt, context)
                     known[prompt.ids] = context
                 plan.files.watch.check()
@@ -171,6 +171,8 @@ class Wave:
             one.text = hash_text(torch.stack(padded))
             if saved is not None and saved.text != one.text:
                 refuse_difference(saved_origin(saved), "prompts encoded as", saved.text, one.text)
+            if one.kernel is None:
+                raise ValueError("no kernel was chosen")
             attentions = (one.job.attentions or attend_densely)(one.kernel)
             extra = one.job.extra_channels() if one.job.extra_channels else None
             one.passes = tuple(
@@ -187,24 +189,27 @@ class Wave:
         for one in todo:
             one.keeper = one.held.enter_context(keep_state(one, self.models.machine, self.late))
             one.step = load_step(one.plan.saved, "cpu") if one.plan.saved is not None else None
-        steps = {noise: sum(len(one.steps(noise)) for one in todo) for noise in NOISES}
-        steps = {noise: count for noise, count in steps.items() if count}
+        counts = {noise: sum(len(one.steps(noise)) for one in todo) for noise in NOISES}
+        steps = {noise: count for noise, count in counts.items() if count}
         files = dict[Noise, TransformerFile]()
-        for found in self.models.kept_fp8({n: todo[0].plan.found.experts[n] for n in steps}, todo[0].number):
+        yield from self._checkpoints(todo[0], list(steps), files)
+        yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)
+        with self.models.experts(files, steps, _shared([one.request.compute for one in todo])) as opened:
+            for noise in steps:
+                side = partial(self._side, noise=noise, opened=opened, alone=len(todo) == 1)
+                yield from all_of([one for one in todo if not one.ended and one.steps(noise)], side)
+
+    def _checkpoints(self, one: Active, noises: Sequence[Noise], files: dict[Noise, TransformerFile]) -> Events:
+        """Find the files to load: those of the plan, or the fp8 weights that are kept of them."""
+        for found in self.models.kept_fp8({noise: one.plan.found.experts[noise] for noise in noises}, one.number):
             if isinstance(found, Event):
                 yield found
             else:
                 files |= [found]
-                todo[0].plan.files.watch.add(checkpoint_files(found[1].path))
-        yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)
-        with self.models.experts(files, steps, _shared([one.request.compute for one in todo])) as opened:
-            for noise in steps:
-                takers = [one for one in todo if not one.ended and one.steps(noise)]
-                yield from all_of(takers, lambda them, noise=noise: self._side(them, noise, opened, len(todo) == 1))
+                one.plan.files.watch.add(found[1].header.files)
 
     def _side(self, takers: Sequence[Active], noise: Noise, opened: OpenExpert, alone: bool) -> Events:
-        if not takers:
-            return
+        """The steps of one expert, plan by plan."""
         with opened(noise) as model:
             expert = Opened(noise, model, self.models.machine)
             yield from each(takers, lambda one: take_steps(one, expert, alone))
