@@ -14,6 +14,8 @@ from holocine_ext.story.scene import plan_scene, scene_warnings
 from holocine_ext.story.storyboard import from_file
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("0*"))
+PRONOUN = re.compile(r"\b(he|she|him|her|his|hers|they|them)\b", re.IGNORECASE)
+FRAMING = re.compile(r"\b(shot|close-up|insert|view)\b", re.IGNORECASE)
 SHOTS = {"01": 1, "02": 3, "03": 5, "04": 6, "05": 13, "06": 4}
 
 
@@ -35,3 +37,14 @@ def test_an_example_is_a_good_scene(path: Path) -> None:
 
 def test_every_example_is_known() -> None:
     assert [path.stem[:2] for path in EXAMPLES] == sorted(SHOTS)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_follows_the_advice_of_the_readme(path: Path) -> None:
+    scene = plan_scene(from_file(path), MODELS["holocine"]["sparse"])
+    _, captions = parse_prompt(scene.storyboard.prompt)
+    for caption in captions:
+        # A shot reads no other caption: whoever is "she" must be named in the same one.
+        assert not PRONOUN.search(caption) or "[character" in caption, caption
+        assert FRAMING.search(caption.partition(":")[0].partition(".")[0]), f"no framing first: {caption}"
+        assert len(re.findall(r"[.!?](?=\s|$)", caption)) <= 3, f"more than three sentences: {caption}"
