@@ -7,9 +7,9 @@ from random import Random
 
 import torch
 
+from holocine_ext.evaluate.nano_world.world import draw, random_cuts, random_scene
 from holocine_ext.presets import MODELS
 from tools.nano.code import load_code, to_tensor
-from tools.nano.world import draw, random_cuts, random_scene
 from wan2.models.vae import load_vae
 
 HELD_OUT_SEED = 77

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 SIZE = 64
 """Height and width of a frame in pixels."""
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
