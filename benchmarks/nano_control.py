@@ -1,4 +1,4 @@
-"""Does models/nano do as it is told? `python -m benchmarks.nano_control` makes held-out scenes and reads their pixels.
+"""Does the miniature do what captions ask? `python -m benchmarks.nano_control` makes unseen scenes and reads pixels.
 
 Every scene goes through `holocine_generate_video.py` as a storyboard file, one process a variant; the facts are read
 off the decoded mp4 by `holocine_ext.evaluate.nano_world.read`. The row `drawn` is the ceiling: the world's own drawings

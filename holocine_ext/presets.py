@@ -16,7 +16,7 @@ TRAINED_FRAMES = 241
 TRAINED_SHOTS = 13
 
 _HOLOCINE_DIT = Path("checkpoints/HoloCine_dit")
-_NANO = Path(__file__).resolve().parent.parent / "models" / "nano"
+_NANO = Path(__file__).resolve().parent / "nano"
 
 
 def _files(base: ModelFiles, experts: Path, variant: str) -> ModelFiles:
@@ -50,7 +50,7 @@ def _holocine(variant: str) -> Preset:
 
 
 def _nano(variant: str) -> Preset:
-    """The miniature in `models/nano`: same file formats and the same code, in seconds on any machine."""
+    """The miniature in `nano/`, part of this package: real file formats, the same code, seconds on any machine."""
     base = _NANO / "Wan2.2-T2V-A14B"
     shared = replace(
         WAN22_T2V.files,

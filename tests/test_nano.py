@@ -17,7 +17,7 @@ from wan2.run.video_io import read_metadata, read_video
 from wan2.weights.checkpoint import inspect_transformer
 
 ROOT = Path(__file__).parents[1]
-NANO = ROOT / "models" / "nano"
+NANO = ROOT / "holocine_ext" / "nano"
 DEMO = ROOT / "examples" / "nano_three_shots.toml"
 ASKED = [("wide", "day"), ("close", "day"), ("wide", "night")]
 

@@ -1,4 +1,4 @@
-"""Scenes put into words: the tagged prompts that models/nano was trained on, in many wordings."""
+"""Scenes put into words: the tagged prompts that the miniature was trained on, in many wordings."""
 
 from __future__ import annotations
 
