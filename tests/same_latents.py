@@ -87,7 +87,7 @@ def twelve_runs(loras: Sequence[Path]) -> list[Run]:
     first, second = map(str, loras)
     table: list[tuple[str, tuple[str, ...], str]] = [
         ("full", board, "--output_type both"),
-        ("sparse", shots, "--variant sparse --shot_cut_frames 9"),
+        ("sparse", shots, "--variant sparse --shot_cut_frames 9 --output_type both --vae_tiling 32 32"),
         ("unipc", board, "--sample_solver unipc --flow_shift 7"),
         ("dpm++", board, "--sample_solver dpm++ --guidance_scale 4 --guidance_scale_high_noise 2"),
         ("fp8", board, "--fp8_scaled --fp8_t5"),
@@ -97,10 +97,13 @@ def twelve_runs(loras: Sequence[Path]) -> list[Run]:
         ("lightning", shots, f"--preset lightning --lora_weight {first} {second} --lora_multiplier 0.5 0.8 "
          f"--lora_weight_high_noise {first}"),
         ("fewer", long_board, "--step_cache 0.3 --cfg_skip 0.3"),
-        ("tiles", board, "--dtype bfloat16 --output_type both --vae_tiling 32 32"),
+        ("bfloat16", board, "--dtype bfloat16 --flow_shift 4"),
     ]  # fmt: skip
     runs = [Run(name, EXTENSION, scene, tuple(options.split())) for name, scene, options in table]
-    return [*runs, Run("base", BASE, base, ("--infer_steps", "4", "--dual_dit_boundary", "0.9"))]
+    return [
+        *runs,
+        Run("base", BASE, base, ("--infer_steps", "4", "--dual_dit_boundary", "0.9", "--output_type", "both")),
+    ]
 
 
 def environment(tree: Path, folder: Path) -> dict[str, str]:
@@ -124,12 +127,15 @@ def make(run: Run, tree: Path, folder: Path) -> Made:
     own.mkdir(parents=True)
     command = [sys.executable, str(tree / run.script), *run.words(own / f"{run.name}.{run_suffix(run)}")]
     started = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=tree, env=environment(tree, folder), capture_output=True, text=True, timeout=LIMIT_SECONDS,
-        check=False,
-    )  # fmt: skip
-    lines = done.stderr.splitlines() or ["no message"]
-    return Made(own, time.perf_counter() - started, lines[-1] if done.returncode else "")
+    env = environment(tree, folder)
+    try:
+        subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True)
+        failure = ""
+    except subprocess.CalledProcessError as error:
+        failure = (error.stderr.splitlines() or ["no message"])[-1]
+    except subprocess.TimeoutExpired:
+        failure = f"did not end within {LIMIT_SECONDS} s"
+    return Made(own, time.perf_counter() - started, failure)
 
 
 def run_suffix(run: Run) -> str:
