@@ -1,4 +1,4 @@
-"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 in miniature, on models/nano.
+"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 in miniature, on holocine_ext/nano.
 
 Held-out storyboards are filmed four times: with text windows taken away, with full attention, with sparse attention
 without summary tokens, and with sparse attention; then `holocine_evaluate.py` measures the films. The rows with a
@@ -25,12 +25,12 @@ from holocine_ext.cli import build_parser
 from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
 from holocine_ext.evaluate.detect import DETECTORS
+from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
 from holocine_ext.job import plan_job
 from holocine_ext.preflight import check_job
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.shots.layout import Range, ShotLayout
 from tools.nano.ablated import ShotsApart
-from tools.nano.world import Scene, random_cuts, random_scene
 from wan2.cli.asked import given_values
 from wan2.models.conditioning import AttentionProcessor, Attentions
 from wan2.run.claim import claimed

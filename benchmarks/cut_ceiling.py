@@ -14,7 +14,7 @@ from statistics import fmean
 from holocine_ext.evaluate.clip import clip_of_pictures
 from holocine_ext.evaluate.cuts import CutScore, score_cuts
 from holocine_ext.evaluate.detect import DETECTORS, Detector, open_detector
-from tools.nano.world import Scene, draw, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.world import Scene, draw, random_cuts, random_scene
 
 SEED = 30_000_000
 LONGEST, MOST_SHOTS, SHORTEST_SHOT = 97, 6, 9

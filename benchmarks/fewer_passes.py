@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.nano_control import Score, generate, held_out, score, write_storyboards
 from benchmarks.table import columns, heading
-from tools.nano.captions import FACTS
+from holocine_ext.evaluate.nano_world.captions import FACTS
 from wan2.run.latents import load_latents
 from wan2.run.video_io import read_video
 

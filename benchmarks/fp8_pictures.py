@@ -1,4 +1,4 @@
-"""What fp8 does to pictures: `python -m benchmarks.fp8_pictures` makes scenes of models/nano with and without it.
+"""What fp8 does to pictures: `python -m benchmarks.fp8_pictures` makes scenes of the miniature with and without it.
 
 The scenes, seeds and readings are those of `benchmarks.nano_control`; beside them stands how far the pixels moved from
 those of the run without fp8, as a peak signal-to-noise ratio. Only two of nano's six blocks go to fp8 (36 of 40 would).

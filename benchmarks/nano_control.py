@@ -1,8 +1,8 @@
-"""Does models/nano do as it is told? `python -m benchmarks.nano_control` makes held-out scenes and reads their pixels.
+"""Does the miniature do what captions ask? `python -m benchmarks.nano_control` makes unseen scenes and reads pixels.
 
 Every scene goes through `holocine_generate_video.py` as a storyboard file, one process a variant; the facts are read
-off the decoded mp4 by `tools.nano.read`. The row `drawn` is the ceiling: the world's own drawings through the same
-reader.
+off the decoded mp4 by `holocine_ext.evaluate.nano_world.read`. The row `drawn` is the ceiling: the world's own drawings
+through the same reader.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.nano.captions import FACTS, describe, facts_of
-from tools.nano.read import find_cuts, read_shot
-from tools.nano.world import Scene, draw, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.captions import FACTS, describe, facts_of
+from holocine_ext.evaluate.nano_world.read import find_cuts, read_shot
+from holocine_ext.evaluate.nano_world.world import Scene, draw, random_cuts, random_scene
 from wan2.run.video_io import read_video
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""How well does the VAE of models/nano draw? `python -m benchmarks.nano_vae`: its error beside that of its teacher."""
+"""How well does the VAE of holocine_ext/nano draw? `python -m benchmarks.nano_vae`: its error beside that of its teacher."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from random import Random
 
 import torch
 
+from holocine_ext.evaluate.nano_world.world import draw, random_cuts, random_scene
 from holocine_ext.presets import MODELS
 from tools.nano.code import load_code, to_tensor
-from tools.nano.world import draw, random_cuts, random_scene
 from wan2.run.vae import inspect_vae, load_vae
 
 HELD_OUT_SEED = 77

@@ -18,7 +18,7 @@ TRAINED_FRAMES = 241
 TRAINED_SHOTS = 13
 
 _HOLOCINE_DIT = Path("checkpoints/HoloCine_dit")
-_NANO = Path(__file__).resolve().parent.parent / "models" / "nano"
+_NANO = Path(__file__).resolve().parent / "nano"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _holocine(variant: str) -> ScenePreset:
 
 
 def _nano(variant: str) -> ScenePreset:
-    """The miniature in `models/nano`: same file formats and the same code, in seconds on any machine."""
+    """The miniature in `nano/`, part of this package: same file formats and the same code, in seconds on any machine."""
     base, whole = _NANO / "Wan2.2-T2V-A14B", _holocine(variant)
     shared = replace(
         WAN22_T2V.model,

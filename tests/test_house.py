@@ -45,10 +45,15 @@ def test_the_base_does_not_know_the_extension(path: Path) -> None:
     assert not [module for module in imports(path) if module.startswith(("holocine_ext", "tools", "tests"))]
 
 
+@pytest.mark.parametrize("path", [*BASE, *EXTENSION, *SCRIPTS], ids=name)
+def test_packages_do_not_import_what_is_not_installed(path: Path) -> None:
+    assert not [module for module in imports(path) if module.split(".")[0] in ("tools", "tests", "benchmarks")]
+
+
 @pytest.mark.parametrize("path", [*EXTENSION, *SCRIPTS[:2]], ids=name)
 def test_what_generates_does_not_know_what_evaluates(path: Path) -> None:
     if "evaluate" not in path.parts:
-        assert not [module for module in imports(path) if module.startswith(("holocine_ext.evaluate", "tools"))]
+        assert not [module for module in imports(path) if module.startswith("holocine_ext.evaluate")]
 
 
 @pytest.mark.parametrize("path", CODE, ids=name)

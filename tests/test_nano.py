@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nano_control import held_out, score, table, write_storyboards
+from holocine_ext.evaluate.nano_world.read import find_cuts, read_shot
+from holocine_ext.evaluate.nano_world.world import draw
 from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.story.storyboard import from_file
-from tools.nano.read import find_cuts, read_shot
-from tools.nano.world import draw
 from wan2.run.video_io import read_metadata, read_video
 from wan2.weights.checkpoint import inspect_transformer
 
 ROOT = Path(__file__).parents[1]
-NANO = ROOT / "models" / "nano"
+NANO = ROOT / "holocine_ext" / "nano"
 DEMO = ROOT / "examples" / "nano_three_shots.toml"
 ASKED = [("wide", "day"), ("close", "day"), ("wide", "night")]
 

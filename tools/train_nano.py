@@ -1,4 +1,4 @@
-"""Train models/nano from nothing: `python -m tools.train_nano all`, or stage by stage. Every stage resumes."""
+"""Train the miniature from nothing: `python -m tools.train_nano all`, or stage by stage. Every stage resumes."""
 
 from __future__ import annotations
 

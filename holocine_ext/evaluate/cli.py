@@ -73,8 +73,6 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     detectors = list(dict.fromkeys([args.detector, *args.second_opinion]))
     for name in detectors:
         check_detector(name)
-    if args.model == NANO:
-        check_detector(NANO)
     first = args.paths[0]
     folder = args.save_path or (first if first.is_dir() else first.parent) / FOLDER
     check_report(folder, args.overwrite)

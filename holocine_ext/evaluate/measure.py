@@ -13,14 +13,10 @@ from holocine_ext.evaluate.cuts import score_cuts
 from holocine_ext.evaluate.detect import Detector
 from holocine_ext.evaluate.embed import Embedder
 from holocine_ext.evaluate.embed import measure as measure_embedded
+from holocine_ext.evaluate.nano_world import facts
 from holocine_ext.evaluate.result import ShotNote, VideoResult
 from holocine_ext.pictures.sheet import ContactSheet
 from holocine_ext.shots.layout import Range
-
-try:
-    from holocine_ext.evaluate import nano
-except ImportError:  # installed without the repository's tools
-    nano = None  # type: ignore[assignment]
 
 CEILING = "nano's own drawings (ceiling)"
 QUALITY = 80
@@ -36,7 +32,7 @@ class Means:
 
     def reads(self, asked: Asked) -> bool:
         """Whether the facts of a video can be read off its pixels."""
-        return asked.model == NANO and nano is not None
+        return asked.model == NANO
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,8 @@ def measure_ceiling(result: VideoResult, means: Means, seed: int) -> VideoResult
     """The same measures on the world's own drawing of what was asked; None where nothing can be drawn."""
     if not means.reads(result.asked) or _shots(result).num_shots < len(result.asked.captions):
         return None
-    told = nano.told_facts(result.asked.global_caption, result.asked.captions)
-    film = nano.drawing(told, result.score.asked, result.num_frames, seed)
+    told = facts.told_facts(result.asked.global_caption, result.asked.captions)
+    film = facts.drawing(told, result.score.asked, result.num_frames, seed)
     return _measured(replace(result.asked, row=CEILING), clip_of_pictures(film, result.fps), means)
 
 
@@ -84,9 +80,9 @@ def _measured(asked: Asked, clip: Clip, means: Means) -> VideoResult:
     shots = _shots(result)
     captions = asked.captions[: shots.num_shots]
     if means.reads(asked):
-        facts = nano.read_facts(clip.frames, shots.frames, nano.told_facts(asked.global_caption, captions))
-        notes = tuple(ShotNote(tuple((f, told, s.seen[f]) for f, told in s.told.items())) for s in facts)
-        return replace(result, measures=nano.measure(facts), shots=notes)
+        seen = facts.read_facts(clip.frames, shots.frames, facts.told_facts(asked.global_caption, captions))
+        notes = tuple(ShotNote(tuple((f, told, s.seen[f]) for f, told in s.told.items())) for s in seen)
+        return replace(result, measures=facts.measure(seen), shots=notes)
     if means.embedder is not None:
         return replace(result, measures=measure_embedded(means.embedder, clip.frames, shots.frames, captions))
     return result

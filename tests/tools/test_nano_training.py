@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from holocine_ext.evaluate.nano_world.captions import describe
+from holocine_ext.evaluate.nano_world.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
 from holocine_ext.presets import MODELS
 from holocine_ext.shots.attention import WindowCrossAttention
 from holocine_ext.shots.layout import ShotLayout
@@ -28,7 +30,6 @@ from tools.nano.batches import (
     tokenize,
     window_bias,
 )  # fmt: skip
-from tools.nano.captions import describe
 from tools.nano.code import fit_code, load_code, to_tensor
 from tools.nano.export import export_expert
 from tools.nano.hats import Hats, draw_hats
@@ -38,7 +39,6 @@ from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
 from tools.nano.train_dit import Course, new_transformer, random_sigmas
 from tools.nano.train_text import new_text_encoder, readings
 from tools.nano.vae_net import FrameVAE
-from tools.nano.world import HATS, Character, Scene, Shot, draw, random_cuts, random_scene
 from tools.train_nano import ALONE, FURTHER, NOISE, SHIPPED, courses, shipped, weights
 from wan2.models.attention import dense_attention
 from wan2.run.text_encoder import encode, load_text_encoder

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import UMT5EncoderModel
 
+from holocine_ext.evaluate.nano_world.captions import describe
+from holocine_ext.evaluate.nano_world.world import Scene, draw, random_cuts, random_scene
 from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.shots.spans import allowed_key_ranges, text_spans
-from tools.nano.captions import describe
 from tools.nano.code import LinearCode, to_tensor
-from tools.nano.world import Scene, draw, random_cuts, random_scene
 from wan2.request.presets import NEGATIVE_PROMPT
 from wan2.text.tokenizer import TokenizedPrompt, clean_prompt
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tools.nano.world import draw, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.world import draw, random_cuts, random_scene
 
 PATCH = 8
 CHANNELS = 16

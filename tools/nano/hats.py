@@ -14,9 +14,9 @@ from random import Random
 import torch
 from torch import Tensor
 
+from holocine_ext.evaluate.nano_world.world import HATS
 from tools.nano.batches import Batch, encode_scenes, noised
 from tools.nano.code import LinearCode
-from tools.nano.world import HATS
 
 SHOWS = 0.05
 """How much a latent's 16 numbers must change in all with the hat to count as showing it."""

@@ -11,8 +11,8 @@ from random import Random
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from tools.nano.captions import describe
-from tools.nano.world import random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.captions import describe
+from holocine_ext.evaluate.nano_world.world import random_cuts, random_scene
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
 WORD = Regex(r"\u2581?[A-Za-z]+|\u2581?[^A-Za-z]")

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import UMT5Config, UMT5EncoderModel
 
+from holocine_ext.evaluate.nano_world.captions import FACTS, describe, facts_of
+from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
 from holocine_ext.shots.spans import text_spans
 from tools.nano.batches import encode_text, tokenize
-from tools.nano.captions import FACTS, describe, facts_of
 from tools.nano.state import train
 from tools.nano.tokenizer import fit_tokenizer
-from tools.nano.world import Scene, random_cuts, random_scene
 from wan2.text.tokenizer import TokenizedPrompt
 
 DIM = 64

@@ -13,10 +13,10 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from torch.nn import functional as F
 
+from holocine_ext.evaluate.nano_world.world import draw_frames, random_scene
 from tools.nano.code import LinearCode, load_code, to_tensor
 from tools.nano.state import train
 from tools.nano.vae_net import FrameVAE
-from tools.nano.world import draw_frames, random_scene
 
 DIM = 16
 """Base width of the shipped VAE; the real one has 96."""

@@ -14,7 +14,7 @@ from holocine_ext.evaluate import detect
 from holocine_ext.evaluate.clip import TINY, Clip, clip_of_pictures, read_clip
 from holocine_ext.evaluate.cuts import score_cuts
 from holocine_ext.evaluate.detect import Detector, check_detector, cuts_of, open_detector, resolve_device
-from tools.nano.world import draw, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.world import draw, random_cuts, random_scene
 from wan2.errors import InputError
 
 CUTS = (24, 60, 75)

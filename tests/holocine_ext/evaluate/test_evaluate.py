@@ -12,8 +12,8 @@ import pytest
 
 from holocine_ext.evaluate.asked import find_asked
 from holocine_ext.evaluate.cli import main
-from tools.nano.captions import describe
-from tools.nano.world import Scene, draw, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.captions import describe
+from holocine_ext.evaluate.nano_world.world import Scene, draw, random_cuts, random_scene
 from wan2.errors import InputError
 from wan2.run.video_io import VideoWriter
 

@@ -8,9 +8,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from holocine_ext.evaluate.nano import SHOT_FACTS, drawing, measure, read_facts, told_facts
-from tools.nano.captions import describe
-from tools.nano.world import Character, Scene, draw, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.captions import describe
+from holocine_ext.evaluate.nano_world.facts import SHOT_FACTS, drawing, measure, read_facts, told_facts
+from holocine_ext.evaluate.nano_world.world import Character, Scene, draw, random_cuts, random_scene
 from wan2.errors import InputError
 
 

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.nano.world import (
+from holocine_ext.evaluate.nano_world.world import (
     COLOURS,
     FRAMINGS,
     HATS,
@@ -46,7 +46,7 @@ OUTSIDE = np.array([-3 * SIZE], np.float32)
 
 @dataclass(frozen=True)
 class ShotReading:
-    """What one shot shows; names as in `tools.nano.world`."""
+    """What one shot shows; names as in `holocine_ext.evaluate.nano_world.world`."""
 
     place: str
     light: str
@@ -92,8 +92,8 @@ def _fit(frame: Frames) -> tuple[Scene, float, float]:
     assert best is not None
     at = np.array([_locate(frame, best, x)], np.float32)
     hatted = [replace(best, hat=hat) for hat in HATS]
-    misfits = [_misfits(frame, scene, at).item() for scene in hatted]
-    return hatted[int(np.argmin(misfits))], float(at[0]), min(misfits)
+    errors = [_misfits(frame, scene, at).item() for scene in hatted]
+    return hatted[int(np.argmin(errors))], float(at[0]), min(errors)
 
 
 def _backgrounds() -> Iterable[Scene]:

@@ -1,6 +1,6 @@
 """Facts of nano's drawn world: told by captions, read off pixels, and held against each other exactly.
 
-The wordings and the reader are the world's own, in `tools/nano`.
+The wordings (`captions`) and the reader (`read`) belong to the world itself.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from statistics import fmean
 from typing import Any
 
 from holocine_ext.evaluate.clip import Frames
+from holocine_ext.evaluate.nano_world import captions as words
+from holocine_ext.evaluate.nano_world.read import ShotReading, read_shot
+from holocine_ext.evaluate.nano_world.world import COLOURS, SHAPES, SIZE, Character, draw, random_scene
 from holocine_ext.shots.layout import Range
-from tools.nano import captions as words
-from tools.nano.read import ShotReading, read_shot
-from tools.nano.world import COLOURS, SHAPES, SIZE, Character, draw, random_scene
 from wan2.errors import InputError
 
 _TAG = re.compile(r"(\[character\d+\])")

@@ -1,4 +1,4 @@
-"""The world that models/nano was trained on: small drawn films whose every fact is known. Knows nothing of models.
+"""The world that the miniature was trained on: small drawn films whose every fact is known. Knows nothing of models.
 
 A scene holds one or two characters (colour, shape) in one place, who wear the same hat; a shot of it shows one of them
 and has framing, motion, light and the side the landmark stands on. Captions name everything but the hat and the side:
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 SIZE = 64
 """Height and width of a frame in pixels."""
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),

@@ -8,9 +8,18 @@ from random import Random
 import numpy as np
 import pytest
 
-from tools.nano.captions import COLOURS, FRAMINGS, LIGHTS, MOTIONS, SHAPES, describe
-from tools.nano.read import find_cuts, read_shot
-from tools.nano.world import HATS, SIZE, Character, Scene, draw, may_follow, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.captions import COLOURS, FRAMINGS, LIGHTS, MOTIONS, SHAPES, describe
+from holocine_ext.evaluate.nano_world.read import find_cuts, read_shot
+from holocine_ext.evaluate.nano_world.world import (
+    HATS,
+    SIZE,
+    Character,
+    Scene,
+    draw,
+    may_follow,
+    random_cuts,
+    random_scene,
+)
 
 
 def scene_of(seed: int, num_frames: int = 33, num_shots: int = 3) -> Scene:

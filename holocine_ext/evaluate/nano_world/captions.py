@@ -1,13 +1,13 @@
-"""Scenes put into words: the tagged prompts that models/nano was trained on, in many wordings."""
+"""Scenes put into words: the tagged prompts that the miniature was trained on, in many wordings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
+from holocine_ext.evaluate.nano_world import world
+from holocine_ext.evaluate.nano_world.world import Scene, Shot
 from holocine_ext.story.prompt import build_prompt
-from tools.nano import world
-from tools.nano.world import Scene, Shot
 
 PLACES = {
     "meadow": ("a meadow", "a green field", "a meadow with a tree", "the grassland"),
