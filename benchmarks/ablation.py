@@ -1,4 +1,4 @@
-"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 in miniature, on holocine_ext/nano.
+"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 in miniature.
 
 Held-out storyboards are filmed four times: with text windows taken away, with full attention, with sparse attention
 without summary tokens, and with sparse attention; then `holocine_evaluate.py` measures the films. The rows with a
@@ -18,7 +18,10 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from holocine_ext.job import plan_job
+from holocine_ext.preflight import check_job
 from tqdm import tqdm
+from wan2.run.generate import generate
 
 from benchmarks.nano_control import write_storyboards
 from holocine_ext.cli import build_parser
@@ -26,15 +29,12 @@ from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
 from holocine_ext.evaluate.detect import DETECTORS
 from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
-from holocine_ext.job import plan_job
-from holocine_ext.preflight import check_job
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.shots.layout import Range, ShotLayout
 from tools.nano.ablated import ShotsApart
 from wan2.cli.asked import given_values
 from wan2.models.conditioning import AttentionProcessor, Attentions
 from wan2.run.claim import claimed
-from wan2.run.generate import generate
 
 SEED = 40_000_000
 LONGEST, MOST_SHOTS, SHORTEST_SHOT = 97, 6, 9

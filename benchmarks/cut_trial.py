@@ -69,7 +69,7 @@ def write_film(path: Path, pictures: Sequence[Image.Image], rng: Random) -> list
     """Write a film of three to six shots, no two neighbours of one photograph; its cuts."""
     shots = rng.sample(pictures, rng.randint(3, 6))
     cuts = [0]
-    with VideoWriter(path, rng.choice(RATES), WIDTH, HEIGHT, {}, crf=20) as writer:
+    with VideoWriter(path, rng.choice(RATES), (WIDTH, HEIGHT), {}, crf=20) as writer:
         for picture in shots:
             clip = camera_move(picture, rng.randint(SHORTEST, LONGEST), rng)
             cuts.append(cuts[-1] + len(clip))

@@ -23,8 +23,8 @@ from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAt
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning, dense_attention
+from wan2.models.config import A14B
 from wan2.models.transformer import WanTransformer
-from wan2.request.presets import A14B
 from wan2.streaming.layout import BlockLayout
 from wan2.streaming.residency import RING_BLOCKS
 

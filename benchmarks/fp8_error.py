@@ -21,9 +21,10 @@ from benchmarks.noise import write_noise
 from benchmarks.table import heading
 from wan2.errors import InputError
 from wan2.models.conditioning import Conditioning
+from wan2.models.config import A14B
 from wan2.models.fp8 import check_fast, multiply_out
-from wan2.request.presets import A14B, WAN22_T2V
-from wan2.request.request import make_options
+from wan2.request.flat import make_request
+from wan2.request.presets import WAN22_T2V
 from wan2.run.machine import resolve_machine
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer
@@ -114,7 +115,7 @@ def forward_table(run: Callable[[torch.dtype, Fp8], list[Tensor]], fast: bool) -
 
 def report(args: argparse.Namespace, path: Path) -> list[str]:
     """The whole text."""
-    machine = resolve_machine(make_options(WAN22_T2V, {"prompt": "-", "device": args.device}))
+    machine = resolve_machine(make_request(WAN22_T2V, {"prompt": "-", "device": args.device}))
     if args.fast:
         check_fast(machine.device)
     file = inspect_transformer(path)

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
-from wan2.request.presets import A14B
+from wan2.models.config import A14B
 from wan2.streaming.layout import BlockFile, BlockLayout
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import WEIGHT, linears

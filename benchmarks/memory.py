@@ -27,14 +27,14 @@ from holocine_ext.shots.flops import attended
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning
-from wan2.models.config import TransformerConfig
+from wan2.models.config import A14B, TransformerConfig
 from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import WanTransformer
 from wan2.models.vae import WanVAE
 from wan2.plan.budget import Work, predict, vae_size
 from wan2.plan.memory import Decoding, encoder_bytes
-from wan2.request.presets import A14B
-from wan2.request.request import Options, make_options
+from wan2.request.flat import make_request
+from wan2.request.request import Request
 from wan2.run.text_encoder import encode, load_text_encoder
 from wan2.run.vae import inspect_vae, load_vae
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
@@ -74,7 +74,7 @@ def forward(config: TransformerConfig, layout: ShotLayout, sparse: bool, size: t
 def published(frames: int, shots: int, sparse: bool) -> list[list[str]]:
     """Rows of the real model: the work of a pass, and the decoder whole and in tiles."""
     layout = plan_layout(frames, shots, None, 1560)
-    options = make_options(MODELS["holocine"]["full"], {"prompt": "-", "num_frames": frames, "device": "cuda"})
+    options = make_request(MODELS["holocine"]["full"], {"prompt": "-", "num_frames": frames, "device": "cuda"})
     options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
     memory = predict(options, Work(A14B, attended=attended(layout, sparse)))
     name = f"14B, {frames} frames, 480x832, {shots} shots, {'sparse' if sparse else 'full'}: work of a pass"
@@ -99,7 +99,7 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     """Rows of nano, in fp32, with numbers: every stage."""
     preset = MODELS["nano"]["sparse"]
     values = {"prompt": "a red ball", "num_frames": frames, "height": height, "width": width, "device": "cpu"}
-    options = make_options(preset, {**values, "blocks_to_swap": 0, "negative_prompt": "dark"})
+    options = make_request(preset, {**values, "blocks_to_swap": 0, "negative_prompt": "dark"})
     shape, name = options.shape, f"nano, {frames} frames, {height}x{width}"
     layout = plan_layout(frames, 3, None, shape.tokens_per_frame)
     options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
@@ -120,7 +120,7 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     ]
 
 
-def read_text(options: Options) -> int:
+def read_text(options: Request) -> int:
     """Bytes alive while the longest prompt is read."""
     prompt = load_tokenizer(options.files.tokenizer).tokenize("ball " * TEXT_LENGTH).truncated(TEXT_LENGTH)
     encoder = load_text_encoder(options.files.t5, "cpu", torch.float32)
@@ -143,7 +143,7 @@ def published_text(dtype: torch.dtype, fp8: bool = False) -> list[str]:
     return row(name, predicted, slots * size + alive(lambda: layer(states)))
 
 
-def decoded(options: Options, latents: torch.Tensor, work: Work) -> int:
+def decoded(options: Request, latents: torch.Tensor, work: Work) -> int:
     """Bytes alive while the first frames of the latents are decoded, and the weights."""
     vae = load_vae(inspect_vae(options.files.vae), "cpu", torch.float32)
 

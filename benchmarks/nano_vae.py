@@ -1,4 +1,4 @@
-"""How well does the VAE of holocine_ext/nano draw? `python -m benchmarks.nano_vae`: its error beside that of its teacher."""
+"""How well does the miniature's VAE draw? `python -m benchmarks.nano_vae`: its error beside that of its teacher."""
 
 from __future__ import annotations
 

@@ -21,9 +21,8 @@ from holocine_ext.shots.conditioning import plan_attentions
 from holocine_ext.shots.flops import attention_pairs, forward_flops, text_pairs
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.conditioning import Conditioning, dense_attention
-from wan2.models.config import TransformerConfig
+from wan2.models.config import A14B, TransformerConfig
 from wan2.models.transformer import WanTransformer
-from wan2.request.presets import A14B
 from wan2.text.tokenizer import TEXT_LENGTH
 from wan2.weights.checkpoint import inspect_transformer
 

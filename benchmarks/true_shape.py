@@ -23,10 +23,11 @@ import torch
 
 from benchmarks.noise import write_noise
 from wan2.models.conditioning import Conditioning
+from wan2.models.config import A14B
 from wan2.models.layers import Block
 from wan2.models.transformer import WanTransformer
-from wan2.request.presets import A14B, WAN22_T2V
-from wan2.request.request import make_options
+from wan2.request.flat import make_request
+from wan2.request.presets import WAN22_T2V
 from wan2.run.machine import resolve_machine
 from wan2.run.record import host_peak_bytes
 from wan2.streaming.phases import Phase, Placement, transformers
@@ -108,7 +109,7 @@ def table(streamed: Result, resident: Result, args: argparse.Namespace) -> str:
     weights = sum(map(math.prod, A14B.tensor_shapes().values())) * DTYPE.itemsize
     held = weights - (A14B.num_layers - RING_BLOCKS) * block
     peak, libraries, read = (float(streamed[name]) for name in ("peak", "libraries", "read"))
-    machine = resolve_machine(make_options(WAN22_T2V, {"prompt": "-", "device": "cpu"}))
+    machine = resolve_machine(make_request(WAN22_T2V, {"prompt": "-", "device": "cpu"}))
     same = streamed["digest"] == resident["digest"]
     verdict = "within" if peak <= ALLOWED_BYTES else "ABOVE"
     lines = [

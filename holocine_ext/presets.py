@@ -52,7 +52,7 @@ def _holocine(variant: str) -> ScenePreset:
 
 
 def _nano(variant: str) -> ScenePreset:
-    """The miniature in `nano/`, part of this package: same file formats and the same code, in seconds on any machine."""
+    """The miniature in `nano/`: same file formats and the same code, in seconds on any machine."""
     base, whole = _NANO / "Wan2.2-T2V-A14B", _holocine(variant)
     shared = replace(
         WAN22_T2V.model,

@@ -257,7 +257,7 @@ class Targets:
         paths = OutputPaths(folder, "v")
         told = {"comment": json.dumps({"captions": [text]}, ensure_ascii=False)}
         frame = np.zeros((32, 32, 3), np.uint8)
-        with VideoWriter(paths.video, 8.0, 32, 32, told, 30) as writer:
+        with VideoWriter(paths.video, 8.0, (32, 32), told, 30) as writer:
             writer.write(frame)
             writer.write(frame)
         if read_metadata(paths.video) | told != read_metadata(paths.video) or len(read_video(paths.video)) != 2:

@@ -22,7 +22,7 @@ import wan2.cli.main
 from tests.tiny import MODELS, QUICK, model_flags
 from wan2.plan.budget import Work
 from wan2.plan.outputs import OutputPaths
-from wan2.request.request import Options
+from wan2.request.request import Request
 from wan2.run.video_io import read_metadata, read_video
 
 WARM = 10
@@ -59,7 +59,7 @@ def run(words: list[str], blocked: Path | None = None) -> tuple[int, list[float]
             super().done(written)
             memory.append(resident_mb())
 
-        def about(self, options: Options, work: Work) -> None:
+        def about(self, options: Request, work: Work) -> None:
             super().about(options, work)
             if blocked is not None and options.save_path.stem == blocked.stem:
                 blocked.mkdir()

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from wan2.run.transformers import FLAGS
 
 import holocine_ext.cli
 import wan2.cli.main
 import wan2.plan.checks
 from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import needs_product, scaled, six_blocks, write
-from wan2.run.transformers import FLAGS
 from wan2.weights.fp8_cache import cache_path
 
 PROMPT = ["--prompt", "a gull"]

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from wan2.run.transformers import FLAGS
 
 import holocine_ext.cli
 import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from tests.wan2.fp8_files import FOUR_HEADS, SIX, scaled, six_blocks, write
 from tests.wan2.lora_files import Drawn, comfy, draw, kohya, with_whole, write_lora
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import make_options
-from wan2.run.transformers import FLAGS
 
 ROOT = Path(__file__).parents[1]
 PROMPT = ["--prompt", "a gull"]
@@ -100,10 +100,10 @@ def test_each_option_is_for_one_expert_alone(model: TinyModel) -> None:
 def test_one_multiplier_is_for_all_and_none_is_one() -> None:
     def made(*multipliers: float) -> tuple[float, ...]:
         given = {"lora_weight": [Path("a"), Path("b")], "lora_multiplier": list(multipliers) or None}
-        return make_options(WAN22_T2V, {"prompt": "-", **given}).lora_multiplier
+        return make_request(WAN22_T2V, {"prompt": "-", **given}).lora_multiplier
 
     assert (made(), made(0.5), made(0.5, -2.0)) == ((1.0, 1.0), (0.5, 0.5), (0.5, -2.0))
-    plain = make_options(WAN22_T2V, {"prompt": "-"})
+    plain = make_request(WAN22_T2V, {"prompt": "-"})
     assert plain.lora_multiplier_high_noise == plain.lora_weight_high_noise == ()
 
 

@@ -528,7 +528,7 @@ def test_the_demo_twice_and_beside_a_file_of_the_users(tmp_path: Path):
 
 
 def test_a_video_of_anothers_is_not_taken_for_ours_by_its_form(refuse: Refuse, tmp_path: Path):
-    with VideoWriter(tmp_path / "ours.mp4", 8, 32, 32, {}, 16) as writer:
+    with VideoWriter(tmp_path / "ours.mp4", 8, (32, 32), {}, 16) as writer:
         writer.write(np.zeros((32, 32, 3), np.uint8))
     import av
 

@@ -23,7 +23,12 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md", ROOT / "holocine_ext/nano/README.md"]
+PAGES = [
+    README,
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "examples/README.md",
+    ROOT / "holocine_ext/nano/README.md",
+]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCRIPTS: dict[str, str] = PROJECT["scripts"]
 LONGEST = 300

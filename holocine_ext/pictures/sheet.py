@@ -203,7 +203,7 @@ class ShotExport:
     def _shot_writer(self, shot: int, frame: NDArray[np.uint8]) -> VideoWriter:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
-        return VideoWriter(self.paths[shot], self.fps, width, height, metadata, self.crf, self.whole)
+        return VideoWriter(self.paths[shot], self.fps, (width, height), metadata, self.crf, self.whole)
 
 
 def _count(number: int, what: str) -> str:

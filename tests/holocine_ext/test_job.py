@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from holocine_ext.job import Job, plan_job
+from holocine_ext.preflight import dry_plan
 
 from holocine_ext.cli import build_parser
-from holocine_ext.job import Job, plan_job
 from holocine_ext.plan import render_plan
-from holocine_ext.preflight import dry_plan
 from holocine_ext.presets import MODELS
 from wan2.cli.asked import given_values
 from wan2.errors import InputError

@@ -13,7 +13,7 @@ from holocine_ext.story.scene import plan_scene
 from holocine_ext.story.storyboard import from_arguments
 from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work
-from wan2.request.request import make_options
+from wan2.request.flat import make_request
 from wan2.text.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ CONFIG = TransformerConfig(
 def plan_of(*captions: str, cuts: list[int] | None = None, sparse: bool = True, **given: float) -> Plan:
     board = from_arguments(global_caption="A storm nears.", shot_captions=captions, shot_cut_frames=cuts)
     scene = plan_scene(board, PRESET)
-    options = make_options(PRESET, {"prompt": board.prompt, "num_frames": scene.num_frames, **given})
+    options = make_request(PRESET, {"prompt": board.prompt, "num_frames": scene.num_frames, **given})
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, options.shape.tokens_per_frame, scene.names)
     tokenized = TOKENIZER.tokenize(board.prompt)
     return make_plan(scene, layout, tokenized, options, Work(CONFIG), sparse, ["look here"])
@@ -56,7 +56,7 @@ def test_full_attention_costs_what_full_attention_costs() -> None:
 def test_an_ordinary_prompt_sees_its_whole_text() -> None:
     board = from_arguments(prompt="A gull over the pier.")
     scene = plan_scene(board, PRESET)
-    options = make_options(PRESET, {"prompt": board.prompt, "num_frames": scene.num_frames})
+    options = make_request(PRESET, {"prompt": board.prompt, "num_frames": scene.num_frames})
     layout = plan_layout(scene.num_frames, 1, None, options.shape.tokens_per_frame)
     plan = make_plan(scene, layout, TOKENIZER.tokenize(board.prompt), options, Work(CONFIG), True)
     assert [shot.keys for shot in plan.shots] == [((0, 512),)]

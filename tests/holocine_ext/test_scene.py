@@ -36,7 +36,7 @@ def test_a_rate_of_a_file_is_the_rate_of_the_flag_and_of_the_stream(fps: float, 
     from_file, from_flag = plan_scene(short, PRESET), plan_scene(replace(short, fps=None), PRESET, fps=fps)
     assert (from_file.fps, from_file.cuts) == (from_flag.fps, from_flag.cuts) == (float(exact), (round(2 * exact),))
     assert from_file.as_record()["fps"] == float(exact)
-    assert VideoWriter(Path("a.mp4"), from_file.fps, 64, 48, {}, 12).rate == exact
+    assert VideoWriter(Path("a.mp4"), from_file.fps, (64, 48), {}, 12).rate == exact
 
 
 @pytest.mark.parametrize("flag", ["storyboard", "from_file", "save_path", "latent_path", "vae"])

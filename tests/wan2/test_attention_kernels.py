@@ -20,8 +20,8 @@ from wan2.models.conditioning import Attentions, attend_densely
 from wan2.models.kernel_table import CANDIDATES, KERNELS, check_kernel
 from wan2.models.kernels import Call, choose_kernel
 from wan2.plan.saved import SavedState
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import make_options
 from wan2.run.attention_choice import choose_attention, largest_call
 from wan2.run.machine import resolve_machine
 
@@ -98,7 +98,7 @@ def test_an_explicit_choice_works_or_raises(mode: str) -> None:
     with pytest.raises(InputError, match=f"--attn_mode {mode}: needs --device cuda, not cpu"):
         choose_kernel(mode, CPU, torch.float32, given, pytest.fail)
     with pytest.raises(InputError, match=f"--attn_mode {mode}: needs --device cuda, not cpu"):
-        make_options(WAN22_T2V, {"prompt": "-", "device": "cpu", "attn_mode": mode})
+        make_request(WAN22_T2V, {"prompt": "-", "device": "cpu", "attn_mode": mode})
 
 
 @pytest.mark.parametrize("mode", ["flash2", "flash3", "sage"])
@@ -167,7 +167,7 @@ def test_the_largest_call_is_found_by_running_the_attention() -> None:
 
 
 def test_a_run_goes_on_with_the_kernel_of_its_state() -> None:
-    options = make_options(WAN22_T2V, {"prompt": "-", "device": "cpu"})
+    options = make_request(WAN22_T2V, {"prompt": "-", "device": "cpu"})
     machine = resolve_machine(options)
     state = SavedState(Path("a.state"), 0, {}, {}, {}, {}, "", {"attention": "sdpa"}, {}, passes=0)
     for saved in (None, state):

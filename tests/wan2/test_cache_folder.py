@@ -9,14 +9,15 @@ import pytest
 
 from wan2.cli.main import check_cache, keep_compiled
 from wan2.errors import InputError
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import Options, make_options
+from wan2.request.request import Request
 
-PLAIN = make_options(WAN22_T2V, {"prompt": "a gull"})
-COMPILED = make_options(WAN22_T2V, {"prompt": "a gull", "compile": True})
+PLAIN = make_request(WAN22_T2V, {"prompt": "a gull"})
+COMPILED = make_request(WAN22_T2V, {"prompt": "a gull", "compile": True})
 
 
-def kept_in(options: Options, monkeypatch: pytest.MonkeyPatch, **variables: Path) -> str:
+def kept_in(options: Request, monkeypatch: pytest.MonkeyPatch, **variables: Path) -> str:
     """What PyTorch is given as the folder, when only these variables are set."""
     for name in ("TORCHINDUCTOR_CACHE_DIR", "WAN2_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(variables.get(name, "")))

@@ -20,8 +20,8 @@ from wan2.cli import main as cli
 from wan2.cli.main import main
 from wan2.errors import InputError
 from wan2.models.conditioning import Conditioning
-from wan2.request.presets import WAN22_T2V
-from wan2.request.request import RECIPES, make_options
+from wan2.request.flat import make_request
+from wan2.request.presets import RECIPES, WAN22_T2V
 from wan2.run.latents import load_latents
 from wan2.sampling.denoise import DenoisePlan, DenoiseStep, denoise, initial_noise
 from wan2.sampling.schedule import first_unguided_step
@@ -207,7 +207,7 @@ def test_a_state_without_what_its_cache_remembers_is_refused(
 
 
 def made(of: Any = WAN22_T2V, **given: Any):  # noqa: ANN401
-    return make_options(of, {"prompt": "a gull", "seed": 1, **given})
+    return make_request(of, {"prompt": "a gull", "seed": 1, **given})
 
 
 def test_a_preset_fills_in_and_what_is_given_wins() -> None:

@@ -8,15 +8,15 @@ import pytest
 
 import wan2.files
 from wan2.cli.interrupts import Stopped
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import make_options
 from wan2.run.claim import claimed
 
 
 def test_a_file_that_a_signal_interrupted_after_its_renaming_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    options = make_options(WAN22_T2V, {"prompt": "a gull", "save_path": tmp_path / "a.mp4"})
+    options = make_request(WAN22_T2V, {"prompt": "a gull", "save_path": tmp_path / "a.mp4"})
     to_disk = wan2.files._to_disk
 
     def interrupted(path: Path) -> None:

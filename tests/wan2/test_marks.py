@@ -24,7 +24,7 @@ FRAME = np.full((48, 64, 3), 90, np.uint8)
 
 
 def write(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    with VideoWriter(path, 15, 64, 48, metadata or {}, crf=30) as writer:
+    with VideoWriter(path, 15, (64, 48), metadata or {}, crf=30) as writer:
         writer.write(FRAME)
     return path
 

@@ -10,14 +10,15 @@ import pytest
 from tests.tiny import DATA
 from wan2.errors import InputError
 from wan2.request.fields import RANGES, flag_of
+from wan2.request.flat import make_request
 from wan2.request.presets import NEGATIVE_PROMPT, WAN22_T2V
-from wan2.request.request import Options, make_options
+from wan2.request.request import Request
 
 NAN, INF = float("nan"), float("inf")
 
 
-def options(**given: object) -> Options:
-    return make_options(WAN22_T2V, {"prompt": "a gull", **given})
+def options(**given: object) -> Request:
+    return make_request(WAN22_T2V, {"prompt": "a gull", **given})
 
 
 def test_the_defaults_are_those_of_wan22():

@@ -14,13 +14,14 @@ from wan2.errors import InputError, RunError
 from wan2.files import work_folder
 from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
 from wan2.plan.taken import TakenError, check_names, check_outputs
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import Options, make_options
+from wan2.request.request import Request
 from wan2.run.claim import claimed
 
 
-def options_for(path: Path, **more: object) -> Options:
-    return make_options(WAN22_T2V, {"prompt": "x", "save_path": path, "seed": 7, **more})
+def options_for(path: Path, **more: object) -> Request:
+    return make_request(WAN22_T2V, {"prompt": "x", "save_path": path, "seed": 7, **more})
 
 
 def test_a_file_name_is_kept_and_its_companions_have_its_stem():

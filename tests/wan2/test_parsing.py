@@ -19,8 +19,8 @@ from wan2.parsing import Reading, read_json, without_stderr
 from wan2.plan.checks import check_run
 from wan2.plan.saved import FORMAT, read_state
 from wan2.plan.state_notes import NOTES
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import make_options
 from wan2.text.tokenizer import MAX_CHARACTERS, check_vocabulary, load_tokenizer
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.header import MAX_NAME, MAX_TENSORS, read_header
@@ -166,7 +166,7 @@ def test_the_embeddings_are_counted_before_the_run(tiny: TinyModel, tmp_path: Pa
     with pytest.raises(
         InputError, match=f"^--t5 {path}: has 100 embeddings; the tokens of --tokenizer .* go up to 116$"
     ):
-        check_run(make_options(WAN22_T2V, values | files))
+        check_run(make_request(WAN22_T2V, values | files))
 
 
 def test_texts_beyond_the_limit_are_refused_before_they_are_cleaned():

@@ -18,23 +18,25 @@ from benchmarks.counting import LiveBytes
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli.out_of_memory import explain_out_of_memory
 from wan2.errors import InputError
+from wan2.models.config import A14B
 from wan2.models.vae import WanVAE
 from wan2.plan import budget as planner
 from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget
 from wan2.plan.memory import VAE_CACHE_PER_PIXEL, Decoding
-from wan2.request.presets import A14B, WAN22_T2V
-from wan2.request.request import Options, make_options
+from wan2.request.flat import make_request
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import Request
 from wan2.run.latents import load_latents
 
 WORK = Work(A14B)
 CARD = {"height": 480, "width": 832, "num_frames": 241, "device": "cuda"}
 
 
-def asked(**given: Any) -> Options:  # noqa: ANN401
-    return make_options(WAN22_T2V, {"prompt": "a gull", "seed": 1, **CARD, **given})
+def asked(**given: Any) -> Request:  # noqa: ANN401
+    return make_request(WAN22_T2V, {"prompt": "a gull", "seed": 1, **CARD, **given})
 
 
-def peak(options: Options) -> float:
+def peak(options: Request) -> float:
     return predict(options, WORK).peak * MARGIN / GB
 
 
@@ -157,11 +159,11 @@ def test_a_budget_is_told_kept_and_changes_no_bit(
 ) -> None:
     words = [*tiny.flags(), *QUICK, *BUDGET, "--dtype", "float32"]
     assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "a.safetensors")]) == 0
-    options = make_options(
+    options = make_request(
         WAN22_T2V, {"prompt": "a", "height": 32, "width": 32, "num_frames": 9, "device": "cpu", **files(tiny)}
     )
     work = planner.work_of(options)
-    swapped = make_options(WAN22_T2V, {**vars(options), **files(tiny), "files": None, "blocks_to_swap": 3})
+    swapped = make_request(WAN22_T2V, {**vars(options), **files(tiny), "files": None, "blocks_to_swap": 3})
     monkeypatch.setattr(
         "wan2.plan.memory.PAIR_BYTES", 0
     )  # the longest text would take more than so small a transformer

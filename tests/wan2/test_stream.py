@@ -17,8 +17,8 @@ from torch import Tensor
 from tests.wan2.reference import CASES, CONFIG, DATA, TENSORS, windows
 from wan2.errors import InputError, RunError
 from wan2.models.conditioning import Conditioning, dense_attention
+from wan2.models.config import A14B
 from wan2.models.layers import Block
-from wan2.request.presets import A14B
 from wan2.sampling.denoise import DenoisePlan, denoise
 from wan2.streaming import copies as lanes
 from wan2.streaming import phases as phases_module

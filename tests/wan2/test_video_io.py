@@ -21,7 +21,7 @@ CLIP = np.stack([np.full((HEIGHT, WIDTH, 3), colour, np.uint8) for colour in COL
 
 
 def write(path: Path, fps: float | Fraction = 15, metadata: dict[str, str] | None = None) -> Path:
-    with VideoWriter(path, fps, WIDTH, HEIGHT, metadata or {}, crf=12) as writer:
+    with VideoWriter(path, fps, (WIDTH, HEIGHT), metadata or {}, crf=12) as writer:
         for frame in CLIP:
             writer.write(frame)
     return path
@@ -80,7 +80,7 @@ def test_metadata_survives_under_any_name(tmp_path: Path) -> None:
 def test_a_failure_leaves_nothing_and_the_older_file_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4")
     before = path.read_bytes()
-    with pytest.raises(ZeroDivisionError), VideoWriter(path, 15, WIDTH, HEIGHT, {}, crf=12) as writer:
+    with pytest.raises(ZeroDivisionError), VideoWriter(path, 15, (WIDTH, HEIGHT), {}, crf=12) as writer:
         writer.write(CLIP[0])
         raise ZeroDivisionError
     assert path.read_bytes() == before
@@ -89,20 +89,23 @@ def test_a_failure_leaves_nothing_and_the_older_file_alone(tmp_path: Path) -> No
 
 def test_the_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    with VideoWriter(path, 15, WIDTH, HEIGHT, {}, crf=12) as writer:
+    with VideoWriter(path, 15, (WIDTH, HEIGHT), {}, crf=12) as writer:
         writer.write(CLIP[0])
         assert not path.exists()
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_video_without_frames_is_no_success(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="not one frame"), VideoWriter(tmp_path / "clip.mp4", 15, WIDTH, HEIGHT, {}, 12):
+    with (
+        pytest.raises(RunError, match="not one frame"),
+        VideoWriter(tmp_path / "clip.mp4", 15, (WIDTH, HEIGHT), {}, 12),
+    ):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="48x64"), VideoWriter(tmp_path / "c.mp4", 15, WIDTH, HEIGHT, {}, 12) as writer:
+    with pytest.raises(RunError, match="48x64"), VideoWriter(tmp_path / "c.mp4", 15, (WIDTH, HEIGHT), {}, 12) as writer:
         writer.write(CLIP[0, ::2])
 
 
@@ -138,7 +141,7 @@ def test_a_caller_gives_the_temporary_name(tmp_path: Path) -> None:
         given.append(path)
         yield tmp_path / "other.mp4"
 
-    with VideoWriter(tmp_path / "clip.mp4", 15, WIDTH, HEIGHT, {}, 12, whole) as writer:
+    with VideoWriter(tmp_path / "clip.mp4", 15, (WIDTH, HEIGHT), {}, 12, whole) as writer:
         writer.write(CLIP[0])
     assert given == [tmp_path / "clip.mp4"]
     assert read_video(tmp_path / "other.mp4").shape == (1, HEIGHT, WIDTH, 3)

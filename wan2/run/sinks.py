@@ -34,7 +34,7 @@ def open_main_sink(request: Request, claim: Claim, metadata: dict[str, str]) -> 
     if request.output.writes_video:
         shape, path = request.shape, claim.paths.video
         with VideoWriter(
-            path, request.fps, shape.width, shape.height, metadata, request.output.crf, claim.whole
+            path, request.fps, (shape.width, shape.height), metadata, request.output.crf, claim.whole
         ) as writer:
             yield lambda _, frame: writer.write(frame)
         return

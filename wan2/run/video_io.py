@@ -45,8 +45,8 @@ class VideoWriter:
     Args:
         path: the file that appears at the end; an older one of that name is replaced.
         fps: frames per second, kept exactly; 23.976 and its kin are the rates that they stand for, 24000/1001.
-        width, height: pixels, both even.
-        metadata: texts that survive under their own names, beside the mark of this program; see `read_metadata`.
+        size: width and height in pixels, both even.
+        metadata: texts that survive under their own names, with the mark of this program; see `read_metadata`.
         crf: quality of H.264, 0 (the best) to 51.
         whole: how the file appears whole.
     """
@@ -55,15 +55,14 @@ class VideoWriter:
         self,
         path: Path,
         fps: float | Fraction,
-        width: int,
-        height: int,
+        size: tuple[int, int],
         metadata: dict[str, str],
         crf: int,
         whole: Whole = whole_file,
     ) -> None:
         self.path = Path(path)
         self.rate = Fraction(exact_rate(float(fps))).limit_denominator(LARGEST_DENOMINATOR)
-        self.width, self.height, self.crf = width, height, crf
+        (self.width, self.height), self.crf = size, crf
         self.metadata, self.whole = metadata, whole
         self.written = 0
         self._open = ExitStack()

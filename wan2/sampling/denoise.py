@@ -10,7 +10,7 @@ import torch
 
 from wan2.errors import RunError
 from wan2.sampling.experts import Expert, expert_steps, first_low_noise_step
-from wan2.sampling.guidance import predict_velocity
+from wan2.sampling.guidance import Level, predict_velocity
 from wan2.sampling.schedule import first_unguided_step, sigmas, timesteps
 from wan2.sampling.solvers import make_solver
 from wan2.sampling.step_cache import StepCache
@@ -121,8 +121,8 @@ def denoise(
                     timestep = torch.tensor(plan.timesteps[index], device=latents.device)
                     if plan.round_timestep:
                         timestep = timestep.to(model.dtype).float()
-                    scale, sigma = plan.scale(expert, index), plan.sigmas[index]
-                    velocity, run = predict_velocity(model, latents, timestep, towards, away, scale, sigma, cache)
+                    level = Level(timestep, plan.sigmas[index], plan.scale(expert, index))
+                    velocity, run = predict_velocity(model, latents, level, towards, away, cache)
                     latents = solver.step(velocity, index, latents)
                     _check_finite(latents, index, plan.infer_steps, expert)
                 yield DenoiseStep(index, latents, solver.state(), cache.state(), run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,14 +17,20 @@ def guide(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
     return negative + scale * (positive - negative)
 
 
+class Level(NamedTuple):
+    """One step's place on the schedule: the timestep (0 to 1000) as a tensor, the noise level, the guidance scale."""
+
+    timestep: Tensor
+    sigma: float
+    scale: float
+
+
 def predict_velocity(
     model: WanTransformer,
     latents: Tensor,
-    timestep: Tensor,
+    level: Level,
     positive: Conditioning,
     negative: Conditioning | None,
-    scale: float,
-    sigma: float,
     cache: StepCache,
 ) -> tuple[Tensor, int]:
     """Guided velocity of the latents, in their dtype, and how many passes of the model it took.
@@ -32,12 +38,13 @@ def predict_velocity(
     At scale 1.0 the negative pass changes nothing and is not run. `cache` may spare the passes of this noise level.
     Raises `ValueError` when a scale other than 1.0 has no negative conditioning to guide away from.
     """
+    scale = level.scale
     if scale != 1.0 and negative is None:
         raise ValueError(f"guidance scale {scale} needs a negative conditioning")
     passes = [positive] if scale == 1.0 or negative is None else [positive, negative]
-    velocities = cache.foresee(latents, sigma, len(passes))
+    velocities = cache.foresee(latents, level.sigma, len(passes))
     run = 0 if velocities else len(passes)
     if velocities is None:
-        velocities = model.passes(latents, timestep, passes)
-        cache.keep(latents, sigma, velocities)
+        velocities = model.passes(latents, level.timestep, passes)
+        cache.keep(latents, level.sigma, velocities)
     return (velocities[0] if len(passes) == 1 else guide(velocities[0], velocities[1], scale)), run

@@ -27,7 +27,7 @@ def scene_of(seed: int, shots: int = 2) -> Scene:
 
 def film(path: Path, scene: Scene, metadata: dict[str, str] | None = None) -> Path:
     path.parent.mkdir(exist_ok=True)
-    with VideoWriter(path, 8, 64, 64, metadata or {}, crf=16) as writer:
+    with VideoWriter(path, 8, (64, 64), metadata or {}, crf=16) as writer:
         for frame in draw(scene):
             writer.write(frame)
     return path
@@ -150,7 +150,7 @@ def test_refused_in_one_line(words: list[str], line: str, tmp_path: Path, capsys
 
 def test_facts_of_other_sizes_are_not_read(tmp_path: Path):
     scene = scene_of(7)
-    with VideoWriter(tmp_path / "a.mp4", 8, 32, 32, {}, crf=16) as writer:
+    with VideoWriter(tmp_path / "a.mp4", 8, (32, 32), {}, crf=16) as writer:
         for frame in draw(replace(scene))[:, ::2, ::2]:
             writer.write(frame)
     (tmp_path / "a.json").write_text(json.dumps(record(7, scene)))

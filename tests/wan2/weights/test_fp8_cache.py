@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from wan2.run.transformers import inspect_experts, keep_fp8
 
 from tests.wan2.fp8_files import SIX, scaled, six_blocks, write
 from tests.wan2.weights.test_fp8_weights import same, velocities
 from wan2.errors import InputError
 from wan2.events import Silent
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
-from wan2.request.request import make_options
-from wan2.run.transformers import inspect_experts, keep_fp8
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights, quantised
 from wan2.weights.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache, write_cache
@@ -45,7 +45,7 @@ class Watcher(Silent):
 
 def keep(high: Path, low: Path) -> tuple[list[str], Path]:
     """What is told, and which file is used in the place of `high`."""
-    options = make_options(
+    options = make_request(
         WAN22_T2V, {"prompt": "-", "fp8_scaled": True, "fp8_cache": True, "dit_high_noise": high, "dit_low_noise": low}
     )
     watcher = Watcher()

@@ -13,8 +13,8 @@ from tests.wan2.fp8_files import SIX, needs_product, scaled, six_blocks, write
 from tests.wan2.reference import CASES, TENSORS, windows
 from wan2.errors import InputError, RunError
 from wan2.models.conditioning import Conditioning
+from wan2.models.config import A14B
 from wan2.models.fp8 import FP8, FastFp8Linear, Fp8Linear, multiply_out, quantise_rows
-from wan2.request.presets import A14B
 from wan2.streaming import phases as phases_module
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import RING_BLOCKS, blocks_to_stream, weight_bytes

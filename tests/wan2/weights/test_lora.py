@@ -17,8 +17,8 @@ from tests.wan2.fp8_files import SIX, scaled, six_blocks, write
 from tests.wan2.lora_files import Drawn, comfy, diffusers, draw, in_diffusers, kohya, peft, with_whole, write_lora
 from tests.wan2.weights.test_fp8_weights import same, velocities
 from wan2.errors import InputError, RunError
+from wan2.models.config import A14B
 from wan2.models.fp8 import quantise_rows
-from wan2.request.presets import A14B
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.fp8 import AS_STORED, Fp8, linears
