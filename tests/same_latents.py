@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from holocine_ext.presets import MODELS
 from tests.wan2.lora_files import comfy, draw, kohya, with_whole, write_lora
+from wan2.request.flat import FILES, preset_values
 from wan2.run.video_io import read_video
 from wan2.weights.checkpoint import inspect_transformer
 
@@ -64,7 +65,7 @@ class Made:
 
 def write_loras(folder: Path) -> list[Path]:
     """Two LoRAs of the miniature: differences of whole tensors are in the first one only."""
-    config = inspect_transformer(MODELS["nano"]["full"].files.dit_low_noise).config
+    config = inspect_transformer(MODELS["nano"]["full"].model.expert("low").path).config
     drawn = [with_whole(draw(config, seed=1), config), draw(config, seed=2, rank=8, alpha=None)]
     folder.mkdir(parents=True)
     tensors = [comfy(drawn[0]), kohya(drawn[1])]
@@ -80,9 +81,8 @@ def twelve_runs(loras: Sequence[Path]) -> list[Run]:
     board = (*nano, "--storyboard", str(ROOT / "examples" / "nano_three_shots.toml"))
     long_board = (*board, "--infer_steps", "6")
     shots = (*nano, "--global_caption", SCENE, "--shot_captions", *SHOTS)
-    files = MODELS["nano"]["full"].files
-    names = ("dit_high_noise", "dit_low_noise", "vae", "t5", "tokenizer")
-    weights = [word for name in names for word in (f"--{name}", str(getattr(files, name)))]
+    values = preset_values(MODELS["nano"]["full"])
+    weights = [word for name in FILES for word in (f"--{name}", str(values[name]))]
     base = (*weights, "--prompt", PLAIN, "--video_size", "64", "64", "--video_length", "17")
     first, second = map(str, loras)
     table: list[tuple[str, tuple[str, ...], str]] = [
