@@ -1,4 +1,4 @@
-"""What a person said (`Storyboard`), and what follows once length and frame rate are known (`Scene`).
+"""What follows from a storyboard once length and frame rate are known (`Scene`).
 
 Frames and seconds only; knows nothing of files, arguments or latent frames.
 """
@@ -12,55 +12,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from holocine_ext.story.characters import Character, strangers
+from holocine_ext.story.characters import strangers
 from holocine_ext.story.prompt import COUNT_PHRASE, CUT_TAG, GLOBAL_TAG, SHOTS_TAG, shorten, untagged_parts
+from holocine_ext.story.storyboard import ShotLength, Storyboard
 from wan2.errors import InputError
 from wan2.request.fields import exact_rate
 from wan2.request.flat import RANGES
 from wan2.request.presets import Preset
 from wan2.shapes import snap_frames
-
-
-@dataclass(frozen=True)
-class ShotLength:
-    """How long a shot was asked to be; one of the two is 0."""
-
-    seconds: float = 0.0
-    frames: int = 0
-
-    def in_frames(self, fps: float) -> float:
-        """The length in frames, not rounded."""
-        return self.seconds * fps + self.frames
-
-
-@dataclass(frozen=True)
-class Storyboard:
-    """What a person said. Captions are as the model reads them; None stands for what was left open.
-
-    `global_caption` is None for a prompt without tags: one shot, an ordinary video. `lengths` has an entry per shot, of
-    which the last may be None (the rest of the video); lengths and `shot_cut_frames` exclude each other. `size` is
-    (height, width) in pixels. `source` is the file, or "" for the command line; `notes` are warnings for the reader.
-    """
-
-    prompt: str
-    global_caption: str | None
-    shot_captions: tuple[str, ...]
-    shot_cut_frames: tuple[int, ...] | None = None
-    lengths: tuple[ShotLength | None, ...] | None = None
-    characters: tuple[Character, ...] = ()
-    num_frames: int | None = None
-    fps: float | None = None
-    seed: int | None = None
-    size: tuple[int, int] | None = None
-    source: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def caption_name(self) -> str:
-        """How messages call the captions."""
-        if self.source:
-            return f"{self.source}: captions"
-        return "--prompt" if self.global_caption is None else "--shot_captions"
 
 
 @dataclass(frozen=True)

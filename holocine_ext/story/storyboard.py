@@ -6,14 +6,13 @@ The fields of a file are described in `from_document` and shown in `examples/`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from holocine_ext.story.characters import Character, check_cast, introduce, number_references, uncalled
 from holocine_ext.story.fields import Fields, read_document
 from holocine_ext.story.prompt import build_prompt, check_caption, parse_prompt
-from holocine_ext.story.scene import ShotLength, Storyboard
 from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
 from wan2.errors import InputError
 from wan2.parsing import Reading
@@ -27,6 +26,66 @@ CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
 TIMES = ("seconds", "frames", "cut_frame")
 MOST_CHARACTERS = 100
 A_RECORD = "is the record of a run; a storyboard is global_caption, shot_captions and shot_cut_frames of its storyboard"
+
+
+@dataclass(frozen=True)
+class ShotLength:
+    """How long a shot was asked to be; one of the two is 0."""
+
+    seconds: float = 0.0
+    frames: int = 0
+
+    def in_frames(self, fps: float) -> float:
+        """The length in frames, not rounded."""
+        return self.seconds * fps + self.frames
+
+
+@dataclass(frozen=True)
+class Storyboard:
+    """What a person said. Captions are as the model reads them; None stands for what was left open.
+
+    `global_caption` is None for a prompt without tags: one shot, an ordinary video. `lengths` has an entry per shot, of
+    which the last may be None (the rest of the video); lengths and `shot_cut_frames` exclude each other. `size` is
+    (height, width) in pixels. `source` is the file, or "" for the command line; `notes` are warnings for the reader.
+    """
+
+    prompt: str
+    global_caption: str | None
+    shot_captions: tuple[str, ...]
+    shot_cut_frames: tuple[int, ...] | None = None
+    lengths: tuple[ShotLength | None, ...] | None = None
+    characters: tuple[Character, ...] = ()
+    num_frames: int | None = None
+    fps: float | None = None
+    seed: int | None = None
+    size: tuple[int, int] | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path | str) -> Storyboard:
+        """The scene of a file: .toml, .json or .yaml.
+
+        Raises:
+            InputError: no such file, or a scene that breaks a rule; with the file, the field and the rule.
+        """
+        return from_arguments(storyboard=Path(path))
+
+    @classmethod
+    def of(cls, global_caption: str, shot_captions: Sequence[str], cuts: Sequence[int] | None = None) -> Storyboard:
+        """The scene of captions; `cuts` are the first frames of the shots after the first, even ones without.
+
+        Raises:
+            InputError: a caption that breaks a rule.
+        """
+        return from_arguments(global_caption=global_caption, shot_captions=shot_captions, shot_cut_frames=cuts)
+
+    @property
+    def caption_name(self) -> str:
+        """How messages call the captions."""
+        if self.source:
+            return f"{self.source}: captions"
+        return "--prompt" if self.global_caption is None else "--shot_captions"
 
 
 def from_arguments(

@@ -13,6 +13,9 @@ from wan2.run.isolated import Events
 from wan2.run.job import Job
 from wan2.run.session import Session
 
+# What plans of a wave do together.
+SHARED = (Stage.LOAD, Stage.ENCODE_TEXT, Stage.QUANTISE)
+
 
 def make_one(job: Job, console: Console, cache: Path) -> None:
     """Make a single video, unless it is there already."""
@@ -60,6 +63,8 @@ def _watch(
 
 
 def _title(event: Event, titles: Sequence[str], places: Sequence[str]) -> str:
+    if isinstance(event, StageBegan) and event.stage in SHARED and len(titles) > 1:
+        return ""
     return places[event.plan] if isinstance(event, Failed) and places else titles[event.plan]
 
 

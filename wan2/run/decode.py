@@ -45,6 +45,7 @@ def finish(one: Active, models: Models) -> Generator[Event]:
     if output.decodes:
         yield from _decode(one, models.vae(one.plan.files, one.request.compute.vae_cache_cpu))
         yield FileWritten(one.number, paths.main(one.request))
+        yield from (FileWritten(one.number, target.path) for target in one.plan.extension.also(paths))
     if not output.no_metadata:
         one.recorder.write(paths.record, models.machine.as_record(), whole)
         yield FileWritten(one.number, paths.record)

@@ -49,6 +49,7 @@ class Wave:
 
     def __init__(self, models: Models, begun: Sequence[Claimed], cache: Path | None, late: list[Event]) -> None:
         self.models, self.cache, self.late = models, cache, late
+        self.kernel = ""
         models.machine.start_measuring()
         self.active = [self._active(one) for one in begun]
         self._choose_what_stays(self.active)
@@ -127,7 +128,9 @@ class Wave:
         with torch.inference_mode():
             kernel = choose_attention(one.plan, (one.job.attentions or attend_densely), machine, notes.append)
         yield from (Noted(one.number, note) for note in notes)
-        yield Settled(one.number, f"Attention kernel: {kernel.name}")
+        if kernel.name != self.kernel:
+            yield Settled(one.number, f"Attention kernel: {kernel.name}")
+        self.kernel = kernel.name
         one.recorder.attention = kernel.name
         one.kernel = kernel
 
@@ -193,7 +196,8 @@ class Wave:
         steps = {noise: count for noise, count in counts.items() if count}
         files = dict[Noise, TransformerFile]()
         yield from self._checkpoints(todo[0], list(steps), files)
-        yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)
+        if len(todo) == 1:
+            yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)
         with self.models.experts(files, steps, _shared([one.request.compute for one in todo])) as opened:
             for noise in steps:
                 side = partial(self._side, noise=noise, opened=opened, alone=len(todo) == 1)
