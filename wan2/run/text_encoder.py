@@ -28,7 +28,8 @@ from wan2.streaming.text_layers import LayerFile, LentLayer
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
-from wan2.weights.mapped import MappedTensor, map_tensors
+from wan2.weights.decode import ScaledTensor
+from wan2.weights.mapped import map_tensors
 from wan2.weights.names import describe
 from wan2.weights.text_names import EMBEDDING, FINAL_NORM, IGNORED, config_from_shapes, to_transformers
 
@@ -39,7 +40,7 @@ class TextEncoder:
     def __init__(
         self,
         model: UMT5EncoderModel,
-        weights: Mapping[str, MappedTensor],
+        weights: Mapping[str, ScaledTensor],
         device: torch.device | str,
         dtype: torch.dtype,
         path: Path = Path(),
@@ -124,7 +125,7 @@ def load_text_encoder(
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype, path)
 
 
-def _fp8_weights(model: nn.Module, weights: Mapping[str, MappedTensor], quantise: bool) -> list[str]:
+def _fp8_weights(model: nn.Module, weights: Mapping[str, ScaledTensor], quantise: bool) -> list[str]:
     """The weights of the linears that are to be fp8 on the device."""
     linears = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [name for name in linears if quantise or weights[name].stored.dtype == FP8]

@@ -13,7 +13,8 @@ from wan2.errors import InputError
 from wan2.models.vae import WanVAE, channels_last, upsample_in_place_of_fp32
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
-from wan2.weights.mapped import MappedTensor, map_tensors
+from wan2.weights.decode import ScaledTensor
+from wan2.weights.mapped import map_tensors
 from wan2.weights.names import describe
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
@@ -27,7 +28,7 @@ class VaeFile:
 
     path: Path
     config: dict[str, Any]
-    tensors: dict[str, MappedTensor] = field(repr=False)
+    tensors: dict[str, ScaledTensor] = field(repr=False)
 
 
 def inspect_vae(path: Path, header: CheckpointHeader | None = None) -> VaeFile:

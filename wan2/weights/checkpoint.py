@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
+from wan2.weights.dtypes import DTYPES
 from wan2.weights.fit import disagreement
 from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.weights.header import CheckpointHeader, read_header
@@ -139,7 +140,7 @@ def _check_scales(path: Path | str, header: CheckpointHeader, found: dict[str, S
     scaled = any(source.scale for source in found.values()) or any(n.endswith(FP8_MARKS) for n in header.entries)
     for source in found.values():
         entry = header.entries[source.name]
-        if entry.dtype[0] not in "FB" or entry.dtype == "BOOL":
+        if not DTYPES[entry.dtype].is_float:
             raise InputError(f"{path}: tensor {source.name} has the dtype {entry.dtype}, which is not a float")
         if source.scale is None:
             if scaled and entry.dtype.startswith("F8"):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wan2.weights.dtypes import E4M3
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from wan2.models.config import TransformerConfig
     from wan2.weights.sources import TransformerFile
 
-E4M3 = "F8_E4M3"
 # Blocks at either end that are not quantised.
 ENDS = 2
 WEIGHT = ".weight"

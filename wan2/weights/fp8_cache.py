@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,8 +16,9 @@ from wan2.errors import InputError
 from wan2.files import whole_file
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fingerprint import fingerprint
-from wan2.weights.fp8 import E4M3, WEIGHT, fp8_weights
-from wan2.weights.header import ITEM_BYTES, checkpoint_files, read_header
+from wan2.weights.dtypes import E4M3, byte_length
+from wan2.weights.fp8 import WEIGHT, fp8_weights
+from wan2.weights.header import checkpoint_files, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +113,7 @@ def cache_layout(file: TransformerFile) -> Layout:
 
 def layout_bytes(layout: Layout) -> int:
     """Bytes of the tensors of a layout."""
-    return sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in layout.values())
+    return sum(byte_length(dtype, shape) for dtype, shape in layout.values())
 
 
 def write_cache(file: TransformerFile) -> TransformerFile:
@@ -127,7 +127,8 @@ def write_cache(file: TransformerFile) -> TransformerFile:
     """
     import torch
 
-    from wan2.weights.reader import DTYPES, TensorReader
+    from wan2.weights.decode import TORCH_DTYPES
+    from wan2.weights.reader import TensorReader
 
     layout, reader = cache_layout(file), TensorReader(file.header, torch.device("cpu"))
     path = cache_path(file.path, file.loras)
@@ -135,7 +136,7 @@ def write_cache(file: TransformerFile) -> TransformerFile:
         out.write(_header(layout, {**file.header.metadata, MARK: source_mark(file)}))
         for name in file.config.tensor_shapes():
             source, dtype = file.sources[name], layout[name][0]
-            for tensor in reader.read_fp8(source) if dtype == E4M3 else (reader.read(source, DTYPES[dtype]),):
+            for tensor in reader.read_fp8(source) if dtype == E4M3 else (reader.read(source, TORCH_DTYPES[dtype]),):
                 out.write(_bytes(tensor))
     return inspect_transformer(path)
 
@@ -144,7 +145,7 @@ def _header(layout: Layout, metadata: Mapping[str, str]) -> bytes:
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name, (dtype, shape) in layout.items():
-        start, end = end, end + ITEM_BYTES[dtype] * math.prod(shape)
+        start, end = end, end + byte_length(dtype, shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
+from wan2.weights.dtypes import DTYPES
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.lora_kinds import describe_lora
 from wan2.weights.names import native_name
-from wan2.weights.numbers import CODES, read_numbers
+from wan2.weights.numbers import read_numbers
 from wan2.weights.peft import PeftNotes, peft_notes
 from wan2.weights.sources import Delta, Lora, Named, TransformerFile
 
@@ -122,7 +123,7 @@ def _deltas(lora: Lora, header: CheckpointHeader, parts: Mapping[str, str], note
     """What the parts of a LoRA that are of one tensor add to it."""
     found = {part: Named(stored, header.entries[stored]) for part, stored in parts.items()}
     for part, tensor in found.items():
-        if part != "alpha" and (tensor.entry.dtype[0] not in "FB" or tensor.entry.dtype == "BOOL"):
+        if part != "alpha" and not DTYPES[tensor.entry.dtype].is_float:
             raise InputError(f"{lora.path}: tensor {tensor.name} is {tensor.entry.dtype}, which is not a float")
     halves = found.keys() - {"diff"}
     if halves and not {"up", "down"} <= halves:
@@ -140,7 +141,8 @@ def _scale(path: Path, down: Named, alpha: Named | None, notes: PeftNotes) -> fl
     """alpha / rank, or alpha / sqrt(rank) where the notes say so; 1 where there is no alpha."""
     rank = next(iter(down.entry.shape), 0)
     if alpha is not None:
-        values = read_numbers(alpha.entry) if alpha.entry.dtype in CODES and math.prod(alpha.entry.shape) == 1 else ()
+        single = DTYPES[alpha.entry.dtype].code and math.prod(alpha.entry.shape) == 1
+        values = next(read_numbers([alpha.entry])) if single else ()
         if not values or not math.isfinite(values[0]):
             shown = values[0] if values else f"{alpha.entry.dtype} {list(alpha.entry.shape)[:8]}"
             raise InputError(f"{path}: tensor {alpha.name} is {shown}; an alpha is one finite number")

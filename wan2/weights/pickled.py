@@ -130,7 +130,7 @@ def _plain(path: Path, name: str, value: object) -> Tensor:
     """A tensor that is nothing but numbers in memory, without gradients."""
     import torch
 
-    from wan2.weights.reader import DTYPES
+    from wan2.weights.decode import TORCH_DTYPES
 
     shown = name[:100]
     if not isinstance(value, torch.Tensor):
@@ -138,7 +138,7 @@ def _plain(path: Path, name: str, value: object) -> Tensor:
     tensor = value.detach()
     if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided or tensor.is_nested or tensor.is_neg():
         raise InputError(f"{path}: tensor {shown!a} is not a plain, dense one")
-    if tensor.dtype not in DTYPES.values():
+    if tensor.dtype not in TORCH_DTYPES.values():
         raise InputError(f"{path}: tensor {shown!a} has the dtype {tensor.dtype}, which is not read")
     if tensor.device.type != "cpu" or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         raise InputError(f"{path}: tensor {shown!a} of {list(tensor.shape)[:8]} has less memory than its size says")
