@@ -11,9 +11,9 @@ from diffusers import AutoencoderKLWan
 
 from wan2.errors import InputError
 from wan2.models.vae import WanVAE, channels_last, upsample_in_place_of_fp32
+from wan2.weights.decode import ScaledTensor
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
-from wan2.weights.decode import ScaledTensor
 from wan2.weights.mapped import map_tensors
 from wan2.weights.names import describe
 from wan2.weights.vae_names import config_from_shapes, to_diffusers

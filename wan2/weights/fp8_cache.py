@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from wan2.errors import InputError
 from wan2.files import whole_file
 from wan2.weights.checkpoint import inspect_transformer
-from wan2.weights.fingerprint import fingerprint
 from wan2.weights.dtypes import E4M3, byte_length
+from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8 import WEIGHT, fp8_weights
 from wan2.weights.header import checkpoint_files, read_header
 
