@@ -167,7 +167,12 @@ def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt
     storyboard, folder = making.scene.storyboard, request.model.tokenizer
     if not folder.exists():
         raise InputError("no such folder", field="tokenizer", value=folder)
-    tokenized = files.tokenize(folder, request.prompt, storyboard.caption_name)
+    try:
+        tokenized = files.tokenize(folder, request.prompt)
+    except InputError as error:
+        if error.field:
+            raise
+        raise InputError(f"{storyboard.caption_name}: {error}") from error
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
     return tokenized

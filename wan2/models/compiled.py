@@ -68,10 +68,12 @@ def check_compiler(device: torch.device) -> None:
         from torch.utils._triton import has_triton
 
         if not has_triton():
-            raise InputError(f"--compile: compiling for --device {device} needs Triton; install it with: {TRITON}")
+            rule = f"compiling for `device` {device} needs Triton; install it with: {TRITON}"
+            raise InputError(rule, field="compile")
         return
     from torch._inductor import config
 
     names = config.cpp.cxx
     if not any(name and shutil.which(name) for name in ((names,) if isinstance(names, str) else names)):
-        raise InputError(f"--compile: compiling for --device {device} needs a C++ compiler such as g++ on the PATH")
+        rule = f"compiling for `device` {device} needs a C++ compiler such as g++ on the PATH"
+        raise InputError(rule, field="compile")

@@ -143,10 +143,11 @@ def check_fast(device: torch.device) -> None:
         linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
         linear(torch.ones(SIDE, SIDE, dtype=dtype, device=device))
     except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"--fp8_fast: PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
-            "compute capability 8.9 (Ada) or 9.0 (Hopper) or later; --fp8_scaled alone works everywhere"
-        ) from error
+        rule = (
+            f"PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
+            "compute capability 8.9 (Ada) or 9.0 (Hopper) or later; `fp8_scaled` alone works everywhere"
+        )
+        raise InputError(rule, field="fp8_fast") from error
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

@@ -47,9 +47,10 @@ def check_kernel(mode: str, device: str) -> None:
     if mode == AUTO:
         return
     if mode not in KERNELS:
-        raise InputError(f"--attn_mode {mode}: must be one of {', '.join((AUTO, *KERNELS))}")
+        raise InputError(f"must be one of {', '.join((AUTO, *KERNELS))}", field="attn_mode", value=mode)
     needs = KERNELS[mode]
     if needs.devices and device not in (AUTO, *needs.devices):
-        raise InputError(f"--attn_mode {mode}: needs --device {' or '.join(needs.devices)}, not {device}")
+        raise InputError(f"needs `device` {' or '.join(needs.devices)}, not {device}", field="attn_mode", value=mode)
     if needs.module and find_spec(needs.module) is None:
-        raise InputError(f"--attn_mode {mode}: {needs.module} is not installed; install it with: {needs.install}")
+        rule = f"{needs.module} is not installed; install it with: {needs.install}"
+        raise InputError(rule, field="attn_mode", value=mode)

@@ -46,7 +46,7 @@ def load_kernel(mode: str, device: torch.device) -> DenseAttention:
     try:
         return DenseAttention(mode, _LOADERS[mode]())
     except ImportError as error:
-        raise InputError(f"--attn_mode {mode}: {error}; install it with: {KERNELS[mode].install}") from error
+        raise InputError(f"{error}; install it with: {KERNELS[mode].install}", field="attn_mode", value=mode) from error
 
 
 def choose_kernel(
@@ -78,7 +78,7 @@ def choose_kernel(
         if mode == dense_attention.name:
             return dense_attention
         if fault := _fault(kernel, _draw(device, dtype, call()), WRONG):
-            raise InputError(f"--attn_mode {mode}: {fault}; auto takes one that works")
+            raise InputError(f"{fault}; auto takes one that works", field="attn_mode", value=mode)
         return kernel
     if candidates is None:
         candidates = _present(device)
@@ -92,7 +92,8 @@ def choose_kernel(
         else:
             sound.append(kernel)
     if not sound:
-        raise InputError(f"--attn_mode auto: none of {', '.join(kernel.name for kernel in candidates)} works here")
+        rule = f"none of {', '.join(kernel.name for kernel in candidates)} works here"
+        raise InputError(rule, field="attn_mode", value="auto")
     return min(sound, key=lambda kernel: _seconds(kernel, inputs))
 
 

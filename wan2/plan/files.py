@@ -71,13 +71,13 @@ def _parts(path: Path) -> list[Path]:
 
 @contextmanager
 def naming(name: str, path: Path | None = None) -> Iterator[None]:
-    """Errors about a file get the setting that named it."""
+    """Errors that name no setting get this one, and its file."""
     try:
         yield
     except InputError as error:
-        if error.field == name:
+        if error.field:
             raise
-        rule = str(error).removeprefix(f"--{name} ")
+        rule = str(error)
         if path is not None and rule.startswith(f"{path}: "):
             raise InputError(rule.removeprefix(f"{path}: "), field=name, value=path) from error
         raise InputError(rule, field=name) from error
@@ -123,11 +123,11 @@ class Files:
             self._tokenizers[folder] = load_tokenizer(folder)
         return self._tokenizers[folder]
 
-    def tokenize(self, folder: Path, text: str, name: str) -> TokenizedPrompt:
-        """A text as tokens; `name` begins the message when it cannot be. Raises `InputError` then."""
+    def tokenize(self, folder: Path, text: str) -> TokenizedPrompt:
+        """A text as tokens. Raises `InputError` when it cannot be, without a setting if the text is to blame."""
         key = folder, text
         if key not in self._texts:
-            self._texts[key] = self.tokenizer(folder).tokenize(text, name)
+            self._texts[key] = self.tokenizer(folder).tokenize(text)
         return self._texts[key]
 
     def fingerprint(self, parts: Iterable[Path]) -> dict[str, Any]:

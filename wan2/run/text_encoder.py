@@ -86,9 +86,10 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
     rows = encoder.weights[EMBEDDING].shape[0]
     for prompt in prompts:
         if prompt.num_tokens > length:
-            raise InputError(f"--prompt: has {prompt.num_tokens} tokens; must be at most {length}")
+            raise InputError(f"has {prompt.num_tokens} tokens; must be at most {length}", field="prompt")
         if max(prompt.ids, default=0) >= rows:
-            raise InputError(f"--t5 {encoder.path}: has {rows} embeddings; the prompt has the token {max(prompt.ids)}")
+            rule = f"has {rows} embeddings; the prompt has the token {max(prompt.ids)}"
+            raise InputError(rule, field="t5", value=encoder.path)
     states = encoder.run([prompt.ids for prompt in prompts])
     return torch.cat([nn.functional.pad(state, (0, 0, 0, length - state.shape[1])) for state in states])
 
@@ -115,12 +116,12 @@ def load_text_encoder(
     shapes = {name: weight.shape for name, weight in weights.items()}
     config = config_from_shapes(shapes)
     if config is None:
-        raise InputError(f"--t5 {path}: is not a UMT5 encoder; {looks}")
+        raise InputError(f"is not a UMT5 encoder; {looks}", field="t5", value=path)
     with torch.device("meta"):
         model = UMT5EncoderModel(UMT5Config(**config))
     expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
     if problem := disagreement(expected, shapes):
-        raise InputError(f"--t5 {path}: {problem}; {looks}")
+        raise InputError(f"{problem}; {looks}", field="t5", value=path)
     hold_in_fp8(model, _fp8_weights(model, weights, quantise))
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype, path)
 

@@ -46,12 +46,13 @@ def inspect_vae(path: Path, header: CheckpointHeader | None = None) -> VaeFile:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     config = config_from_shapes(shapes)
     if config is None:
-        raise InputError(f"--vae {path}: is not a Wan2.1 VAE; {looks}")
+        raise InputError(f"is not a Wan2.1 VAE; {looks}", field="vae", value=path)
     model = _empty(config)
     if len(model.config.latents_mean) != model.config.z_dim:
-        raise InputError(f"--vae {path}: has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16")
+        rule = f"has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16"
+        raise InputError(rule, field="vae", value=path)
     if problem := disagreement({name: tensor.shape for name, tensor in model.state_dict().items()}, shapes):
-        raise InputError(f"--vae {path}: {problem}; {looks}")
+        raise InputError(f"{problem}; {looks}", field="vae", value=path)
     return VaeFile(path, config, tensors)
 
 

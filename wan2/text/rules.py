@@ -33,50 +33,48 @@ HOLDERS = ("normalizers", "pretokenizers", "processors", "decoders")
 PATTERNS = (" {2,}", "\\s+")
 
 
-def checked_rules(path: Path, place: str) -> tuple[str, int]:
+def checked_rules(path: Path) -> tuple[str, int]:
     """The text of a tokenizer's file, and the highest id of its tokens.
 
     Raises:
-        InputError: what stands in it is no tokenizer, or none like that of UMT5; the message begins with `place`.
+        InputError: the file holds no tokenizer, or none like that of UMT5. The message names no file.
     """
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{place}: is larger than {MAX_BYTES} bytes")
+        raise InputError(f"is larger than {MAX_BYTES} bytes")
     try:
         text = path.read_text(encoding="utf-8")
         if sum(map(text.count, "[{,")) > MAX_VALUES:
-            raise InputError(f"{place}: has more than {MAX_VALUES} values")
+            raise InputError(f"has more than {MAX_VALUES} values")
         rules = json.loads(text)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: must be JSON ({str(error)[:100]})") from error
+        raise InputError(f"must be JSON ({str(error)[:100]})") from error
     if not isinstance(rules, dict) or not isinstance(rules.get("model"), dict) or "type" not in rules["model"]:
-        raise InputError(f"{place}: must be a tokenizer with a model of a known type")
+        raise InputError("must be a tokenizer with a model of a known type")
     for slot, kinds in KINDS.items():
-        _check_slot(rules.get(slot), slot, kinds, place)
+        _check_slot(rules.get(slot), slot, kinds)
     if unknown := _tokens_of_nothing(rules.get("post_processor")):
-        raise InputError(f"{place}: its post_processor adds tokens it does not define: {unknown[0]!a:.80}")
-    added = _added(rules, place)
-    vocabulary = _vocabulary(rules["model"], place)
+        raise InputError(f"its post_processor adds tokens it does not define: {unknown[0]!a:.80}")
+    added = _added(rules)
+    vocabulary = _vocabulary(rules["model"])
     return text, max([*added.values(), *vocabulary.values()], default=0)
 
 
-def _check_slot(part: object, slot: str, kinds: tuple[str, ...], place: str) -> None:
+def _check_slot(part: object, slot: str, kinds: tuple[str, ...]) -> None:
     """Refuse rules of other kinds, too many of them, or one that is not what it should be."""
-    rules = list(_rules(part, f"{place}: its {slot}"))
+    rules = list(_rules(part, f"its {slot}"))
     if len(rules) > MOST_RULES or sum(rule.get("type") == "Precompiled" for rule in rules) > 1:
-        raise InputError(f"{place}: its {slot} has {len(rules)} rules; must be at most {MOST_RULES}, one Precompiled")
+        raise InputError(f"its {slot} has {len(rules)} rules; must be at most {MOST_RULES}, one Precompiled")
     for rule in rules:
         if rule.get("type") not in kinds:
-            raise InputError(
-                f"{place}: its {slot} has the type {rule.get('type')!a:.40}; must be one of {', '.join(kinds)}"
-            )
+            raise InputError(f"its {slot} has the type {rule.get('type')!a:.40}; must be one of {', '.join(kinds)}")
         if rule["type"] == "TemplateProcessing":
-            _check_template(rule, f"{place}: its {slot}")
+            _check_template(rule, f"its {slot}")
         if rule["type"] == "Precompiled":
-            _check_charsmap(rule.get("precompiled_charsmap"), f"{place}: its {slot}")
+            _check_charsmap(rule.get("precompiled_charsmap"), f"its {slot}")
         if rule["type"] in ("Replace", "Prepend"):
-            _check_replacement(rule, f"{place}: its {slot}")
+            _check_replacement(rule, f"its {slot}")
 
 
 def _rules(part: object, name: str, depth: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -129,37 +127,35 @@ def _check_template(rule: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{name} defines more than a few tokens")
 
 
-def _added(rules: Mapping[str, Any], place: str) -> dict[str, int]:
+def _added(rules: Mapping[str, Any]) -> dict[str, int]:
     """The tokens that are added to the model's, and their ids."""
     added = rules.get("added_tokens") or []
     if not isinstance(added, list) or len(added) > MOST_ADDED:
-        raise InputError(f"{place}: its added_tokens must be a list of at most {MOST_ADDED}")
+        raise InputError(f"its added_tokens must be a list of at most {MOST_ADDED}")
     found = {}
     for token in added:
         content, number = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
         if not isinstance(content, str) or not 0 < len(content) <= LONGEST_TOKEN or type(number) is not int:
-            raise InputError(f"{place}: its added_tokens hold {token!a:.60}, which is no token of a known id")
+            raise InputError(f"its added_tokens hold {token!a:.60}, which is no token of a known id")
         found[content] = number
     return found
 
 
-def _vocabulary(model: Mapping[str, Any], place: str) -> dict[str, int]:
+def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
     """The tokens of the model, and their ids."""
     if model["type"] not in MODELS:
-        raise InputError(f"{place}: its model is of the type {model['type']!a:.40}; must be {' or '.join(MODELS)}")
+        raise InputError(f"its model is of the type {model['type']!a:.40}; must be {' or '.join(MODELS)}")
     if model.get("dropout"):
-        raise InputError(f"{place}: its model has a dropout, with which a text has other tokens every time")
+        raise InputError("its model has a dropout, with which a text has other tokens every time")
     listed = model.get("vocab")
     if isinstance(listed, list) and model["type"] == "Unigram":
         found = {str(entry[0]): number for number, entry in enumerate(listed) if isinstance(entry, list) and entry}
     else:
         found = listed if isinstance(listed, dict) else {}
     if not 0 < len(found) <= MAX_TOKENS or not all(type(number) is int for number in found.values()):
-        raise InputError(f"{place}: its vocab must be tokens with a number each, at most {MAX_TOKENS}")
+        raise InputError(f"its vocab must be tokens with a number each, at most {MAX_TOKENS}")
     if max(map(len, found)) > LONGEST_TOKEN or sum(map(len, found)) > MAX_CHARACTERS:
-        raise InputError(
-            f"{place}: its vocab must be of at most {MAX_CHARACTERS} characters, and each token of {LONGEST_TOKEN}"
-        )
+        raise InputError(f"its vocab must be of at most {MAX_CHARACTERS} characters, and each token of {LONGEST_TOKEN}")
     return found
 
 

@@ -83,7 +83,8 @@ def look_for_cache(file: TransformerFile) -> KeptFp8:
     except InputError:
         header = None
     if header is None or MARK not in header.metadata:
-        raise InputError(f"--fp8_cache: {path} is in the way, and holds no fp8 weights kept by it; remove or rename it")
+        rule = f"{path} is in the way, and holds no fp8 weights kept by it; remove or rename it"
+        raise InputError(rule, field="fp8_cache")
     if header.metadata[MARK] != source_mark(file):
         return KeptFp8(path, "stale")
     return KeptFp8(path, "good", inspect_transformer(path, header=header))
