@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from wan2.weights.lora_kinds import describe_lora
 from wan2.weights.names import native_name
 from wan2.weights.numbers import read_numbers
 from wan2.weights.peft import PeftNotes, peft_notes
-from wan2.weights.sources import Delta, Lora, Named, TransformerFile
+from wan2.weights.sources import Delta, Deltas, Lora, Named, TransformerFile
 
 HALVES = {"lora_down": "down", "lora_A": "down", "lora_up": "up", "lora_B": "up"}
 PART = re.compile(
@@ -35,15 +35,19 @@ KOHYA = "lora_unet_"
 SHOWN = 3
 
 
-def with_loras(file: TransformerFile, loras: Iterable[Lora]) -> TransformerFile:
+def with_loras(
+    file: TransformerFile, loras: Iterable[Lora], deltas_of: Callable[[Lora, TransformerConfig], Deltas] | None = None
+) -> TransformerFile:
     """A transformer with LoRAs merged into it, one after the other. Those of multiplier 0 are checked and left out.
+
+    deltas_of: gives what a LoRA adds, if its file was read already; without it, every file is read.
 
     Raises:
         InputError: as `lora_deltas`.
     """
     found, merged = dict(file.sources), list(file.loras)
     for lora in loras:
-        changed = lora_deltas(lora, file.config)
+        changed = (deltas_of or lora_deltas)(lora, file.config)
         if lora.multiplier:
             merged.append(lora)
             for name, deltas in changed.items():
@@ -51,14 +55,16 @@ def with_loras(file: TransformerFile, loras: Iterable[Lora]) -> TransformerFile:
     return replace(file, sources=found, loras=tuple(merged))
 
 
-def lora_deltas(lora: Lora, config: TransformerConfig) -> dict[str, list[Delta]]:
+def lora_deltas(lora: Lora, config: TransformerConfig, header: CheckpointHeader | None = None) -> Deltas:
     """Native name -> what a LoRA adds to that tensor of a transformer of this size.
+
+    Reads the numbers of its alphas, and its header unless that is given.
 
     Raises:
         InputError: the file is no LoRA, or one of its tensors finds no place or does not fit; with how many do not,
             the first few, and what the file looks like instead.
     """
-    path, header = lora.path, read_header(lora.path)
+    path, header = lora.path, header or read_header(lora.path)
     shapes = config.tensor_shapes()
     placed, unknown = _place(path, header, shapes)
     if unknown or not placed:

@@ -33,7 +33,7 @@ class Watch:
     def add(self, files: Iterable[Path]) -> None:
         """Watch these, too, as they are now."""
         for file in files:
-            if file not in self._seen and (stamp := _stamp(file)) is not None:
+            if file not in self._seen and (stamp := stamp_of(file)) is not None:
                 self._seen[file], self._prints[file] = stamp, _print(file)
 
     def check(self) -> None:
@@ -43,7 +43,7 @@ class Watch:
             RunError: the first that was replaced, written to or removed.
         """
         for file, stamp in self._seen.items():
-            now = _stamp(file)
+            now = stamp_of(file)
             if now == stamp:
                 continue
             if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
@@ -55,7 +55,8 @@ class Watch:
             )
 
 
-def _stamp(file: Path) -> Stamp | None:
+def stamp_of(file: Path) -> Stamp | None:
+    """The stamp of a file, None if it cannot be looked at."""
     try:
         stat = file.stat()
     except OSError:
