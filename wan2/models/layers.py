@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
@@ -85,7 +86,7 @@ class AttentionLayer(nn.Module):
 
     def heads(self, x: Tensor) -> Tensor:
         """[B, L, dim] -> [B, L, H, D]."""
-        return x.unflatten(-1, (self.num_heads, -1))
+        return rearrange(x, "b l (h d) -> b l h d", h=self.num_heads)
 
     def queries(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
         """Normalised queries of x, turned by `rope` when given: [B, L, H, D]."""
@@ -175,7 +176,7 @@ class Block(nn.Module):
 
     def after_self(self, x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
         """Add what the self-attention returned."""
-        return add_gated(x, self.self_attn.o(y.flatten(2)), gate)
+        return add_gated(x, self.self_attn.o(rearrange(y, "b l h d -> b l (h d)")), gate)
 
     def cross_queries(self, x: Tensor) -> Tensor:
         """Queries of the cross-attention, [B, L, H, D]."""
@@ -183,7 +184,7 @@ class Block(nn.Module):
 
     def after_cross(self, x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
         """Add what the cross-attention returned, then the feed-forward."""
-        x = add_gated(x, self.cross_attn.o(y.flatten(2)))
+        x = add_gated(x, self.cross_attn.o(rearrange(y, "b l h d -> b l (h d)")))
         return add_gated(x, self.ffn(norm(x, self.eps, scale, shift)), gate)
 
 

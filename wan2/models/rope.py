@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from einops import rearrange
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +46,7 @@ def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device) 
             shape = [1, 1, 1, angles.shape[1]]
             shape[axis] = length
             axes.append(angles.reshape(shape).expand(*grid, -1))
-        angles = torch.cat(axes, dim=-1).reshape(-1, 1, head_dim // 2)
+        angles = rearrange(torch.cat(axes, dim=-1), "f h w d -> (f h w) 1 d")
         angles = torch.cat([angles[:1], angles])  # no run of tokens begins where the memory does: see `patchify`
         return Rope(angles.cos().float().to(device)[1:], angles.sin().float().to(device)[1:])
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
@@ -93,7 +94,7 @@ class WanTransformer(nn.Module):
         wave = torch.cat([(position * rates).cos(), (position * rates).sin()], dim=1).float()
         time = _in_fp32(self.time_embedding[2], F.silu(_in_fp32(self.time_embedding[0], wave)))
         projected = _in_fp32(self.time_projection[1], F.silu(time))
-        return time.unsqueeze(1), projected.unflatten(1, (6, -1))
+        return time.unsqueeze(1), rearrange(projected, "b (parts d) -> b parts d", parts=6)
 
     def patchify(self, latents: Tensor) -> Tensor:
         """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear.
@@ -101,24 +102,20 @@ class WanTransformer(nn.Module):
         When no gradient is recorded, the tokens lie one token into their memory: a compiled graph takes a run of them
         at byte 0 for another case than all others, so that there shall be none.
         """
-        batch, channels, *sizes = latents.shape
-        pt, ph, pw = self.config.patch_size
-        frames, rows, columns = (size // patch for size, patch in zip(sizes, (pt, ph, pw), strict=True))
-        patches = latents.reshape(batch, channels, frames, pt, rows, ph, columns, pw).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        tokens = patches.reshape(batch, frames * rows * columns, channels * pt * ph * pw)
+        pf, ph, pw = self.config.patch_size
+        tokens = rearrange(latents, "b c (f pf) (h ph) (w pw) -> b (f h w) (c pf ph pw)", pf=pf, ph=ph, pw=pw)
         weight, bias = self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
         if torch.is_grad_enabled():
             return F.linear(tokens, weight, bias)
-        stream = tokens.new_empty(batch, tokens.shape[1] + 1, len(weight))[:, 1:]
+        stream = tokens.new_empty(tokens.shape[0], tokens.shape[1] + 1, len(weight))[:, 1:]
         for a, b in runs(0, tokens.shape[1]):
             stream[:, a:b] = F.linear(tokens[:, a:b], weight, bias)
         return stream
 
     def unpatchify(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """[B, L, prod(patch) * out_dim] -> [B, out_dim, F, h, w]; within a token, channels run fastest."""
-        patch = self.config.patch_size
-        x = tokens.reshape(tokens.shape[0], *grid, *patch, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
-        return x.reshape(*x.shape[:2], *(size * p for size, p in zip(grid, patch, strict=True)))
+        sizes = dict(zip(("f", "h", "w", "pf", "ph", "pw"), (*grid, *self.config.patch_size), strict=True))
+        return rearrange(tokens, "b (f h w) (pf ph pw c) -> b c (f pf) (h ph) (w pw)", **sizes)
 
 
 class _Text:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanUpsample
+from einops import rearrange
 from torch import Tensor, nn
 
 from wan2.errors import InputError
@@ -61,9 +62,9 @@ class WanVAE:
         self.model, self.cache_on_host = model, cache_on_host
         weight = model.post_quant_conv.weight
         self.device, self.dtype = weight.device, weight.dtype
-        size = (1, -1, 1, 1, 1)
-        self.mean = torch.tensor(model.config.latents_mean, device=self.device).view(size)
-        self.std = torch.tensor(model.config.latents_std, device=self.device).view(size)
+        config = model.config
+        self.mean = rearrange(torch.tensor(config.latents_mean, device=self.device), "c -> 1 c 1 1 1")
+        self.std = rearrange(torch.tensor(config.latents_std, device=self.device), "c -> 1 c 1 1 1")
 
     @torch.inference_mode()
     def decode_chunks(self, latents: Tensor, tiles: Tiles | None = None) -> Iterator[Tensor]:
@@ -148,7 +149,7 @@ class WanVAE:
 def to_uint8(pixels: Tensor) -> Tensor:
     """Pictures [n, H, W, 3], uint8 on the CPU, of pixels [3, n, H, W] in [-1, 1]; truncated, as the original does."""
     scaled = pixels.float().add(1).mul_(127.5).clamp_(0, 255)
-    return scaled.to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu()
+    return rearrange(scaled.to(torch.uint8), "c n h w -> n h w c").contiguous().cpu()
 
 
 def channels_last(model: nn.Module) -> None:
@@ -185,7 +186,7 @@ def _tile_weight(tiles: Tiles, row: slice, column: slice, rows: int, columns: in
     for axis, (span, extent) in enumerate(((row, rows), (column, columns))):
         overlap = (tiles.size[axis] - tiles.stride[axis]) * SPACE_STRIDE
         ramps.append(_ramp((span.stop - span.start) * SPACE_STRIDE, overlap, span.start > 0, span.stop < extent))
-    return torch.minimum(ramps[0][:, None], ramps[1][None, :])
+    return torch.minimum(rearrange(ramps[0], "h -> h 1"), rearrange(ramps[1], "w -> 1 w"))
 
 
 def _ramp(length: int, overlap: int, rises: bool, falls: bool) -> Tensor:
