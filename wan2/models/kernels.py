@@ -40,7 +40,7 @@ def load_kernel(mode: str, device: torch.device) -> DenseAttention:
     """The kernel called `mode`, on a device.
 
     Raises:
-        InputError: it is not there; with the device it needs, or the line that installs it.
+        InputError: it is not available; with the device it needs, or the line that installs it.
     """
     check_kernel(mode, device.type)
     try:
@@ -54,24 +54,24 @@ def choose_kernel(
     device: torch.device,
     dtype: torch.dtype,
     call: Callable[[], Call],
-    tell: Callable[[str], None],
+    note: Callable[[str], None],
     candidates: Sequence[DenseAttention] | None = None,
 ) -> DenseAttention:
-    """The kernel to use: the one named `mode`, or of those that are there the fastest that computes attention.
+    """The kernel to use: the one named `mode`, or the fastest of those available that computes attention correctly.
 
-    Where there is nothing to choose from, nothing is measured. Otherwise each candidate is run on one call of the size
+    With only one candidate, nothing is measured. Otherwise each candidate is run on one call of the size
     given, and may be used only if a slice of what it returns is near dense attention in fp32.
 
     Args:
         mode: auto, or a name in `kernel_table.KERNELS`.
         device: where it will run.
         dtype: of queries, keys and values.
-        call: says what the largest call of the run is, if anything is to be tried.
-        tell: told of every candidate that is refused, in one line.
+        call: gives the largest call of the run; used only if something is to be tried.
+        note: receives one line for every candidate that is refused.
         candidates: what `auto` chooses from; None is what this device and this installation have.
 
     Raises:
-        InputError: the kernel asked for is not there, fails, or returns something else; or all candidates do.
+        InputError: the kernel asked for is not available, fails, or computes something else; or no candidate works.
     """
     if mode != AUTO:
         kernel = load_kernel(mode, device)
@@ -88,7 +88,7 @@ def choose_kernel(
     sound = []
     for kernel in candidates:
         if fault := _fault(kernel, inputs, ALLOWED_ERROR[dtype]):
-            tell(f"attention kernel {kernel.name} is not used: {fault}")
+            note(f"attention kernel {kernel.name} is not used: {fault}")
         else:
             sound.append(kernel)
     if not sound:

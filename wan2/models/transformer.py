@@ -1,6 +1,6 @@
 """The Wan2.2 transformer with its native key names. Knows nothing of experts, guidance or where weights come from.
 
-Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulation a pass, fp32 modulation and norms.
+Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulation per pass, fp32 modulation and norms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from wan2.models.chunks import runs
+from wan2.models.chunks import chunks
 from wan2.models.config import TransformerConfig
 from wan2.models.layers import REGIONS, Block, Head
 from wan2.models.rope import rope_table
@@ -63,17 +63,17 @@ class WanTransformer(nn.Module):
     def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
         """`forward` for every conditioning, to the same bits.
 
-        Here one after the other, so that one pass at a time is in memory; a model whose blocks have to be fetched
-        runs them together.
+        Here one after the other, so that only one pass is in memory; a model that has to fetch its blocks runs them
+        together.
         """
         return [self(latents, timestep, conditioning) for conditioning in conditionings]
 
     def take_blocks(self) -> Generator[Block]:
-        """The blocks in order; each may be used until the next is asked for."""
+        """The blocks in order; each is valid until the next is asked for."""
         yield from self.blocks  # type: ignore[misc]
 
     def run_together(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
-        """`forward` for every conditioning, block by block together: every block is taken once."""
+        """`forward` for every conditioning together, block by block: every block is taken once."""
         grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
         rope = rope_table(grid, self.config.head_dim, latents.device)
         time, time_per_block = self.embed_time(timestep.to(latents.device))
@@ -99,8 +99,8 @@ class WanTransformer(nn.Module):
     def patchify(self, latents: Tensor) -> Tensor:
         """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear.
 
-        When no gradient is recorded, the tokens lie one token into their memory: a compiled graph takes a run of them
-        at byte 0 for another case than all others, so that there shall be none.
+        When no gradient is recorded, the tokens start one token into their memory: for a chunk at byte 0, a compiled
+        graph would be compiled again, so no chunk starts there.
         """
         pf, ph, pw = self.config.patch_size
         tokens = rearrange(latents, "b c (f pf) (h ph) (w pw) -> b (f h w) (c pf ph pw)", pf=pf, ph=ph, pw=pw)
@@ -108,7 +108,7 @@ class WanTransformer(nn.Module):
         if torch.is_grad_enabled():
             return F.linear(tokens, weight, bias)
         stream = tokens.new_empty(tokens.shape[0], tokens.shape[1] + 1, len(weight))[:, 1:]
-        for a, b in runs(0, tokens.shape[1]):
+        for a, b in chunks(0, tokens.shape[1]):
             stream[:, a:b] = F.linear(tokens[:, a:b], weight, bias)
         return stream
 
@@ -119,7 +119,7 @@ class WanTransformer(nn.Module):
 
 
 class _Text:
-    """The text of one pass: keys and values for block after block, made or, if the pass keeps them, made once."""
+    """The text of one pass: its keys and values for each block, computed once if the pass keeps them."""
 
     def __init__(self, model: WanTransformer, conditioning: Conditioning) -> None:
         self.kept = conditioning.text_keys

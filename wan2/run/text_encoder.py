@@ -104,7 +104,7 @@ def load_text_encoder(
     """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
 
     Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 in
-    the file visit the device so; with `quantise` all of them do. header: that of a safetensors file, if it was read
+    the file are fp8 on the device; with `quantise` all of them are. header: that of a safetensors file, if it was read
     already.
 
     Raises:

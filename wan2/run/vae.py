@@ -23,7 +23,7 @@ from wan2.weights.vae_names import config_from_shapes, to_diffusers
 class VaeFile:
     """A VAE's file that was inspected and found sound.
 
-    config: arguments of `AutoencoderKLWan`. tensors: by the names of diffusers, mapped where they lie.
+    config: arguments of `AutoencoderKLWan`. tensors: by the names of diffusers, in the mapped file.
     """
 
     path: Path

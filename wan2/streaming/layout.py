@@ -1,4 +1,4 @@
-"""Where named tensors lie in a buffer, and the files that fill it. Knows nothing of rings or threads."""
+"""How named tensors are placed in a buffer, and the files that fill it. Knows nothing of rings or threads."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class LayerWeights(dict[str, Tensor]):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tensors of a layer lie in a buffer: one after the other, each aligned."""
+    """How the tensors of a layer are placed in a buffer: one after the other, each aligned."""
 
     parts: tuple[Part, ...]
 
@@ -85,7 +85,7 @@ class Layout:
         return tuple(part.name.removesuffix(STORED) + WEIGHT for part in self.parts if part.name.endswith(STORED))
 
     def tensors(self, memory: Tensor) -> dict[str, Tensor]:
-        """The parts of a layer that lies in `memory`, uint8 [nbytes or more]: views, not copies."""
+        """The tensors of a layer in `memory`, uint8 [nbytes or more]: views, not copies."""
         return {
             part.name: view_at(memory, start, part.dtype, part.shape)
             for part, start in zip(self.parts, self.starts, strict=False)
@@ -141,7 +141,7 @@ class BlockLayout(Layout):
 def block_layout(
     config: TransformerConfig, dtype: torch.dtype, fp8: frozenset[str] = frozenset(), fast: bool = False
 ) -> BlockLayout:
-    """How a block lies in a buffer.
+    """How a block is placed in a buffer.
 
     Args:
         config: sizes of the transformer.
@@ -167,7 +167,7 @@ class LayeredFile(Protocol):
 
     @property
     def layouts(self) -> Sequence[Layout]:
-        """How each layer lies in memory."""
+        """How each layer is placed in memory."""
         ...
 
     def read(self, index: int, memory: Tensor) -> None:
@@ -220,7 +220,7 @@ class StoredBlock:
 
     @property
     def layout(self) -> Layout:
-        """How it lies in memory."""
+        """How it is placed in memory."""
         return self.file.layouts[self.index]
 
     def __str__(self) -> str:

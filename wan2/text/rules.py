@@ -1,7 +1,7 @@
-"""What may stand in a tokenizer's file, and its bounds, checked before the library reads it. Tokenizes nothing.
+"""Which rules a tokenizer's file may contain, and how many, checked before the library reads it. Tokenizes nothing.
 
-The library panics, loops or takes gigabytes over some files. So only the kinds of rules that tokenizers of the T5
-family are made of are let through, a few of each, and none that makes a text many times as long.
+Some files make the library panic, loop or allocate gigabytes. So only the kinds of rules are accepted that tokenizers
+of the T5 family use, a few of each, and none that makes a text many times as long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 KINDS["normalizer"] += ("Prepend",)
 # The parts that hold other parts, by the name of the field in which they do.
 HOLDERS = ("normalizers", "pretokenizers", "processors", "decoders")
-# Patterns that some texts would keep busy for hours cannot be told from others; these two are known.
+# With some patterns, some texts would take hours. Such patterns cannot be recognised, so only these two are allowed.
 PATTERNS = (" {2,}", "\\s+")
 
 
@@ -62,7 +62,7 @@ def checked_rules(path: Path) -> tuple[str, int]:
 
 
 def _check_slot(part: object, slot: str, kinds: tuple[str, ...]) -> None:
-    """Refuse rules of other kinds, too many of them, or one that is not what it should be."""
+    """Refuse rules of other kinds, too many rules, or a malformed one."""
     rules = list(_rules(part, f"its {slot}"))
     if len(rules) > MOST_RULES or sum(rule.get("type") == "Precompiled" for rule in rules) > 1:
         raise InputError(f"its {slot} has {len(rules)} rules; must be at most {MOST_RULES}, one Precompiled")
@@ -94,7 +94,7 @@ def _rules(part: object, name: str, depth: int = 0) -> Iterator[Mapping[str, Any
 
 
 def _check_replacement(rule: Mapping[str, Any], name: str) -> None:
-    """Refuse what makes a text much longer, and patterns whose time nobody knows."""
+    """Refuse a replacement that makes a text much longer, and patterns that could run very long."""
     pattern, content = rule.get("pattern"), rule.get("content", rule.get("prepend"))
     found = pattern if isinstance(pattern, dict) else {}
     regex = found.get("Regex")
@@ -106,7 +106,7 @@ def _check_replacement(rule: Mapping[str, Any], name: str) -> None:
 
 
 def _check_charsmap(encoded: object, name: str) -> None:
-    """Refuse a table that makes a character a long text: it ends in those texts, with a zero byte after each."""
+    """Refuse a table that replaces a character by a long text. The texts are at its end, each with a zero byte."""
     try:
         table = base64.b64decode(encoded if isinstance(encoded, str) else "", validate=True)
         texts = table[4 + struct.unpack_from("<I", table)[0] :]
@@ -160,7 +160,7 @@ def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _tokens_of_nothing(processor: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
-    """The special tokens that a template of the file adds and does not define, at which the library would panic."""
+    """The special tokens that a template adds but does not define: the library would panic."""
     if not isinstance(processor, dict):
         return []
     if isinstance(inner := processor.get("processors"), list):

@@ -79,7 +79,7 @@ class Tokenizer:
 
         Raises:
             InputError: the text is too long or cannot be cleaned (the error names no setting); or the tokenizer fails,
-                or its tokens do not lie in the text or do not end in `</s>` (the error names `tokenizer`).
+                or its tokens are not in the order of the text or do not end in `</s>` (the error names `tokenizer`).
         """
         check_length(text)
         with Reading():

@@ -23,7 +23,7 @@ def decode(memory: Tensor, dtype: str, shape: Sequence[int]) -> Tensor:
 
 
 def view_at(memory: Tensor, start: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """The tensor that lies in `memory`, uint8 [n], from byte `start` on: a view, not a copy."""
+    """The tensor in `memory`, uint8 [n], from byte `start` on: a view, not a copy."""
     return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).view(tuple(shape))
 
 

@@ -1,4 +1,4 @@
-"""What a safetensors file says it holds, believed only after checking. Knows nothing of models; reads no weights.
+"""The header of a safetensors file, checked before it is trusted. Knows nothing of models; reads no weights.
 
 Source: the safetensors format (8 bytes of header length, a JSON header, one packed buffer).
 """
@@ -15,10 +15,10 @@ from wan2.errors import InputError
 from wan2.parsing import Reading
 from wan2.weights.dtypes import DTYPES, byte_length
 
-# The format allows 100 MB, of which a parser can make gigabytes; twenty times the largest header known is enough.
+# The format allows 100 MB, which a parser can turn into gigabytes; twenty times the largest known header is enough.
 MAX_HEADER_BYTES = 8 << 20
 MAX_RANK = 16
-# Fifteen times the tensors of the published transformers, of all files of a checkpoint together.
+# All files of a checkpoint together; fifteen times the tensors of the published transformers.
 MAX_TENSORS, MAX_NAME, MAX_SHARDS = 1 << 14, 256, 1 << 10
 MAGIC = {
     b"PK\x03\x04": "a PyTorch or zip archive",
@@ -32,7 +32,7 @@ MAGIC = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of a file: dtype as the format spells it, and where its bytes lie, counted from the file's start."""
+    """One tensor of a file: dtype as the format spells it, and the position of its bytes from the file's start."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """Every tensor of a checkpoint, the free text its writer left, and the files it lies in, one or many."""
+    """Every tensor of a checkpoint, its free-text metadata, and its files, one or many."""
 
     entries: dict[str, StoredTensor]
     metadata: dict[str, str]

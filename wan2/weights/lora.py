@@ -61,7 +61,7 @@ def lora_deltas(lora: Lora, config: TransformerConfig, header: CheckpointHeader 
     Reads the numbers of its alphas, and its header unless that is given.
 
     Raises:
-        InputError: the file is no LoRA, or one of its tensors finds no place or does not fit; with how many do not,
+        InputError: the file is no LoRA, or some of its tensors belong nowhere or do not fit; with their number,
             the first few, and what the file looks like instead.
     """
     path, header = lora.path, header or read_header(lora.path)
@@ -116,7 +116,7 @@ def _target(
 
 
 def _nowhere(path: Path, header: CheckpointHeader, unknown: list[str]) -> str:
-    """The line about a file of which not every tensor finds its place."""
+    """The message about a file with tensors that belong nowhere."""
     looks = describe_lora(header.shapes)
     if not unknown:
         return f"{path}: holds no LoRA; it looks like {looks}"
@@ -126,7 +126,7 @@ def _nowhere(path: Path, header: CheckpointHeader, unknown: list[str]) -> str:
 
 
 def _deltas(lora: Lora, header: CheckpointHeader, parts: Mapping[str, str], notes: PeftNotes) -> list[Delta]:
-    """What the parts of a LoRA that are of one tensor add to it."""
+    """What a LoRA adds to one tensor, from the parts of it that are for this tensor."""
     found = {part: Named(stored, header.entries[stored]) for part, stored in parts.items()}
     for part, tensor in found.items():
         if part != "alpha" and not DTYPES[tensor.entry.dtype].is_float:
@@ -167,7 +167,7 @@ def _fits(delta: Delta, shape: tuple[int, ...]) -> bool:
         return up == shape
     down = delta.down.entry.shape
     ranks = len(down) > 1 and len(up) > 1 and 0 < down[0] == up[1]
-    # Of a convolution, the columns as they are or in a row.
+    # For a convolution, the columns may be flattened.
     columns = down[1:] in (shape[1:], (math.prod(shape[1:]),))
     return ranks and columns and up[0] == shape[0] and math.prod(up) == up[0] * up[1]
 

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors left where they lie, memory-mapped, for a model that visits the device layer by layer.
+"""A checkpoint's tensors in its memory-mapped files, for a model of which a layer at a time is on the device.
 
 A mapped weight costs no memory except page cache, which the system takes back whenever it needs it. Knows nothing of
 models.

@@ -1,6 +1,6 @@
-"""Notices when a model file changes while a run uses it: half of the old weights and half of the new would be neither.
+"""Notices when a model file changes while a run uses it, which would mix old and new weights.
 
-Knows nothing of what is in a file.
+Knows nothing of the contents of a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Watch:
             if now == stamp:
                 continue
             if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
-                self._seen[file] = now  # a name, an owner or a link more: the content is the same
+                self._seen[file] = now  # only its name, owner or links changed
                 continue
             what = "was changed" if now else "was removed"
             raise RunError(
