@@ -104,8 +104,8 @@ def check_loras(expert: Expert, config: TransformerConfig, files: Files) -> None
     Raises:
         InputError: what does not fit; with the setting and the file.
     """
-    with naming(expert.name("lora_weight")):
-        for lora in expert.loras:
+    for lora in expert.loras:
+        with naming(expert.name("lora_weight"), lora.path):
             files.deltas(lora, config)
 
 
