@@ -73,16 +73,19 @@ def _parts(path: Path) -> list[Path]:
 
 @contextmanager
 def naming(name: str, path: Path | None = None) -> Iterator[None]:
-    """Errors that name no setting get this one, and its file."""
+    """Errors that name no setting get this one, and its file, or the part of it that the error names."""
     try:
         yield
     except InputError as error:
         if error.field:
             raise
-        rule = str(error)
-        if path is not None and rule.startswith(f"{path}: "):
-            raise InputError(rule.removeprefix(f"{path}: "), field=name, value=path) from error
-        raise InputError(rule, field=name) from error
+        if path is None:
+            raise InputError(str(error), field=name) from error
+        text, start = str(error), f"{path}: "
+        if text.startswith(start) or ": " not in text:
+            raise InputError(text.removeprefix(start), field=name, value=path) from error
+        part, _, rule = text.partition(": ")
+        raise InputError(rule, field=name, value=part) from error
 
 
 @dataclass
