@@ -25,7 +25,7 @@ from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.config import A14B
 from wan2.models.transformer import WanTransformer
-from wan2.streaming.layout import BlockLayout
+from wan2.streaming.layout import block_layout
 from wan2.streaming.residency import RING_BLOCKS
 
 ROWS, COLUMNS, TEXT = 60, 104, 512
@@ -33,7 +33,7 @@ TOKENS_PER_FRAME = ROWS * COLUMNS // 4
 FRAMES, SHOTS = (81, 241, 961), range(1, 14)
 ALLOWED_BYTES = {True: 3.6e9, False: 5.6e9}
 MEMORY_FRAMES, MEMORY_SHOTS = 241, 6
-RING_BYTES = RING_BLOCKS * BlockLayout(A14B, torch.bfloat16).nbytes
+RING_BYTES = RING_BLOCKS * block_layout(A14B, torch.bfloat16).nbytes
 # A kernel that needs no memory but its result, as the fused ones do.
 fused = DenseAttention("fused", lambda q, _k, _v: torch.empty_like(q))
 

@@ -131,7 +131,7 @@ def look_ahead(
     for expert, (config, weights) in found.items():
         check_blocks(base, expert, config)
         check_fp8(base, expert, config, weights)
-        check_loras(expert, config)
+        check_loras(expert, config, files)
     experts = base.model.experts
     if absent := [f"--{expert.flag}" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
@@ -167,7 +167,12 @@ def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt
     storyboard, folder = making.scene.storyboard, request.model.tokenizer
     if not folder.exists():
         raise InputError("no such folder", field="tokenizer", value=folder)
-    tokenized = files.tokenize(folder, request.prompt, storyboard.caption_name)
+    try:
+        tokenized = files.tokenize(folder, request.prompt)
+    except InputError as error:
+        if error.field:
+            raise
+        raise InputError(f"{storyboard.caption_name}: {error}") from error
     if storyboard.global_caption is not None:
         check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
     return tokenized

@@ -28,7 +28,8 @@ from holocine_ext.story.prompt import build_prompt
 from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import TransformerConfig, WanTransformer
 from wan2.models.vae import Tiles, WanVAE
-from wan2.request.presets import NEGATIVE_PROMPT, WAN22_T2V
+from wan2.request.presets import WAN22_T2V
+from wan2.request.request import NEGATIVE_PROMPT
 from wan2.run.text_encoder import encode, load_text_encoder
 from wan2.run.vae import inspect_vae, load_vae
 from wan2.sampling.denoise import DenoisePlan, denoise, initial_noise
@@ -39,6 +40,7 @@ from wan2.weights.checkpoint import inspect_transformer, load_transformer
 EXACT, SCHEDULE, TRANSFORMER, RUN, TEXT, VAE = 0.0, 1e-6, 5e-5, 1e-3, 2e-5, 1e-5
 # Of the figures of Wan2.2: noise levels; latents, of their norm.
 LEVELS, RELATIVE = 1e-7, 1e-5
+BASE = WAN22_T2V.model
 CPU = torch.device("cpu")
 
 
@@ -116,7 +118,7 @@ def schedule(folder: Path) -> Iterator[Check]:
 def wan22_schedule(case: dict[str, Any]) -> Iterator[Check]:
     """Noise levels of a solver of Wan2.2, the final 0 among them, and its timesteps."""
     steps, shift, solver = case["steps"], float(case["shift"]), case["solver"]
-    plan = DenoisePlan(steps, shift, solver, WAN22_T2V.dual_dit_boundary, 1.0, 1.0, WAN22_T2V.round_timestep)
+    plan = DenoisePlan(steps, shift, solver, BASE.dual_dit_boundary, 1.0, 1.0, BASE.round_timestep)
     name = f"schedule {solver} {steps} steps, shift {shift:g}"
     yield close(f"{name}: sigmas", torch.tensor([*plan.sigmas, 0.0]), torch.tensor(case["sigmas"]), LEVELS)
     yield exact(f"{name}: timesteps", plan.timesteps, case["timesteps"])
@@ -216,7 +218,13 @@ def wan22_runs(folder: Path) -> Iterator[Check]:
     for number, run in enumerate(read(folder, "runs.json")):
         (width, height), (low, high) = run["size"], run["guide"]
         plan = DenoisePlan(
-            run["steps"], run["shift"], run["solver"], WAN22_T2V.dual_dit_boundary, high, low, WAN22_T2V.round_timestep
+            run["steps"],
+            run["shift"],
+            run["solver"],
+            BASE.dual_dit_boundary,
+            high,
+            low,
+            BASE.round_timestep,
         )
         passes = [Conditioning(padded(tensors[f"{number}.{which}"])) for which in ("positive", "negative")]
         noise = initial_noise((1, *VideoShape(run["frames"], height, width).latent), run["seed"])

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import pickle
 import random
@@ -40,7 +39,7 @@ from wan2.run.text_encoder import load_text_encoder
 from wan2.run.vae import inspect_vae, load_vae
 from wan2.run.video_io import VideoWriter, read_metadata, read_video
 from wan2.weights.checkpoint import load_tensors
-from wan2.weights.header import ITEM_BYTES
+from wan2.weights.dtypes import DTYPES, byte_length
 from wan2.weights.peft import KEY
 
 ROOT = Path(__file__).parents[1]
@@ -341,7 +340,7 @@ def rebuilt(rng: random.Random, data: bytes) -> bytes:
         elif kind == 2:
             shape = shape[::-1] + [1] * rng.randrange(3)
         elif kind == 3:
-            entry["dtype"] = rng.choice(sorted(ITEM_BYTES))
+            entry["dtype"] = rng.choice(sorted(DTYPES))
         elif kind == 4:
             name = rng.choice((name + ".scale_weight", "scaled_fp8", name.removesuffix("weight"), *WORDS)).strip(
                 "\ud800"
@@ -351,7 +350,7 @@ def rebuilt(rng: random.Random, data: bytes) -> bytes:
         header[name] = entry | {"shape": shape}
     end = 0
     for entry in header.values():
-        size = math.prod(entry["shape"]) * ITEM_BYTES[entry["dtype"]]
+        size = byte_length(entry["dtype"], entry["shape"])
         entry["data_offsets"] = [end, end + size]
         end += size
     if rng.random() < 0.2:

@@ -117,12 +117,12 @@ def test_blocks_that_do_not_fit_are_streamed_by_themselves(
     resident = latents_of(base(*words))
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 900000 kB\n")
     monkeypatch.setattr("wan2.run.machine.MEMORY_FILE", tmp_path / "meminfo")
-    borrowed: list[StoredBlock] = []
-    borrow = BlockRing.borrow
-    monkeypatch.setattr(BlockRing, "borrow", lambda ring, block: borrowed.append(block) or borrow(ring, block))
+    used: list[StoredBlock] = []
+    use = BlockRing.use
+    monkeypatch.setattr(BlockRing, "use", lambda ring, block: used.append(block) or use(ring, block))
     assert torch.equal(latents_of(base(*words, name="b")), resident)
     two_steps, both_passes_apart = 2, 2
-    streamed = [block for block in borrowed if isinstance(block.file, BlockFile)]
+    streamed = [block for block in used if isinstance(block.file, BlockFile)]
     assert len(streamed) == two_steps * both_passes_apart * 3
 
 

@@ -25,15 +25,16 @@ class Reading:
     """A block that reads something of the user's: `with Reading(place):`.
 
     Args:
-        place: what the message begins with, the flag and file or the field.
+        place: what the message begins with, if anything: a file, or a field of one.
+        field: the setting whose value is `place`, if there is one; errors that name no setting get this one.
 
     Raises:
-        InputError: in place of any exception but `InputError` itself, on one line, with the kind of the exception and
-            the beginning of its text. Ctrl-C and exits pass.
+        InputError: in place of any exception except `InputError` itself, on one line, with the kind of the exception
+            and the beginning of its text. Ctrl-C and exits pass.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    def __init__(self, place: object = "", field: str = "") -> None:
+        self.place, self.field = place, field
 
     def __enter__(self) -> Self:
         return self
@@ -42,10 +43,14 @@ class Reading:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Turn what went wrong into an `InputError`."""
-        if error is None or isinstance(error, InputError):
-            return
-        if isinstance(error, Exception) or type(error).__name__ == PANIC:
-            raise InputError(f"{self.place}: cannot be read ({_reason(error)})") from error
+        if isinstance(error, InputError):
+            if self.field and not error.field:
+                raise InputError(error.rule, field=self.field, value=self.place) from error
+        elif isinstance(error, Exception) or type(error).__name__ == PANIC:
+            rule = f"cannot be read ({_reason(error)})"
+            if self.field:
+                raise InputError(rule, field=self.field, value=self.place) from error
+            raise InputError(f"{self.place}: {rule}" if self.place else rule) from error
 
 
 def read_json(text: str, place: str, name: str) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def read_json(text: str, place: str, name: str) -> dict[str, Any]:
         return table
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | None) -> str:
     """Why, in a few words: the system's own for its errors, else the kind of the exception and what it says."""
     if isinstance(error, RecursionError):
         return "nested too deeply"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from holocine_ext.shots.layout import Range, ShotLayout
-from wan2.models.attention import Projections, attend_in_runs
-from wan2.models.chunks import runs
+from wan2.models.attention import Projections, attend_in_chunks
+from wan2.models.chunks import chunks
 from wan2.models.conditioning import AttentionProcessor, dense_attention
 
 
@@ -62,11 +62,11 @@ class SparseInterShotAttention:
         for number, (a, b) in enumerate(self.layout.shots):
             first, own = slice(number * frame, (number + 1) * frame), slice(shared, shared + frame)
             k[:, own], v[:, own] = k[:, first], v[:, first]
-            for start, stop in runs(a + frame, b):
+            for start, stop in chunks(a + frame, b):
                 own = slice(shared + start - a, shared + stop - a)
                 k[:, own], v[:, own] = tokens.keys(start, stop)
             end = shared + b - a
-            yield from attend_in_runs(self.dense, tokens, a, b, k[:, :end], v[:, :end])
+            yield from attend_in_chunks(self.dense, tokens, a, b, k[:, :end], v[:, :end])
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class WindowCrossAttention:
         _expect(tokens.num_queries, self.layout.tokens)
         for (a, b), ranges in zip(self.layout.shots, self.key_ranges, strict=True):
             k, v = _join_keys([tokens.keys(*span) for span in ranges])
-            yield from attend_in_runs(self.dense, tokens, a, b, k, v)
+            yield from attend_in_chunks(self.dense, tokens, a, b, k, v)
 
 
 def _join(q: Tensor, results: Iterable[Tensor]) -> Tensor:

@@ -142,7 +142,7 @@ def test_unipc_is_the_one_diffusers_makes_when_given_our_levels() -> None:
 
 
 def test_an_unknown_solver_is_refused() -> None:
-    with pytest.raises(InputError, match="--sample_solver magic: must be one of euler"):
+    with pytest.raises(InputError, match="sample_solver magic: must be one of euler"):
         make_solver("magic", 4, 5.0)
 
 

@@ -20,10 +20,10 @@ from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.config import A14B
 from wan2.models.layers import Block
 from wan2.sampling.denoise import DenoisePlan, denoise
-from wan2.streaming import copies as lanes
+from wan2.streaming import copies
 from wan2.streaming import phases as phases_module
 from wan2.streaming import ring as stream
-from wan2.streaming.layout import ALIGNMENT, BlockFile, BlockLayout, StoredBlock
+from wan2.streaming.layout import ALIGNMENT, BlockFile, StoredBlock, block_layout
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import blocks_to_stream, spread
 from wan2.streaming.ring import THREAD_NAME, block_ring
@@ -151,7 +151,7 @@ def test_memory_is_read_into_once_a_turn(files: dict[str, Path], reads: Reads) -
 
 def test_the_bytes_read_are_those_of_the_blocks(files: dict[str, Path]) -> None:
     file = inspect_transformer(files["high"])
-    layout = BlockLayout(CONFIG, torch.float32)
+    layout = block_layout(CONFIG, torch.float32)
     source = BlockFile(file, [layout] * LAYERS)
     source.read(1, torch.empty(layout.nbytes, dtype=torch.uint8))
     stored = [entry for name, entry in file.header.entries.items() if name.startswith("blocks.1.")]
@@ -186,13 +186,13 @@ def eventually(holds: object) -> None:
 def test_a_block_in_use_is_not_written_and_the_reader_runs_ahead(
     files: dict[str, Path], reads: Reads, places: int
 ) -> None:
-    layout = BlockLayout(CONFIG, torch.float32)
+    layout = block_layout(CONFIG, torch.float32)
     source = BlockFile(inspect_transformer(files["high"]), [layout] * LAYERS)
     expected = load_file(files["high"])
     orders = [StoredBlock(source, index) for index in (0, 1, 2)]
     with block_ring([layout], itertools.cycle(orders), CPU, [layout.nbytes] * places) as ring:
         for turn, order in enumerate(orders * 3):
-            with ring.borrow(order) as block:
+            with ring.use(order) as block:
                 if not places:
                     eventually(lambda turn=turn: len(reads) == turn + 2)
                 time.sleep(0.02)
@@ -203,7 +203,7 @@ def holds(block: Block, expected: dict[str, Tensor], index: int) -> bool:
     return all(torch.equal(value, expected[f"blocks.{index}.{name}"]) for name, value in block.state_dict().items())
 
 
-class LateLane(lanes.PlainLane):
+class LateCopies(copies.HostCopyStream):
     """A copy engine that does every copy as late as it may: when somebody waits for it."""
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ class LateLane(lanes.PlainLane):
         with self.lock:
             self.queued.append((place, source, slot, target))
 
-    def await_place(self, place: int) -> None:
+    def wait_for_buffer(self, place: int) -> None:
         self.flush(lambda copy: copy[0] == place)
 
     def begin_use(self, slot: int) -> None:
@@ -232,8 +232,8 @@ class LateLane(lanes.PlainLane):
 def test_copies_that_come_late_change_nothing(
     files: dict[str, Path], streamed: int, weights_from: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "lane_to", lambda *_: LateLane())
-    monkeypatch.setattr(phases_module, "_places", ram_or_two)
+    monkeypatch.setattr(stream, "copy_stream", lambda *_: LateCopies())
+    monkeypatch.setattr(phases_module, "_buffers", ram_or_two)
     with transformers(
         phases_of(files, 3, 2), Placement(CPU, torch.float32, streamed=streamed, weights_from=weights_from)
     ) as load:
@@ -247,8 +247,8 @@ def test_host_memory_is_written_only_after_its_copy_was_awaited(
     files: dict[str, Path], reads: Reads, weights_from: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     awaited: list[int] = []
-    monkeypatch.setattr(lanes.PlainLane, "await_place", lambda *_: awaited.append(len(reads)))
-    monkeypatch.setattr(phases_module, "_places", ram_or_two)
+    monkeypatch.setattr(copies.HostCopyStream, "wait_for_buffer", lambda *_: awaited.append(len(reads)))
+    monkeypatch.setattr(phases_module, "_buffers", ram_or_two)
     with transformers(
         phases_of(files, 2, 2), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from)
     ) as load:
@@ -303,9 +303,9 @@ class Pins:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
         self.pinned: list[int] = []
         self.code = code
-        monkeypatch.setattr(lanes.PlainLane, "pinned", True)
-        monkeypatch.setattr(lanes, "_register", self.register)
-        monkeypatch.setattr(lanes, "_unregister", lambda memory: self.pinned.remove(memory.data_ptr()))
+        monkeypatch.setattr(copies.HostCopyStream, "pinned", True)
+        monkeypatch.setattr(copies, "_register", self.register)
+        monkeypatch.setattr(copies, "_unregister", lambda memory: self.pinned.remove(memory.data_ptr()))
 
     def register(self, memory: Tensor) -> int:
         if not self.code:
@@ -349,7 +349,7 @@ def test_memory_that_cannot_be_pinned_is_one_clear_error(
 ) -> None:
     pins = Pins(monkeypatch, code=2)
     with (
-        pytest.raises(RunError, match=r"cannot pin .* GB of host memory; try --weights_from disk"),
+        pytest.raises(RunError, match=r"cannot pin .* GB of host memory; try `weights_from` disk"),
         transformers(phases_of(files, 1), Placement(CPU, torch.float32, streamed=3, weights_from="ram")),
     ):
         pass
@@ -375,7 +375,7 @@ def test_transformers_of_two_sizes_share_no_ring(files: dict[str, Path], tmp_pat
     tensors = {name: tensor for name, tensor in load_file(files["low"]).items() if not name.startswith("blocks.2.")}
     save_file(tensors, tmp_path / "low", {"num_heads": "4"})
     with (
-        pytest.raises(InputError, match=r"--blocks_to_swap 2: the two transformers differ in size"),
+        pytest.raises(InputError, match=r"blocks_to_swap 2: the two transformers differ in size"),
         transformers(phases_of(files, 1, 1), Placement(CPU, torch.float32, streamed=2)),
     ):
         pass

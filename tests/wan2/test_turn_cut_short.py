@@ -13,7 +13,7 @@ from tests.wan2.reference import DATA, TENSORS
 from wan2.models.conditioning import Conditioning
 from wan2.streaming import phases as phases_module
 from wan2.streaming import ring as stream
-from wan2.streaming.copies import PlainLane
+from wan2.streaming.copies import HostCopyStream
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 
@@ -37,8 +37,8 @@ def velocity(model: torch.nn.Module) -> Tensor:
 def test_the_next_transformer_is_right_whatever_the_one_before_left(
     files: dict[str, Path], taken: int, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "lane_to", lambda *_: PlainLane())
-    monkeypatch.setattr(phases_module, "_places", lambda *_: places)
+    monkeypatch.setattr(stream, "copy_stream", lambda *_: HostCopyStream())
+    monkeypatch.setattr(phases_module, "_buffers", lambda *_: places)
     phases = [Phase("high", inspect_transformer(files["high"]), 5), Phase("low", inspect_transformer(files["low"]), 3)]
     with transformers(
         phases, Placement(CPU, torch.float32, streamed=3, weights_from="ram" if places == 3 else "disk")

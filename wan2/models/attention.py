@@ -1,4 +1,4 @@
-"""Dense attention behind one three-argument signature, whole or run by run. Knows nothing of layers or of kernels."""
+"""Dense attention behind one three-argument signature, whole or in chunks. Knows nothing of layers or of kernels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch.nn.functional import scaled_dot_product_attention
 
-from wan2.models.chunks import runs
+from wan2.models.chunks import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,19 +34,19 @@ class Projections(Protocol):
         ...
 
     def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Keys and values start..stop, each [B, stop - start, H, D]; perhaps views that are not to be written to."""
+        """Keys and values start..stop, each [B, stop - start, H, D]; may be views: do not write to them."""
         ...
 
 
 @runtime_checkable
 class PartwiseAttention(Protocol):
-    """An attention processor that need not see all queries, keys and values at once."""
+    """An attention processor that does not need all queries, keys and values at once."""
 
     def parts(self, tokens: Projections) -> Iterator[Tensor]:
         """What calling it would return, in consecutive pieces [B, n, H, D] from the first query to the last.
 
-        As soon as a piece is handed out, the tokens it belongs to may change: whoever needs their keys later asks for
-        them before.
+        Once a piece is yielded, its tokens may change: a processor that needs their keys later must ask for them first.
+
         """
         ...
 
@@ -63,21 +63,21 @@ class DenseAttention:
         return self.kernel(q, k, v)
 
     def parts(self, tokens: Projections) -> Iterator[Tensor]:
-        """The same for a run of queries at a time: queries and results are never whole."""
+        """The same for a chunk of queries at a time: queries and results are never whole."""
         k, v = tokens.keys(0, tokens.num_keys)
-        yield from attend_in_runs(self, tokens, 0, tokens.num_queries, k, v)
+        yield from attend_in_chunks(self, tokens, 0, tokens.num_queries, k, v)
 
 
-def attend_in_runs(
+def attend_in_chunks(
     dense: AttentionProcessor, tokens: Projections, start: int, stop: int, k: Tensor, v: Tensor
 ) -> Iterator[Tensor]:
-    """What queries start..stop find among the keys k and values v, a run at a time."""
-    for a, b in runs(start, stop):
+    """Attention of queries start..stop to the keys k and values v, a chunk of queries at a time."""
+    for a, b in chunks(start, stop):
         yield dense(tokens.queries(a, b), k, v)
 
 
 def attend_in_parts(processor: AttentionProcessor, tokens: Projections) -> Iterator[Tensor]:
-    """What any processor makes of the tokens: in its own parts, or whole if it has none."""
+    """The result of any processor: in its own parts, or whole if it has none."""
     if isinstance(processor, PartwiseAttention):
         yield from processor.parts(tokens)
     else:

@@ -1,6 +1,6 @@
-"""The work between the attentions, compiled: one graph a region, for every block, both experts and any length.
+"""The work between the attentions, compiled: one graph for each region serves every block, both experts and any length.
 
-The attentions stay outside, so what they attend to recompiles nothing. Knows nothing of what the attentions are.
+The attentions are not compiled, so another attention recompiles nothing. Knows nothing of what the attentions are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wan2.models.layers import Block
 
 TRITON = "pip install triton"
-# Rounds to half precision wherever the uncompiled code does, though everything between is one loop.
+# Round to half precision wherever the uncompiled code does, also within a fused loop.
 INDUCTOR: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
 
 
@@ -34,7 +34,7 @@ def compiled_regions(backend: str = "inductor") -> Regions:
 
 
 def _compiled(region: Callable[..., Any], backend: str) -> Callable[..., Any]:
-    """A region that is told which axes are as long as a run of tokens: these may be any length in one graph."""
+    """A compiled region with its axes of tokens marked as dynamic: one graph for any number of tokens."""
     if backend == "inductor":
         compiled = torch.compile(region, fullgraph=True, options=INDUCTOR)
     else:
@@ -59,7 +59,7 @@ def _by_tokens(argument: Tensor | Rope | Rows) -> tuple[Sequence[Tensor], int]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse to compile where nothing can.
+    """Refuse to compile where no compiler is available.
 
     Raises:
         InputError: with the device, the program or the package that is needed.
@@ -68,10 +68,12 @@ def check_compiler(device: torch.device) -> None:
         from torch.utils._triton import has_triton
 
         if not has_triton():
-            raise InputError(f"--compile: compiling for --device {device} needs Triton; install it with: {TRITON}")
+            rule = f"compiling for `device` {device} needs Triton; install it with: {TRITON}"
+            raise InputError(rule, field="compile")
         return
     from torch._inductor import config
 
     names = config.cpp.cxx
     if not any(name and shutil.which(name) for name in ((names,) if isinstance(names, str) else names)):
-        raise InputError(f"--compile: compiling for --device {device} needs a C++ compiler such as g++ on the PATH")
+        rule = f"compiling for `device` {device} needs a C++ compiler such as g++ on the PATH"
+        raise InputError(rule, field="compile")

@@ -1,6 +1,6 @@
-"""The seam: everything one pass of the transformer is told beside the latents. Knows nothing of prompts.
+"""The seam: the inputs of one pass of the transformer other than the latents. Knows nothing of prompts.
 
-An extension changes the attention of every layer by handing over a `Conditioning` with its own processors; nothing is
+An extension changes the attention of every layer by passing a `Conditioning` with its own processors; nothing is
 installed on a model, so two passes of one model may attend differently.
 """
 
@@ -58,7 +58,7 @@ class Conditioning:
     def keeping_text(self, tokens: int) -> Conditioning:
         """This pass with room for the keys and values of its text, if a clip of `tokens` tokens gains by keeping them.
 
-        They are those of one transformer: whoever asks for the room uses the result with that one alone.
+        They belong to one transformer: use the result with that transformer only.
         """
         if tokens > TOKENS_PER_POSITION * self.context.shape[1]:
             return self

@@ -1,8 +1,8 @@
 """Linears whose weight is held in fp8 (e4m3), with a scale for every row. Knows nothing of files.
 
 A scale made here is a power of two: division by it is exact, so only the mantissa is rounded (by 1/16 at the most, of a
-value above 2^-13 of the largest in its row), every device gets the same bits, and what was rounded comes back in
-bfloat16 without being rounded again.
+value above 2^-13 of the largest in its row), every device gets the same bits, and converting back to bfloat16 rounds
+nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE = 16
 
 
 class Rows(NamedTuple):
-    """Rows in fp8 [..., columns], the scale each must be multiplied by, fp32 [..., 1], and the dtype they stand for."""
+    """Rows in fp8 [..., columns], the scale each must be multiplied by, fp32 [..., 1], and their original dtype."""
 
     values: Tensor
     scale: Tensor
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 def quantise_rows(x: Tensor) -> Rows:
     """Rows of x [..., columns], float32 or bfloat16, in fp8: each by the smallest power of two that makes it fit.
 
-    A row with a value that is not finite gets a scale that is not.
+    If a row contains inf or NaN, its scale is not finite either.
     """
     largest = x.abs().amax(-1, keepdim=True).float()
     # Adding all ones below the exponent carries into it, unless the number is a power of two already.
@@ -45,17 +45,17 @@ def quantise_rows(x: Tensor) -> Rows:
 
 
 def multiply_out(stored: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """What fp8 values stand for, in `dtype`: the product in fp32, rounded once."""
+    """fp8 values times their scales in `dtype`: the product in fp32, rounded once."""
     return stored.to(dtype).mul_(scale)
 
 
 class Fp8Linear(nn.Module):
-    """A linear that multiplies its weight out whenever it is used: fp8 in memory, the arithmetic of the input's dtype.
+    """A linear with an fp8 weight, converted whenever it is used: fp8 in memory, arithmetic in the input's dtype.
 
     stored: e4m3 [out, in]; scale: fp32 [out, 1].
     """
 
-    # transformers asks a linear for the dtype of its weight, and would bring the input to it.
+    # transformers looks at the dtype of a linear's weight, and would convert the input to it.
     weight = None
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
@@ -88,17 +88,17 @@ class FastFp8Linear(Fp8Linear):
 
 
 class KeptRows:
-    """Rows in fp8 of a sequence, kept by those who need them first for those who need them last."""
+    """Rows in fp8 of a sequence, kept when the keys are made and used again for the queries."""
 
     def __init__(self) -> None:
         self._pieces: dict[int, Rows] = {}
 
     def keep(self, start: int, rows: Rows) -> None:
-        """Keep rows [B, n, columns] as number `start` and the n - 1 after it."""
+        """Keep rows [B, n, columns] as the rows start..start + n."""
         self._pieces[start] = rows
 
     def take(self, start: int, stop: int) -> Rows | None:
-        """Rows start..stop joined, None where one of them was not kept; what ends there is let go of."""
+        """Rows start..stop joined, None if one of them was not kept; rows up to `stop` are released."""
         at, parts = start, []
         for first, (values, scale, dtype) in sorted(self._pieces.items()):
             end = min(first + values.shape[1], stop)
@@ -113,12 +113,12 @@ class KeptRows:
 
 
 def quantised_once(x: Tensor, *readers: nn.Module) -> Tensor | Rows:
-    """x as several linears take it: in fp8 if all of them multiply in fp8, so that it is not quantised for each."""
+    """x as the input of several linears: quantised once if all of them multiply in fp8."""
     return quantise_rows(x) if all(isinstance(reader, FastFp8Linear) for reader in readers) else x
 
 
 def hold_in_fp8(root: nn.Module, weights: Iterable[str], fast: bool = False) -> None:
-    """Put linears without memory that hold fp8 in the place of those whose weights are named."""
+    """Replace the linears whose weights are named by linears that hold fp8, without memory."""
     for name in weights:
         path, _, leaf = name.removesuffix(".weight").rpartition(".")
         parent = root.get_submodule(path)
@@ -131,7 +131,7 @@ def hold_in_fp8(root: nn.Module, weights: Iterable[str], fast: bool = False) -> 
 
 
 def check_fast(device: torch.device) -> None:
-    """Find out by trying whether a device multiplies fp8 by fp8 with a scale a row.
+    """Find out by trying whether a device multiplies fp8 by fp8 with a scale for every row.
 
     Raises:
         InputError: it does not; with what it takes.
@@ -143,10 +143,11 @@ def check_fast(device: torch.device) -> None:
         linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
         linear(torch.ones(SIDE, SIDE, dtype=dtype, device=device))
     except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"--fp8_fast: PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
-            "compute capability 8.9 (Ada) or 9.0 (Hopper) or later; --fp8_scaled alone works everywhere"
-        ) from error
+        rule = (
+            f"PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
+            "compute capability 8.9 (Ada) or 9.0 (Hopper) or later; `fp8_scaled` alone works everywhere"
+        )
+        raise InputError(rule, field="fp8_fast") from error
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

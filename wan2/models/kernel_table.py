@@ -1,4 +1,4 @@
-"""The attention kernels that can be asked for, and what each needs. Loads none of them, nor PyTorch."""
+"""The attention kernels and what each needs. Loads none of them, nor PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Needs:
-    """What a kernel needs beside PyTorch.
+    """What a kernel needs in addition to PyTorch.
 
     devices: kinds of device it runs on; empty is any. module, install: the package, and the line that installs it.
     """
@@ -30,7 +30,7 @@ KERNELS = {
     "sage": Needs(("cuda",), "sageattention", "pip install sageattention"),
     "flex": Needs(devices=("cpu", "cuda")),
 }
-# What `auto` chooses from. Sage is not exact and flex is compiled anew for every process: both only when asked for.
+# What `auto` chooses from. Sage is not exact, and flex is compiled in every process: both must be asked for.
 CANDIDATES = ("sdpa", "cudnn", "flash2", "flash3")
 
 
@@ -47,9 +47,10 @@ def check_kernel(mode: str, device: str) -> None:
     if mode == AUTO:
         return
     if mode not in KERNELS:
-        raise InputError(f"--attn_mode {mode}: must be one of {', '.join((AUTO, *KERNELS))}")
+        raise InputError(f"must be one of {', '.join((AUTO, *KERNELS))}", field="attn_mode", value=mode)
     needs = KERNELS[mode]
     if needs.devices and device not in (AUTO, *needs.devices):
-        raise InputError(f"--attn_mode {mode}: needs --device {' or '.join(needs.devices)}, not {device}")
+        raise InputError(f"needs `device` {' or '.join(needs.devices)}, not {device}", field="attn_mode", value=mode)
     if needs.module and find_spec(needs.module) is None:
-        raise InputError(f"--attn_mode {mode}: {needs.module} is not installed; install it with: {needs.install}")
+        rule = f"{needs.module} is not installed; install it with: {needs.install}"
+        raise InputError(rule, field="attn_mode", value=mode)

@@ -40,13 +40,13 @@ def load_kernel(mode: str, device: torch.device) -> DenseAttention:
     """The kernel called `mode`, on a device.
 
     Raises:
-        InputError: it is not there; with the device it needs, or the line that installs it.
+        InputError: it is not available; with the device it needs, or the line that installs it.
     """
     check_kernel(mode, device.type)
     try:
         return DenseAttention(mode, _LOADERS[mode]())
     except ImportError as error:
-        raise InputError(f"--attn_mode {mode}: {error}; install it with: {KERNELS[mode].install}") from error
+        raise InputError(f"{error}; install it with: {KERNELS[mode].install}", field="attn_mode", value=mode) from error
 
 
 def choose_kernel(
@@ -54,31 +54,31 @@ def choose_kernel(
     device: torch.device,
     dtype: torch.dtype,
     call: Callable[[], Call],
-    tell: Callable[[str], None],
+    note: Callable[[str], None],
     candidates: Sequence[DenseAttention] | None = None,
 ) -> DenseAttention:
-    """The kernel to use: the one named `mode`, or of those that are there the fastest that computes attention.
+    """The kernel to use: the one named `mode`, or the fastest of those available that computes attention correctly.
 
-    Where there is nothing to choose from, nothing is measured. Otherwise each candidate is run on one call of the size
+    With only one candidate, nothing is measured. Otherwise each candidate is run on one call of the size
     given, and may be used only if a slice of what it returns is near dense attention in fp32.
 
     Args:
         mode: auto, or a name in `kernel_table.KERNELS`.
         device: where it will run.
         dtype: of queries, keys and values.
-        call: says what the largest call of the run is, if anything is to be tried.
-        tell: told of every candidate that is refused, in one line.
+        call: gives the largest call of the run; used only if something is to be tried.
+        note: receives one line for every candidate that is refused.
         candidates: what `auto` chooses from; None is what this device and this installation have.
 
     Raises:
-        InputError: the kernel asked for is not there, fails, or returns something else; or all candidates do.
+        InputError: the kernel asked for is not available, fails, or computes something else; or no candidate works.
     """
     if mode != AUTO:
         kernel = load_kernel(mode, device)
         if mode == dense_attention.name:
             return dense_attention
         if fault := _fault(kernel, _draw(device, dtype, call()), WRONG):
-            raise InputError(f"--attn_mode {mode}: {fault}; auto takes one that works")
+            raise InputError(f"{fault}; auto takes one that works", field="attn_mode", value=mode)
         return kernel
     if candidates is None:
         candidates = _present(device)
@@ -88,11 +88,12 @@ def choose_kernel(
     sound = []
     for kernel in candidates:
         if fault := _fault(kernel, inputs, ALLOWED_ERROR[dtype]):
-            tell(f"attention kernel {kernel.name} is not used: {fault}")
+            note(f"attention kernel {kernel.name} is not used: {fault}")
         else:
             sound.append(kernel)
     if not sound:
-        raise InputError(f"--attn_mode auto: none of {', '.join(kernel.name for kernel in candidates)} works here")
+        rule = f"none of {', '.join(kernel.name for kernel in candidates)} works here"
+        raise InputError(rule, field="attn_mode", value="auto")
     return min(sound, key=lambda kernel: _seconds(kernel, inputs))
 
 

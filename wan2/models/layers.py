@@ -1,8 +1,8 @@
 """The block of the transformer and its parts. Knows nothing of latents, grids or guidance.
 
 Tensors are [B, tokens, dim] in the compute dtype; modulation is fp32 [B, 1, dim]. When no gradient is recorded, the
-residual stream is updated in place, everything between two attentions runs over runs of tokens, and queries are made
-when an attention asks for them: beside the stream, only the keys and values that it asks for at once are long.
+residual stream is updated in place, everything between two attentions runs on chunks of tokens, and queries are made
+when an attention asks for them. So besides the stream, only the keys and values that it asks for at once are long.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.attention import attend_in_parts
-from wan2.models.chunks import runs
+from wan2.models.chunks import chunks
 from wan2.models.fp8 import KeptRows, Rows, quantised_once
 from wan2.models.rope import Rope, apply_rope
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from wan2.models.conditioning import Conditioning
 
 
-def join_runs(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The results of `part` for every run of tokens start..stop, joined along axis 1, never held twice."""
+def join_chunks(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The results of `part` for every chunk of tokens start..stop, joined along axis 1, never held twice."""
     joined: tuple[Tensor, ...] = ()
-    for a, b in runs(start, stop):
+    for a, b in chunks(start, stop):
         pieces = part(a, b)
         if (a, b) == (start, stop):
             return pieces
@@ -71,7 +72,7 @@ class RMSNorm(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """Projections around an attention; which keys a query sees is the processor's business."""
+    """Projections around an attention; the attention processor decides which keys a query sees."""
 
     def __init__(self, dim: int, num_heads: int, eps: float) -> None:
         super().__init__()
@@ -85,15 +86,15 @@ class AttentionLayer(nn.Module):
 
     def heads(self, x: Tensor) -> Tensor:
         """[B, L, dim] -> [B, L, H, D]."""
-        return x.unflatten(-1, (self.num_heads, -1))
+        return rearrange(x, "b l (h d) -> b l h d", h=self.num_heads)
 
     def queries(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
-        """Normalised queries of x, turned by `rope` when given: [B, L, H, D]."""
+        """Normalised queries of x, rotated by `rope` if given: [B, L, H, D]."""
         q = self.heads(self.norm_q(self.q(x)))
         return q if rope is None else apply_rope(q, rope)
 
     def keys(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
-        """Normalised keys of x, turned by `rope` when given: [B, L, H, D]."""
+        """Normalised keys of x, rotated by `rope` if given: [B, L, H, D]."""
         k = self.heads(self.norm_k(self.k(x)))
         return k if rope is None else apply_rope(k, rope)
 
@@ -103,7 +104,7 @@ class AttentionLayer(nn.Module):
 
 
 class Regions(NamedTuple):
-    """What a block does between its attentions, each on a run of tokens: all that is worth compiling.
+    """What a block does between its attentions, each on a chunk of tokens: all that is worth compiling.
 
     They see tensors and the block's weights, never an attention processor: a graph compiled from one serves every
     block of its sizes, whatever the attentions are.
@@ -138,7 +139,7 @@ class Block(nn.Module):
         conditioning: Conditioning,
         regions: Regions,
     ) -> Tensor:
-        """One block. x [B, L, dim]; time fp32 [B, 6, dim]; text: what `text_keys` makes of it.
+        """One block. x [B, L, dim]; time fp32 [B, 6, dim]; text: the keys and values of `text_keys`.
 
         When no gradient is recorded, x itself is updated and returned, and `regions` do the work.
         """
@@ -149,10 +150,10 @@ class Block(nn.Module):
             x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
             return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn_modulation)
         own = _OwnKeys(self, x, shift, scale, rope, regions)
-        for run, y in _by_runs(attend_in_parts(conditioning.self_attn, own)):
-            regions.after_self(self, x[:, run], y, gate)
-        for run, y in _by_runs(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
-            regions.after_cross(self, x[:, run], y, *ffn_modulation)
+        for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own)):
+            regions.after_self(self, x[:, chunk], y, gate)
+        for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
+            regions.after_cross(self, x[:, chunk], y, *ffn_modulation)
         return x
 
     def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +162,7 @@ class Block(nn.Module):
         return self.cross_attn.keys(shared), self.cross_attn.values(shared)
 
     def self_input(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor | Rows:
-        """What queries, keys and values of the self-attention are made of, [B, L, dim]."""
+        """The input of the self-attention's queries, keys and values, [B, L, dim]."""
         own = self.self_attn
         return quantised_once(norm(x, self.eps, scale, shift), own.q, own.k, own.v)
 
@@ -175,7 +176,7 @@ class Block(nn.Module):
 
     def after_self(self, x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
         """Add what the self-attention returned."""
-        return add_gated(x, self.self_attn.o(y.flatten(2)), gate)
+        return add_gated(x, self.self_attn.o(rearrange(y, "b l h d -> b l (h d)")), gate)
 
     def cross_queries(self, x: Tensor) -> Tensor:
         """Queries of the cross-attention, [B, L, H, D]."""
@@ -183,7 +184,7 @@ class Block(nn.Module):
 
     def after_cross(self, x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
         """Add what the cross-attention returned, then the feed-forward."""
-        x = add_gated(x, self.cross_attn.o(y.flatten(2)))
+        x = add_gated(x, self.cross_attn.o(rearrange(y, "b l h d -> b l (h d)")))
         return add_gated(x, self.ffn(norm(x, self.eps, scale, shift)), gate)
 
 
@@ -195,8 +196,8 @@ REGIONS = Regions(
 class _OwnKeys:
     """Queries, keys and values of a self-attention, projected from the stream when they are asked for.
 
-    Their input is made anew for the queries, which saves a stream of it; one that was quantised for the keys waits for
-    them, since it is half as large and took more to make.
+    Their input is computed again for the queries, which saves the memory of a whole stream. An input that was quantised
+    for the keys is kept for them instead, since it is half as large and takes longer to compute.
     """
 
     def __init__(self, block: Block, x: Tensor, shift: Tensor, scale: Tensor, rope: Rope, regions: Regions) -> None:
@@ -212,7 +213,7 @@ class _OwnKeys:
             y = self._input(a, b) if kept is None else kept
             return (self._regions.self_queries(self._block, y, self._rope.slice(slice(a, b))),)
 
-        return join_runs(start, stop, part)[0]
+        return join_chunks(start, stop, part)[0]
 
     def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """See `Projections`."""
@@ -223,7 +224,7 @@ class _OwnKeys:
                 self._kept.keep(a, y)
             return self._regions.self_keys(self._block, y, self._rope.slice(slice(a, b)))
 
-        k, v = join_runs(start, stop, part)
+        k, v = join_chunks(start, stop, part)
         return k, v
 
     def _input(self, a: int, b: int) -> Tensor | Rows:
@@ -231,7 +232,7 @@ class _OwnKeys:
 
 
 class _TextKeys:
-    """Queries of a cross-attention, projected when they are asked for; its keys and values are there."""
+    """Queries of a cross-attention, projected when they are asked for; its keys and values exist already."""
 
     def __init__(self, block: Block, x: Tensor, text: tuple[Tensor, Tensor], regions: Regions) -> None:
         self.num_queries, self.num_keys = x.shape[1], text[0].shape[1]
@@ -239,7 +240,7 @@ class _TextKeys:
 
     def queries(self, start: int, stop: int) -> Tensor:
         """See `Projections`."""
-        return join_runs(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
+        return join_chunks(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
 
     def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """See `Projections`."""
@@ -247,12 +248,12 @@ class _TextKeys:
         return k[:, start:stop], v[:, start:stop]
 
 
-def _by_runs(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:
-    """Consecutive parts of a result, none longer than a run, and where each belongs."""
+def _by_chunks(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    """Consecutive parts of a result, none longer than a chunk, and the tokens of each."""
     end = 0
     for part in parts:
         start, end = end, end + part.shape[1]
-        for a, b in runs(start, end):
+        for a, b in chunks(start, end):
             yield slice(a, b), part[:, a - start : b - start]
 
 
@@ -270,5 +271,5 @@ class Head(nn.Module):
         shift, scale = (self.modulation.float() + time).chunk(2, dim=1)
         if torch.is_grad_enabled():
             return self.head(norm(x, self.eps, scale, shift))
-        (y,) = join_runs(0, x.shape[1], lambda a, b: (self.head(norm(x[:, a:b], self.eps, scale, shift)),))
+        (y,) = join_chunks(0, x.shape[1], lambda a, b: (self.head(norm(x[:, a:b], self.eps, scale, shift)),))
         return y

@@ -2,7 +2,7 @@
 
 Source: Wan2.1. Of a head's d channels, height and width take d//3 each, rounded down to pairs, and time takes the rest;
 theta 10000; neighbouring channels form a pair. Angles come from float64, the rotation runs in fp32 on real numbers:
-complex128, as published, takes four times the memory and compiles to nothing.
+complex128, as published, takes four times the memory and cannot be compiled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from einops import rearrange
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ class Rope(NamedTuple):
     sin: Tensor
 
     def slice(self, tokens: slice) -> Rope:
-        """The angles of a run of tokens."""
+        """The angles of some tokens."""
         return Rope(self.cos[tokens], self.sin[tokens])
 
 
@@ -45,8 +46,8 @@ def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device) 
             shape = [1, 1, 1, angles.shape[1]]
             shape[axis] = length
             axes.append(angles.reshape(shape).expand(*grid, -1))
-        angles = torch.cat(axes, dim=-1).reshape(-1, 1, head_dim // 2)
-        angles = torch.cat([angles[:1], angles])  # no run of tokens begins where the memory does: see `patchify`
+        angles = rearrange(torch.cat(axes, dim=-1), "f h w d -> (f h w) 1 d")
+        angles = torch.cat([angles[:1], angles])  # no chunk starts at byte 0: see `patchify`
         return Rope(angles.cos().float().to(device)[1:], angles.sin().float().to(device)[1:])
 
 

@@ -1,6 +1,6 @@
 """The Wan2.2 transformer with its native key names. Knows nothing of experts, guidance or where weights come from.
 
-Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulation a pass, fp32 modulation and norms.
+Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulation per pass, fp32 modulation and norms.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from wan2.models.chunks import runs
+from wan2.models.chunks import chunks
 from wan2.models.config import TransformerConfig
 from wan2.models.layers import REGIONS, Block, Head
 from wan2.models.rope import rope_table
@@ -62,17 +63,17 @@ class WanTransformer(nn.Module):
     def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
         """`forward` for every conditioning, to the same bits.
 
-        Here one after the other, so that one pass at a time is in memory; a model whose blocks have to be fetched
-        runs them together.
+        Here one after the other, so that only one pass is in memory; a model that has to fetch its blocks runs them
+        together.
         """
         return [self(latents, timestep, conditioning) for conditioning in conditionings]
 
     def take_blocks(self) -> Generator[Block]:
-        """The blocks in order; each may be used until the next is asked for."""
+        """The blocks in order; each is valid until the next is asked for."""
         yield from self.blocks  # type: ignore[misc]
 
     def run_together(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
-        """`forward` for every conditioning, block by block together: every block is taken once."""
+        """`forward` for every conditioning together, block by block: every block is taken once."""
         grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
         rope = rope_table(grid, self.config.head_dim, latents.device)
         time, time_per_block = self.embed_time(timestep.to(latents.device))
@@ -93,36 +94,32 @@ class WanTransformer(nn.Module):
         wave = torch.cat([(position * rates).cos(), (position * rates).sin()], dim=1).float()
         time = _in_fp32(self.time_embedding[2], F.silu(_in_fp32(self.time_embedding[0], wave)))
         projected = _in_fp32(self.time_projection[1], F.silu(time))
-        return time.unsqueeze(1), projected.unflatten(1, (6, -1))
+        return time.unsqueeze(1), rearrange(projected, "b (parts d) -> b parts d", parts=6)
 
     def patchify(self, latents: Tensor) -> Tensor:
         """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear.
 
-        When no gradient is recorded, the tokens lie one token into their memory: a compiled graph takes a run of them
-        at byte 0 for another case than all others, so that there shall be none.
+        When no gradient is recorded, the tokens start one token into their memory: for a chunk at byte 0, a compiled
+        graph would be compiled again, so no chunk starts there.
         """
-        batch, channels, *sizes = latents.shape
-        pt, ph, pw = self.config.patch_size
-        frames, rows, columns = (size // patch for size, patch in zip(sizes, (pt, ph, pw), strict=True))
-        patches = latents.reshape(batch, channels, frames, pt, rows, ph, columns, pw).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        tokens = patches.reshape(batch, frames * rows * columns, channels * pt * ph * pw)
+        pf, ph, pw = self.config.patch_size
+        tokens = rearrange(latents, "b c (f pf) (h ph) (w pw) -> b (f h w) (c pf ph pw)", pf=pf, ph=ph, pw=pw)
         weight, bias = self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
         if torch.is_grad_enabled():
             return F.linear(tokens, weight, bias)
-        stream = tokens.new_empty(batch, tokens.shape[1] + 1, len(weight))[:, 1:]
-        for a, b in runs(0, tokens.shape[1]):
+        stream = tokens.new_empty(tokens.shape[0], tokens.shape[1] + 1, len(weight))[:, 1:]
+        for a, b in chunks(0, tokens.shape[1]):
             stream[:, a:b] = F.linear(tokens[:, a:b], weight, bias)
         return stream
 
     def unpatchify(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """[B, L, prod(patch) * out_dim] -> [B, out_dim, F, h, w]; within a token, channels run fastest."""
-        patch = self.config.patch_size
-        x = tokens.reshape(tokens.shape[0], *grid, *patch, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
-        return x.reshape(*x.shape[:2], *(size * p for size, p in zip(grid, patch, strict=True)))
+        sizes = dict(zip(("f", "h", "w", "pf", "ph", "pw"), (*grid, *self.config.patch_size), strict=True))
+        return rearrange(tokens, "b (f h w) (pf ph pw c) -> b c (f pf) (h ph) (w pw)", **sizes)
 
 
 class _Text:
-    """The text of one pass: keys and values for block after block, made or, if the pass keeps them, made once."""
+    """The text of one pass: its keys and values for each block, computed once if the pass keeps them."""
 
     def __init__(self, model: WanTransformer, conditioning: Conditioning) -> None:
         self.kept = conditioning.text_keys

@@ -1,9 +1,9 @@
 """The Wan2.1 video VAE, one latent frame at a time. Knows nothing of files.
 
 The modules are diffusers' `AutoencoderKLWan`. Its own decode keeps every chunk on the device and concatenates after
-each; here the chunks are handed out as they come, and only the decoder's feature cache (two frames a convolution)
-lives on, so memory does not depend on the length of the video; it may wait on the host. The first latent frame makes
-one frame, each later one four.
+each. Here each chunk is yielded at once, and only the decoder's temporal cache (two frames for each convolution) is
+kept, so memory does not depend on the length of the video. The cache may be kept in host memory. The first latent frame
+decodes to one frame, each later one to four.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanUpsample
+from einops import rearrange
 from torch import Tensor, nn
 
 from wan2.errors import InputError
@@ -38,16 +39,16 @@ class Tiles:
             raise InputError(f"tile stride {self.stride}: must lie between 1 and the tile size {self.size}")
 
     def along(self, axis: int, extent: int) -> list[slice]:
-        """The tiles of one axis (0 rows, 1 columns) that cover `extent`; none lies wholly inside the one before."""
+        """The tiles of one axis (0 rows, 1 columns) that cover `extent`; none is wholly inside the one before."""
         size, stride = self.size[axis], self.stride[axis]
         count = 1 + max(0, -(-(extent - size) // stride))
         return [slice(i * stride, min(i * stride + size, extent)) for i in range(count)]
 
 
 class HostCache(list[Any]):
-    """A feature cache that waits on the host: what is put in is copied there; the layer that uses it copies it back.
+    """A temporal cache in host memory: what is stored is copied there; the layer that uses it copies it back.
 
-    Of the decoder only: the encoder's layers do not all copy back.
+    For the decoder only: not all layers of the encoder copy back.
     """
 
     def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - as of a list
@@ -55,22 +56,22 @@ class HostCache(list[Any]):
 
 
 class WanVAE:
-    """Latents to pixels and back. Latents are normalised (mean 0, deviation 1 a channel); pixels lie in [-1, 1]."""
+    """Latents to pixels and back. Latents are normalised (mean 0, deviation 1 a channel); pixels are in [-1, 1]."""
 
     def __init__(self, model: AutoencoderKLWan, cache_on_host: bool = False) -> None:
         self.model, self.cache_on_host = model, cache_on_host
         weight = model.post_quant_conv.weight
         self.device, self.dtype = weight.device, weight.dtype
-        size = (1, -1, 1, 1, 1)
-        self.mean = torch.tensor(model.config.latents_mean, device=self.device).view(size)
-        self.std = torch.tensor(model.config.latents_std, device=self.device).view(size)
+        config = model.config
+        self.mean = rearrange(torch.tensor(config.latents_mean, device=self.device), "c -> 1 c 1 1 1")
+        self.std = rearrange(torch.tensor(config.latents_std, device=self.device), "c -> 1 c 1 1 1")
 
     @torch.inference_mode()
     def decode_chunks(self, latents: Tensor, tiles: Tiles | None = None) -> Iterator[Tensor]:
         """Pixels [3, n, H, W] of latents [1, 16, F, h, w], in order: one frame, then four at a time.
 
-        Device memory is constant in F as long as the caller lets go of each chunk. With `tiles`, see `decode`, it is
-        that of one tile; the whole video is on the host, in fp32, before the first chunk is handed out.
+        Device memory does not depend on F if the caller releases each chunk. With `tiles`, see `decode`, it is that of
+        one tile; the whole video is in host memory, in fp32, before the first chunk is yielded.
         """
         if tiles is None:
             for chunk in self._decoded(latents):
@@ -85,7 +86,7 @@ class WanVAE:
         """Pixels [1, 3, T, H, W] of latents [1, 16, F, h, w], T = 4F - 3.
 
         With `tiles` each tile is decoded over all its frames and blended on the CPU in fp32: the device holds one
-        tile's caches. Neighbours blend by a linear ramp over the overlap, the lower of both axes' weights.
+        tile's caches. Neighbours are blended by a linear ramp over the overlap, with the lower of both axes' weights.
         """
         return (
             torch.cat(list(self.decode_chunks(latents)), dim=1)[None]
@@ -112,7 +113,7 @@ class WanVAE:
     def encode(self, video: Tensor) -> Tensor:
         """Normalised fp32 latents [B, 16, F, h, w] (the mean of the posterior) of pixels [B, 3, T, H, W], T = 4F - 3.
 
-        The video may lie on the host: four frames at a time are on the device.
+        The video may be in host memory: four frames at a time are on the device.
 
         Raises:
             InputError: a number of frames that is not 4t+1, or a size that is not a multiple of 8.
@@ -127,7 +128,7 @@ class WanVAE:
     def encode_chunks(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
         """A latent frame, fp32 [B, 16, 1, h, w] on the device, for each chunk of pixels [B, 3, n, H, W] in order.
 
-        The first chunk is one frame, every later one four; what is alive does not depend on how many there are.
+        The first chunk is one frame, every later one four; memory does not depend on their number.
         """
         cache = _empty_cache(self.model.encoder)
         for chunk in chunks:
@@ -148,11 +149,11 @@ class WanVAE:
 def to_uint8(pixels: Tensor) -> Tensor:
     """Pictures [n, H, W, 3], uint8 on the CPU, of pixels [3, n, H, W] in [-1, 1]; truncated, as the original does."""
     scaled = pixels.float().add(1).mul_(127.5).clamp_(0, 255)
-    return scaled.to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu()
+    return rearrange(scaled.to(torch.uint8), "c n h w -> n h w c").contiguous().cpu()
 
 
 def channels_last(model: nn.Module) -> None:
-    """Lay the convolutions' weights out as processors are faster with in bfloat16, and slower in fp32."""
+    """Store the convolutions' weights channels last: on a CPU faster in bfloat16, slower in fp32."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in model.parameters():
         if weight.dim() in formats:
@@ -160,7 +161,7 @@ def channels_last(model: nn.Module) -> None:
 
 
 def upsample_in_place_of_fp32(model: nn.Module) -> None:
-    """Repeat pixels in their own dtype: diffusers' detour by fp32 gives the same bits at three times the memory."""
+    """Repeat pixels in their own dtype: diffusers goes through fp32, with the same bits and three times the memory."""
     for module in model.modules():
         if isinstance(module, WanResample) and isinstance(module.resample[0], WanUpsample):
             module.resample[0] = nn.Upsample(scale_factor=2.0, mode="nearest-exact")
@@ -185,11 +186,11 @@ def _tile_weight(tiles: Tiles, row: slice, column: slice, rows: int, columns: in
     for axis, (span, extent) in enumerate(((row, rows), (column, columns))):
         overlap = (tiles.size[axis] - tiles.stride[axis]) * SPACE_STRIDE
         ramps.append(_ramp((span.stop - span.start) * SPACE_STRIDE, overlap, span.start > 0, span.stop < extent))
-    return torch.minimum(ramps[0][:, None], ramps[1][None, :])
+    return torch.minimum(rearrange(ramps[0], "h -> h 1"), rearrange(ramps[1], "w -> 1 w"))
 
 
 def _ramp(length: int, overlap: int, rises: bool, falls: bool) -> Tensor:
-    """1 / overlap, 2 / overlap, ... 1 at the start and back at the end; where both would apply, the fall wins."""
+    """1 / overlap, 2 / overlap, ... 1 at the start and back at the end; where both would apply, it falls."""
     weight = torch.ones(length)
     slope = torch.arange(1, overlap + 1) / max(overlap, 1)
     if rises:

@@ -20,10 +20,8 @@ from wan2.request.model import Expert, Model, Noise
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, check_vocabulary
 from wan2.weights.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
-from wan2.weights.fp8_cache import cache_layout, gains_by_cache, layout_bytes, look_for_cache
-from wan2.weights.lora import lora_deltas
+from wan2.weights.fp8_cache import cache_layout, gains_by_cache, layout_bytes
 from wan2.weights.names import describe, embedding_rows
-from wan2.weights.scales import check_scales
 from wan2.weights.sources import TransformerFile
 
 # What `names.describe` calls the two models that are not transformers.
@@ -64,7 +62,7 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
     if "vae" in needed:
         _check_kind("vae", request.model.vae, files)
     if request.compute.fp8_cache:
-        _check_cache(request, experts)
+        _check_cache(request, experts, files)
     if request.latent_path is not None:
         return Found()
     texts = tokenize_prompts(request, files)
@@ -100,15 +98,15 @@ def check_fp8(request: Request, expert: Expert, config: TransformerConfig, weigh
         raise InputError(f"{place} is {odd[0]} wide; needs a multiple of {FAST_MULTIPLE}", field="fp8_fast")
 
 
-def check_loras(expert: Expert, config: TransformerConfig) -> None:
+def check_loras(expert: Expert, config: TransformerConfig, files: Files) -> None:
     """Refuse LoRAs that an expert of this size cannot take, also those whose multiplier is 0.
 
     Raises:
         InputError: what does not fit; with the setting and the file.
     """
-    with naming(expert.name("lora_weight")):
-        for lora in expert.loras:
-            lora_deltas(lora, config)
+    for lora in expert.loras:
+        with naming(expert.name("lora_weight"), lora.path):
+            files.deltas(lora, config)
 
 
 def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, ...]:
@@ -118,29 +116,31 @@ def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, .
         InputError: no tokenizer, or a prompt longer than the text encoder reads.
     """
     texts = {"prompt": request.prompt} | ({"negative_prompt": request.negative_prompt} if request.guided else {})
-    prompts = {name: files.tokenize(request.model.tokenizer, text, name) for name, text in texts.items()}
-    for name, prompt in prompts.items():
+    prompts = []
+    for name, text in texts.items():
+        with naming(name):
+            prompt = files.tokenize(request.model.tokenizer, text)
         if prompt.num_tokens > TEXT_LENGTH:
             rule = f"has {prompt.num_tokens} tokens; the text encoder reads at most {TEXT_LENGTH}"
             raise InputError(rule, field=name)
-    return tuple(prompts.values())
+        prompts.append(prompt)
+    return tuple(prompts)
 
 
 def _check_expert(request: Request, expert: Expert, files: Files, extra_channels: int) -> TransformerFile:
     with naming(expert.flag, expert.path):
         file = files.base(expert)
-        check_scales(file)
     config, expected = file.config, CHANNELS + extra_channels
     if config.in_dim != expected:
         rule = f"takes {config.in_dim} latent channels, this run gives it {expected}"
         raise InputError(rule, field=expert.flag, value=expert.path)
     check_blocks(request, expert, config)
     check_fp8(request, expert, config, fp8_weights(file, request.compute.quantises))
-    check_loras(expert, config)
+    check_loras(expert, config, files)
     return files.transformer(expert)
 
 
-def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile]) -> None:
+def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile], files: Files) -> None:
     """Refuse to keep fp8 weights where they cannot be kept, or when there are none to be made."""
     gaining = {noise: file for noise, file in experts.items() if gains_by_cache(file)}
     if not gaining:
@@ -148,7 +148,7 @@ def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile]) -> 
     for noise, file in gaining.items():
         expert, folder = request.model.expert(noise), file.path.absolute().parent
         with naming("fp8_cache"):
-            kept = look_for_cache(file)
+            kept = files.kept_fp8(file)
         if kept.state == "good":
             continue
         if not os.access(folder, os.W_OK):
@@ -165,7 +165,7 @@ def _check_vocabulary(model: Model, files: Files) -> None:
     """Refuse a text encoder whose header shows fewer embeddings than the tokenizer has tokens."""
     rows = embedding_rows(files.header(model.t5).shapes) if readable(model.t5) else None
     if rows is not None:
-        check_vocabulary(files.tokenizer(model.tokenizer), rows, f"--t5 {model.t5}")
+        check_vocabulary(files.tokenizer(model.tokenizer), rows, model.t5)
 
 
 def _check_kind(name: str, path: Path, files: Files) -> None:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.models.config import TransformerConfig
 from wan2.request.model import Expert
 from wan2.request.request import Request
 from wan2.text.tokenizer import TOKENIZER_FILE, TokenizedPrompt, Tokenizer, load_tokenizer
 from wan2.weights.checkpoint import PICKLES, inspect_transformer
 from wan2.weights.fingerprint import fingerprint
-from wan2.weights.fp8_cache import cache_path
+from wan2.weights.fp8_cache import KeptFp8, cache_path, look_for_cache
 from wan2.weights.header import CheckpointHeader, checkpoint_files, read_header
-from wan2.weights.lora import with_loras
-from wan2.weights.sources import Lora, TransformerFile
-from wan2.weights.watch import Watch
+from wan2.weights.lora import lora_deltas, with_loras
+from wan2.weights.scales import check_scales
+from wan2.weights.sources import Deltas, Lora, TransformerFile
+from wan2.weights.watch import Stamp, Watch, stamp_of
 
 
 def model_files(request: Request) -> dict[str, Path]:
@@ -71,16 +73,19 @@ def _parts(path: Path) -> list[Path]:
 
 @contextmanager
 def naming(name: str, path: Path | None = None) -> Iterator[None]:
-    """Errors about a file get the setting that named it."""
+    """Errors that name no setting get this one, and its file, or the part of it that the error names."""
     try:
         yield
     except InputError as error:
-        if error.field == name:
+        if error.field:
             raise
-        rule = str(error).removeprefix(f"--{name} ")
-        if path is not None and rule.startswith(f"{path}: "):
-            raise InputError(rule.removeprefix(f"{path}: "), field=name, value=path) from error
-        raise InputError(rule, field=name) from error
+        if path is None:
+            raise InputError(str(error), field=name) from error
+        text, start = str(error), f"{path}: "
+        if text.startswith(start) or ": " not in text:
+            raise InputError(text.removeprefix(start), field=name, value=path) from error
+        part, _, rule = text.partition(": ")
+        raise InputError(rule, field=name, value=part) from error
 
 
 @dataclass
@@ -93,6 +98,8 @@ class Files:
     _headers: dict[Path, CheckpointHeader] = field(default_factory=dict)
     _bases: dict[Path, TransformerFile] = field(default_factory=dict)
     _transformers: dict[tuple[Path, tuple[Lora, ...]], TransformerFile] = field(default_factory=dict)
+    _deltas: dict[tuple[Lora, TransformerConfig], Deltas] = field(default_factory=dict)
+    _kept: dict[tuple[Path, Stamp | None], KeptFp8] = field(default_factory=dict)
     _tokenizers: dict[Path, Tokenizer] = field(default_factory=dict)
     _texts: dict[tuple[Path, str], TokenizedPrompt] = field(default_factory=dict)
     _prints: dict[tuple[Path, ...], dict[str, Any]] = field(default_factory=dict)
@@ -105,16 +112,36 @@ class Files:
         return self._headers[path]
 
     def base(self, expert: Expert) -> TransformerFile:
-        """The checkpoint of an expert found sound, without its LoRAs. Raises `InputError` otherwise."""
+        """The checkpoint of an expert, sound, scales included, without LoRAs. Raises `InputError` if it is not."""
         if expert.path not in self._bases:
-            self._bases[expert.path] = inspect_transformer(expert.path, header=self.header(expert.path))
+            found = inspect_transformer(expert.path, header=self.header(expert.path))
+            check_scales(found)
+            self._bases[expert.path] = found
         return self._bases[expert.path]
+
+    def deltas(self, lora: Lora, config: TransformerConfig) -> Deltas:
+        """What a LoRA adds to a transformer of this size. Raises `InputError` where it does not fit."""
+        key = lora, config
+        if key not in self._deltas:
+            self._deltas[key] = lora_deltas(lora, config, self.header(lora.path))
+        return self._deltas[key]
+
+    def kept_fp8(self, file: TransformerFile) -> KeptFp8:
+        """The fp8 weights that are kept of a checkpoint; looked for again when the file there is another.
+
+        Raises `InputError` when it is one that this program did not write.
+        """
+        path = cache_path(file.path, file.loras)
+        key = path, stamp_of(path)
+        if key not in self._kept:
+            self._kept[key] = look_for_cache(file)
+        return self._kept[key]
 
     def transformer(self, expert: Expert) -> TransformerFile:
         """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit."""
         key = expert.path, expert.merged
         if key not in self._transformers:
-            self._transformers[key] = with_loras(self.base(expert), expert.merged)
+            self._transformers[key] = with_loras(self.base(expert), expert.merged, self.deltas)
         return self._transformers[key]
 
     def tokenizer(self, folder: Path) -> Tokenizer:
@@ -123,11 +150,11 @@ class Files:
             self._tokenizers[folder] = load_tokenizer(folder)
         return self._tokenizers[folder]
 
-    def tokenize(self, folder: Path, text: str, name: str) -> TokenizedPrompt:
-        """A text as tokens; `name` begins the message when it cannot be. Raises `InputError` then."""
+    def tokenize(self, folder: Path, text: str) -> TokenizedPrompt:
+        """A text as tokens. Raises `InputError` when it cannot be, without a setting if the text is to blame."""
         key = folder, text
         if key not in self._texts:
-            self._texts[key] = self.tokenizer(folder).tokenize(text, name)
+            self._texts[key] = self.tokenizer(folder).tokenize(text)
         return self._texts[key]
 
     def fingerprint(self, parts: Iterable[Path]) -> dict[str, Any]:

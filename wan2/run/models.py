@@ -22,7 +22,7 @@ from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.text.tokenizer import TokenizedPrompt
 from wan2.weights.checkpoint import load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
-from wan2.weights.fp8_cache import gains_by_cache, look_for_cache, write_cache
+from wan2.weights.fp8_cache import gains_by_cache, write_cache
 from wan2.weights.sources import TransformerFile
 
 if TYPE_CHECKING:
@@ -116,18 +116,18 @@ class Models:
         return self._colours
 
     def kept_fp8(
-        self, files: Mapping[Noise, TransformerFile], plan: int
+        self, experts: Mapping[Noise, TransformerFile], files: Files, plan: int
     ) -> Iterator[Event | tuple[Noise, TransformerFile]]:
         """The files to load: where `fp8_cache` asks for it, the fp8 weights kept next to an expert, LoRAs in them.
 
         Those that are not there are made. Raises `InputError` when another file is in the way.
         """
-        for noise, file in files.items():
+        for noise, file in experts.items():
             if not self.compute.fp8_cache or not gains_by_cache(file):
                 yield noise, file
                 continue
             with naming("fp8_cache"):
-                kept = look_for_cache(file)
+                kept = files.kept_fp8(file)
             if kept.state == "stale":
                 with_them = " and its LoRAs" if file.loras else ""
                 flag = self.model.expert(noise).flag

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,8 +38,8 @@ def fit_colours(vae: WanVAE) -> Tensor:
         F.avg_pool3d(frames, (stride, SPACE_STRIDE, SPACE_STRIDE))
         for frames, stride in ((card[:, :, :1], 1), (card[:, :, 1:], TIME_STRIDE))
     ]
-    values = _with_one(latents).flatten(0, -2)
-    colours = torch.cat(shrunk, dim=2)[0].double().permute(1, 2, 3, 0).reshape(-1, 3)
+    values = rearrange(_with_one(latents), "f h w c -> (f h w) c")
+    colours = rearrange(torch.cat(shrunk, dim=2)[0].double(), "c f h w -> (f h w) c")
     gram = values.T @ values + RIDGE * len(values) * torch.eye(values.shape[1], dtype=torch.float64)
     return torch.linalg.solve(gram, values.T @ colours).float()
 
@@ -48,7 +49,7 @@ def latent_pictures(latents: Tensor, colours: Tensor, indices: Sequence[int]) ->
     from wan2.models.vae import to_uint8
 
     chosen = latents[0, :, list(indices)].float().cpu()
-    return np.asarray(to_uint8((_with_one(chosen) @ colours).permute(3, 0, 1, 2)).numpy())
+    return np.asarray(to_uint8(rearrange(_with_one(chosen) @ colours, "f h w c -> c f h w")).numpy())
 
 
 def preview_sheet(latents: Tensor, colours: Tensor) -> Image.Image:
@@ -69,7 +70,7 @@ def preview_sheet(latents: Tensor, colours: Tensor) -> Image.Image:
 
 def _with_one(latents: Tensor) -> Tensor:
     """[C, F, h, w] -> [F, h, w, C + 1], the last value 1."""
-    values = latents.permute(1, 2, 3, 0)
+    values = rearrange(latents, "c f h w -> f h w c")
     return torch.cat([values, torch.ones_like(values[..., :1])], dim=-1)
 
 

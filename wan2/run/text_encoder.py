@@ -1,9 +1,9 @@
 """The UMT5 encoder, a layer or two on the device at a time. Knows nothing of prompts beyond their token ids.
 
-The modules are transformers' `UMT5EncoderModel`. Its weights stay where the file was mapped; the ring that streams the
-transformers' blocks brings each layer to the device, in the compute dtype or with its linears in fp8, while the one
-before runs, so 11 GB of weights need under a gigabyte there. Prompts are encoded without padding: relative positions do
-not see it, and the transformer wants zeros after the last token anyway.
+The modules are transformers' `UMT5EncoderModel`. Its weights stay in the mapped file; the ring that streams the
+transformers' blocks copies each layer to the device, in the compute dtype or with its linears in fp8, while the layer
+before it runs, so 11 GB of weights need less than a gigabyte there. Prompts are encoded without padding: relative
+positions do not see it, and the transformer wants zeros after the last token anyway.
 
 Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every layer.
 """
@@ -21,25 +21,26 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from wan2.errors import InputError
 from wan2.models.fp8 import FP8, hold_in_fp8
-from wan2.streaming.layout import StoredBlock
+from wan2.streaming.layout import LayerWeights, StoredBlock
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
 from wan2.streaming.ring import block_ring
-from wan2.streaming.text_layers import LayerFile, LentLayer
+from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
+from wan2.weights.decode import ScaledTensor
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
-from wan2.weights.mapped import MappedTensor, map_tensors
+from wan2.weights.mapped import map_tensors
 from wan2.weights.names import describe
 from wan2.weights.text_names import EMBEDDING, FINAL_NORM, IGNORED, config_from_shapes, to_transformers
 
 
 class TextEncoder:
-    """An encoder without weights of its own: each layer is lent them by a ring. See `load_text_encoder`."""
+    """An encoder without weights of its own: a ring supplies those of each layer. See `load_text_encoder`."""
 
     def __init__(
         self,
         model: UMT5EncoderModel,
-        weights: Mapping[str, MappedTensor],
+        weights: Mapping[str, ScaledTensor],
         device: torch.device | str,
         dtype: torch.dtype,
         path: Path = Path(),
@@ -55,15 +56,15 @@ class TextEncoder:
         stack = self.model.encoder
         layers = {f"encoder.block.{index}.": block for index, block in enumerate(stack.block)}
         file = LayerFile(self.path, self.weights, layers, self.dtype)
-        orders = [StoredBlock(file, index) for index in range(len(layers))]
+        schedule = [StoredBlock(file, index) for index in range(len(layers))]
         largest = max(layout.nbytes for layout in file.layouts)
         slots = RING_BLOCKS if RING_BLOCKS * largest <= ENCODER_RING_BYTES else 1
-        places = [] if self.device.type == "cpu" else [largest] * RING_BLOCKS
-        with block_ring(set(file.layouts), iter(orders), self.device, places, slots) as ring:
-            for order, layer in zip(orders, layers.values(), strict=True):
-                with ring.borrow(order) as borrowed:
-                    lent = cast("LentLayer", borrowed)
-                    hidden = [_states(functional_call(layer, lent, (states,))) for states in hidden]
+        buffers = [] if self.device.type == "cpu" else [largest] * RING_BLOCKS
+        with block_ring(set(file.layouts), iter(schedule), self.device, buffers, slots) as ring:
+            for stored, layer in zip(schedule, layers.values(), strict=True):
+                with ring.use(stored) as streamed:
+                    weights = cast("LayerWeights", streamed)
+                    hidden = [_states(functional_call(layer, weights, (states,))) for states in hidden]
         norm = {"weight": self.weights[FINAL_NORM].on(self.device, self.dtype)}
         return [functional_call(stack.final_layer_norm, norm, (states,)) for states in hidden]
 
@@ -85,9 +86,10 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
     rows = encoder.weights[EMBEDDING].shape[0]
     for prompt in prompts:
         if prompt.num_tokens > length:
-            raise InputError(f"--prompt: has {prompt.num_tokens} tokens; must be at most {length}")
+            raise InputError(f"has {prompt.num_tokens} tokens; must be at most {length}", field="prompt")
         if max(prompt.ids, default=0) >= rows:
-            raise InputError(f"--t5 {encoder.path}: has {rows} embeddings; the prompt has the token {max(prompt.ids)}")
+            rule = f"has {rows} embeddings; the prompt has the token {max(prompt.ids)}"
+            raise InputError(rule, field="t5", value=encoder.path)
     states = encoder.run([prompt.ids for prompt in prompts])
     return torch.cat([nn.functional.pad(state, (0, 0, 0, length - state.shape[1])) for state in states])
 
@@ -102,7 +104,7 @@ def load_text_encoder(
     """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
 
     Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 in
-    the file visit the device so; with `quantise` all of them do. header: that of a safetensors file, if it was read
+    the file are fp8 on the device; with `quantise` all of them are. header: that of a safetensors file, if it was read
     already.
 
     Raises:
@@ -114,17 +116,17 @@ def load_text_encoder(
     shapes = {name: weight.shape for name, weight in weights.items()}
     config = config_from_shapes(shapes)
     if config is None:
-        raise InputError(f"--t5 {path}: is not a UMT5 encoder; {looks}")
+        raise InputError(f"is not a UMT5 encoder; {looks}", field="t5", value=path)
     with torch.device("meta"):
         model = UMT5EncoderModel(UMT5Config(**config))
     expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
     if problem := disagreement(expected, shapes):
-        raise InputError(f"--t5 {path}: {problem}; {looks}")
+        raise InputError(f"{problem}; {looks}", field="t5", value=path)
     hold_in_fp8(model, _fp8_weights(model, weights, quantise))
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype, path)
 
 
-def _fp8_weights(model: nn.Module, weights: Mapping[str, MappedTensor], quantise: bool) -> list[str]:
+def _fp8_weights(model: nn.Module, weights: Mapping[str, ScaledTensor], quantise: bool) -> list[str]:
     """The weights of the linears that are to be fp8 on the device."""
     linears = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [name for name in linears if quantise or weights[name].stored.dtype == FP8]

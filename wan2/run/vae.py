@@ -11,9 +11,10 @@ from diffusers import AutoencoderKLWan
 
 from wan2.errors import InputError
 from wan2.models.vae import WanVAE, channels_last, upsample_in_place_of_fp32
+from wan2.weights.decode import ScaledTensor
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
-from wan2.weights.mapped import MappedTensor, map_tensors
+from wan2.weights.mapped import map_tensors
 from wan2.weights.names import describe
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
@@ -22,12 +23,12 @@ from wan2.weights.vae_names import config_from_shapes, to_diffusers
 class VaeFile:
     """A VAE's file that was inspected and found sound.
 
-    config: arguments of `AutoencoderKLWan`. tensors: by the names of diffusers, mapped where they lie.
+    config: arguments of `AutoencoderKLWan`. tensors: by the names of diffusers, in the mapped file.
     """
 
     path: Path
     config: dict[str, Any]
-    tensors: dict[str, MappedTensor] = field(repr=False)
+    tensors: dict[str, ScaledTensor] = field(repr=False)
 
 
 def inspect_vae(path: Path, header: CheckpointHeader | None = None) -> VaeFile:
@@ -45,12 +46,13 @@ def inspect_vae(path: Path, header: CheckpointHeader | None = None) -> VaeFile:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     config = config_from_shapes(shapes)
     if config is None:
-        raise InputError(f"--vae {path}: is not a Wan2.1 VAE; {looks}")
+        raise InputError(f"is not a Wan2.1 VAE; {looks}", field="vae", value=path)
     model = _empty(config)
     if len(model.config.latents_mean) != model.config.z_dim:
-        raise InputError(f"--vae {path}: has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16")
+        rule = f"has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16"
+        raise InputError(rule, field="vae", value=path)
     if problem := disagreement({name: tensor.shape for name, tensor in model.state_dict().items()}, shapes):
-        raise InputError(f"--vae {path}: {problem}; {looks}")
+        raise InputError(f"{problem}; {looks}", field="vae", value=path)
     return VaeFile(path, config, tensors)
 
 

@@ -205,7 +205,8 @@ class Wave:
 
     def _checkpoints(self, one: Active, noises: Sequence[Noise], files: dict[Noise, TransformerFile]) -> Events:
         """Find the files to load: those of the plan, or the fp8 weights that are kept of them."""
-        for found in self.models.kept_fp8({noise: one.plan.found.experts[noise] for noise in noises}, one.number):
+        experts = {noise: one.plan.found.experts[noise] for noise in noises}
+        for found in self.models.kept_fp8(experts, one.plan.files, one.number):
             if isinstance(found, Event):
                 yield found
             else:

@@ -132,7 +132,7 @@ def _check_finite(latents: Tensor, index: int, steps: int, expert: Expert) -> No
     if not torch.isfinite(latents).all():
         raise RunError(
             f"step {index + 1} of {steps} ({expert}-noise expert) gave values that are not finite; likely causes: "
-            "float16 overflow (try --dtype bfloat16), an attention kernel that fails on this card (try --attn_mode "
+            "float16 overflow (try `dtype` bfloat16), an attention kernel that fails on this card (try `attn_mode` "
             "sdpa), a damaged checkpoint, fp8 scales that are not those of its weights, or a LoRA that adds too much "
-            "(--lora_multiplier)"
+            "(`lora_multiplier`)"
         )

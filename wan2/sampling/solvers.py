@@ -39,7 +39,7 @@ class Solver(Protocol):
 def make_solver(name: str, steps: int, shift: float) -> Solver:
     """The solver called `name` (euler, unipc or dpm++) over `steps` levels. Raises `InputError` for another name."""
     if name not in SOLVERS:
-        raise InputError(f"--sample_solver {name}: must be one of {', '.join(SOLVERS)}")
+        raise InputError(f"must be one of {', '.join(SOLVERS)}", field="sample_solver", value=name)
     levels = sigmas(steps, shift, name)
     if name == "euler":
         return Euler(levels)

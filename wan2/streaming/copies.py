@@ -1,6 +1,6 @@
-"""How a block gets from host memory into a slot on the device, and who waits for whom. Knows nothing of blocks.
+"""How weights get from host memory into a slot of the device, in parallel with the computation.
 
-A lane numbers the slots of the device and the places of the host. Its copies run beside the computation.
+A copy stream numbers the slots of the device and the staging buffers of the host. Knows nothing of what is copied.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class HostMemory:
-    """One flat run of bytes of the host; `pinned` for a copy engine to read, without the rounding up of PyTorch's
-    own allocator, and given back to the system when closed.
+    """Contiguous bytes of host memory; `pinned` for a copy engine to read.
+
+    Pinned without PyTorch's own allocator, which would round the size up and keep the memory when it is released.
 
     Raises:
-        RunError: the system does not let so much be pinned.
+        RunError: the system does not allow that much to be pinned.
     """
 
     def __init__(self, nbytes: int, pinned: bool) -> None:
@@ -29,10 +30,10 @@ class HostMemory:
         self._pinned = pinned and nbytes > 0
         if self._pinned and _register(self.bytes):
             self._pinned = False
-            raise RunError(f"cannot pin {nbytes / 1e9:.1f} GB of host memory; try --weights_from disk")
+            raise RunError(f"cannot pin {nbytes / 1e9:.1f} GB of host memory; try `weights_from` disk")
 
     def close(self) -> None:
-        """Give the memory back; closing twice is closing once."""
+        """Release the memory; closing twice does nothing more."""
         if self._pinned:
             _unregister(self.bytes)
             self._pinned = False
@@ -48,17 +49,20 @@ def _unregister(memory: Tensor) -> None:
     torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
 
 
-class Lane(Protocol):
-    """Copies from places of the host to slots of the device. `copy` and `await_place` are the reader thread's."""
+class CopyStream(Protocol):
+    """Copies from staging buffers of the host to slots of the device.
+
+    The reader thread calls `copy` and `wait_for_buffer`; the computing thread calls the others.
+    """
 
     pinned: bool
 
-    def await_place(self, place: int) -> None:
-        """Return when the last copy out of a place is done: it may be written."""
+    def wait_for_buffer(self, buffer: int) -> None:
+        """Return when the last copy from a staging buffer has ended: it may be overwritten."""
         ...
 
-    def copy(self, place: int, source: Tensor, slot: int, target: Tensor) -> None:
-        """Copy a place into a slot, once the computation that was told to use the slot is done with it."""
+    def copy(self, buffer: int, source: Tensor, slot: int, target: Tensor) -> None:
+        """Copy a staging buffer into a slot, once the computation that uses the slot has ended."""
         ...
 
     def begin_use(self, slot: int) -> None:
@@ -66,68 +70,68 @@ class Lane(Protocol):
         ...
 
     def end_use(self, slot: int) -> None:
-        """Computation queued up to here was the last to use what the slot holds."""
+        """Computation queued up to here was the last to use the contents of the slot."""
         ...
 
     def close(self) -> None:
-        """Return when nothing is under way any more."""
+        """Return when no copy and no computation is in progress."""
         ...
 
 
-class PlainLane:
-    """For the processor, where a copy is done when the call returns, and so is the computation."""
+class HostCopyStream:
+    """For the CPU: both a copy and the computation have ended when their call returns."""
 
     pinned = False
 
-    def await_place(self, place: int) -> None:
-        """Every copy is done."""
+    def wait_for_buffer(self, buffer: int) -> None:
+        """Nothing to wait for."""
 
-    def copy(self, place: int, source: Tensor, slot: int, target: Tensor) -> None:  # noqa: ARG002
+    def copy(self, buffer: int, source: Tensor, slot: int, target: Tensor) -> None:  # noqa: ARG002
         """Copy."""
         target.copy_(source)
 
     def begin_use(self, slot: int) -> None:
-        """Every copy is done."""
+        """Nothing to wait for."""
 
     def end_use(self, slot: int) -> None:
-        """So is the computation."""
+        """Nothing to mark."""
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing to wait for."""
 
 
-class CudaLane:
-    """A stream of its own for the copies; events tie it to the stream that computes, and nobody waits needlessly."""
+class CudaCopyStream:
+    """A CUDA stream for the copies; events order it with the computing stream, and neither waits longer than needed."""
 
     pinned = True
 
-    def __init__(self, device: torch.device, slots: int, places: int) -> None:
+    def __init__(self, device: torch.device, slots: int, buffers: int) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device)
         self._filled = [torch.cuda.Event() for _ in range(slots)]
         self._used = [torch.cuda.Event() for _ in range(slots)]
-        self._copied = [torch.cuda.Event() for _ in range(places)]
+        self._copied = [torch.cuda.Event() for _ in range(buffers)]
         # The slots were allocated for the computing stream, which may still run what used their memory before.
         self.stream.wait_stream(torch.cuda.current_stream(device))
 
-    def await_place(self, place: int) -> None:
-        """Wait on the host for the copy engine."""
-        self._copied[place].synchronize()
+    def wait_for_buffer(self, buffer: int) -> None:
+        """Block the calling thread until the copy engine is done with the buffer."""
+        self._copied[buffer].synchronize()
 
-    def copy(self, place: int, source: Tensor, slot: int, target: Tensor) -> None:
+    def copy(self, buffer: int, source: Tensor, slot: int, target: Tensor) -> None:
         """Queue the copy behind the computation."""
         with torch.cuda.stream(self.stream):
             self.stream.wait_event(self._used[slot])
             target.copy_(source, non_blocking=True)
             self._filled[slot].record(self.stream)
-            self._copied[place].record(self.stream)
+            self._copied[buffer].record(self.stream)
 
     def begin_use(self, slot: int) -> None:
         """Queue a wait for the copy."""
         torch.cuda.current_stream(self.device).wait_event(self._filled[slot])
 
     def end_use(self, slot: int) -> None:
-        """Mark the place in the queue that the next copy waits for."""
+        """Record the event that the next copy into the slot waits for."""
         self._used[slot].record(torch.cuda.current_stream(self.device))
 
     def close(self) -> None:
@@ -136,6 +140,6 @@ class CudaLane:
         torch.cuda.current_stream(self.device).synchronize()
 
 
-def lane_to(device: torch.device, slots: int, places: int) -> Lane:
-    """The lane that suits a device."""
-    return CudaLane(device, slots, places) if device.type == "cuda" else PlainLane()
+def copy_stream(device: torch.device, slots: int, buffers: int) -> CopyStream:
+    """The copy stream for a device, with so many slots, and so many staging buffers on the host."""
+    return CudaCopyStream(device, slots, buffers) if device.type == "cuda" else HostCopyStream()

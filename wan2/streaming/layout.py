@@ -1,135 +1,182 @@
-"""A block of a transformer as one flat run of bytes, and the file that fills it. Knows nothing of rings or threads."""
+"""How named tensors are placed in a buffer, and the files that fill it. Knows nothing of rings or threads."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wan2.errors import InputError, RunError
-from wan2.models.fp8 import FP8, hold_in_fp8
+from wan2.models.fp8 import hold_in_fp8
 from wan2.models.layers import Block
+from wan2.weights.decode import view_at
 from wan2.weights.fp8 import WEIGHT
 from wan2.weights.reader import TensorReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from wan2.models.config import TransformerConfig
     from wan2.weights.sources import TransformerFile
 
-# Every tensor of a block starts at a multiple of this many bytes, as the allocators of the devices would have it.
+# Every tensor of a layer starts at a multiple of this many bytes, as the allocators of the devices would place it.
 ALIGNMENT = 256
+# What `Fp8Linear` calls the values and the scales of its weight.
+STORED, SCALE = ".stored", ".scale"
 
 
-class Lent(Protocol):
-    """What a ring lends: a block, or the parameters of one, on the device."""
+class Part(NamedTuple):
+    """One tensor of a layer, by its name within it."""
 
-    def to(self, device: str) -> object:
-        """Let go of the memory, with the device "meta"."""
-        ...
-
-
-class Layout(Protocol):
-    """How a block lies in a run of bytes."""
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
-        """Length of a block."""
+        """Its bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class OnDevice(Protocol):
+    """What a ring hands out: the weights of a layer, or a module with them, in a slot of the device."""
+
+    def to(self, device: str) -> object:
+        """Release the memory, with the device "meta"."""
         ...
 
-    def block(self, memory: Tensor) -> Lent:
-        """A block whose weights are whatever `memory` holds at the time."""
-        ...
 
+class LayerWeights(dict[str, Tensor]):
+    """The weights of a layer by their names within it, in a slot of the device."""
 
-class LayeredFile(Protocol):
-    """A file whose blocks are read one at a time; `layouts` has one layout for each."""
-
-    path: Path
-
-    @property
-    def layouts(self) -> Sequence[Layout]:
-        """How each block lies in memory."""
-        ...
-
-    def read(self, index: int, memory: Tensor) -> None:
-        """Block `index` into `memory`, on the CPU."""
-        ...
+    def to(self, device: str) -> None:  # noqa: ARG002 - as of a module
+        """Release the memory."""
+        self.clear()
 
 
 @dataclass(frozen=True)
-class BlockLayout:
-    """Where each tensor of a block lies in its run of bytes.
+class Layout:
+    """How the tensors of a layer are placed in a buffer: one after the other, each aligned."""
 
-    fp8: the weights that are held so, by their names within the block, to be used as fast as that allows or not.
-    """
-
-    config: TransformerConfig
-    dtype: torch.dtype
-    fp8: frozenset[str] = frozenset()
-    fast: bool = False
+    parts: tuple[Part, ...]
 
     @cached_property
-    def parts(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """Name within the block -> dtype and shape; an fp8 weight has two parts, its values and its scales."""
-        parts: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
-        for name, shape in self.config.block_shapes().items():
-            if name in self.fp8:
-                stored, scale = _fp8_parts(name)
-                parts |= {stored: (FP8, shape), scale: (torch.float32, (shape[0], 1))}
-            else:
-                parts[name] = (self.dtype, shape)
-        return parts
-
-    @cached_property
-    def starts(self) -> dict[str, int]:
-        """Part -> its first byte; the empty name is the end of the block."""
-        starts, end = {}, 0
-        for name, (dtype, shape) in self.parts.items():
-            starts[name] = end
-            end += math.ceil(math.prod(shape) * dtype.itemsize / ALIGNMENT) * ALIGNMENT
-        return starts | {"": end}
+    def starts(self) -> tuple[int, ...]:
+        """First byte of each part, and the end of the last."""
+        starts = [0]
+        for part in self.parts:
+            starts.append(starts[-1] + math.ceil(part.nbytes / ALIGNMENT) * ALIGNMENT)
+        return tuple(starts)
 
     @property
     def nbytes(self) -> int:
-        """Length of a block."""
-        return self.starts[""]
+        """Length of a layer."""
+        return self.starts[-1]
+
+    @property
+    def fp8(self) -> tuple[str, ...]:
+        """The weights that are held in fp8, by their names within the layer; each has two parts."""
+        return tuple(part.name.removesuffix(STORED) + WEIGHT for part in self.parts if part.name.endswith(STORED))
 
     def tensors(self, memory: Tensor) -> dict[str, Tensor]:
-        """The parts of a block that lies in `memory`, uint8 [nbytes or more]: views, not copies."""
+        """The tensors of a layer in `memory`, uint8 [nbytes or more]: views, not copies."""
         return {
-            name: memory[self.starts[name] :][: math.prod(shape) * dtype.itemsize].view(dtype).view(shape)
-            for name, (dtype, shape) in self.parts.items()
+            part.name: view_at(memory, start, part.dtype, part.shape)
+            for part, start in zip(self.parts, self.starts, strict=False)
         }
 
-    def block(self, memory: Tensor) -> Block:
+    def in_slot(self, memory: Tensor) -> OnDevice:
+        """A layer whose weights are whatever `memory`, uint8 [nbytes or more], holds at the time."""
+        return LayerWeights(self.tensors(memory))
+
+    def fill(
+        self, memory: Tensor, into: Callable[[str, Tensor], None], fp8_into: Callable[[str, Tensor, Tensor], None]
+    ) -> None:
+        """Write a layer into `memory`, uint8 [nbytes or more] on the CPU.
+
+        Args:
+            memory: the buffer.
+            into: writes the tensor of that name.
+            fp8_into: writes the weight of that name as e4m3 values [rows, columns] and fp32 scales [rows, 1].
+        """
+        tensors = self.tensors(memory)
+        for name in self.fp8:
+            linear = name.removesuffix(WEIGHT)
+            fp8_into(name, tensors.pop(linear + STORED), tensors.pop(linear + SCALE))
+        for name, tensor in tensors.items():
+            into(name, tensor)
+
+
+def parts_of(layer: nn.Module, dtype: torch.dtype) -> tuple[Part, ...]:
+    """The parameters of a layer. fp8 values and their scales keep their dtypes; all others are in the compute dtype."""
+    parameters = dict(layer.named_parameters())
+    kept = {name for name in parameters if name.endswith(STORED)}
+    kept |= {name.removesuffix(STORED) + SCALE for name in kept}
+    return tuple(Part(name, p.dtype if name in kept else dtype, tuple(p.shape)) for name, p in parameters.items())
+
+
+@dataclass(frozen=True)
+class BlockLayout(Layout):
+    """The layout of a transformer's block; see `block_layout`."""
+
+    config: TransformerConfig
+    fast: bool
+
+    def in_slot(self, memory: Tensor) -> Block:
         """A block whose weights are whatever `memory`, uint8 [nbytes or more], holds at the time."""
-        config = self.config
-        with torch.device("meta"):
-            block = Block(config.dim, config.ffn_dim, config.num_heads, config.eps)
-        hold_in_fp8(block, self.fp8, self.fast)
+        block = _empty_block(self.config, self.fp8, self.fast)
         for name, tensor in self.tensors(memory).items():
             owner, _, leaf = name.rpartition(".")
             setattr(block.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
         return block.eval()
 
 
-def _fp8_parts(weight: str) -> tuple[str, str]:
-    """What `Fp8Linear` calls the values and the scales of a weight."""
-    linear = weight.removesuffix(WEIGHT)
-    return f"{linear}.stored", f"{linear}.scale"
+@lru_cache(maxsize=8)
+def block_layout(
+    config: TransformerConfig, dtype: torch.dtype, fp8: frozenset[str] = frozenset(), fast: bool = False
+) -> BlockLayout:
+    """How a block is placed in a buffer.
+
+    Args:
+        config: sizes of the transformer.
+        dtype: of the weights that are not fp8.
+        fp8: the weights that are held so, by their names within the block.
+        fast: whether these are multiplied in fp8, too.
+    """
+    return BlockLayout(parts_of(_empty_block(config, fp8, fast), dtype), config, fast)
+
+
+def _empty_block(config: TransformerConfig, fp8: Sequence[str] | frozenset[str], fast: bool) -> Block:
+    """A block without memory."""
+    with torch.device("meta"):
+        block = Block(config.dim, config.ffn_dim, config.num_heads, config.eps)
+    hold_in_fp8(block, fp8, fast)
+    return block
+
+
+class LayeredFile(Protocol):
+    """A file whose layers are read one at a time; `layouts` has one layout for each."""
+
+    path: Path
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """How each layer is placed in memory."""
+        ...
+
+    def read(self, index: int, memory: Tensor) -> None:
+        """Layer `index` into `memory`, on the CPU."""
+        ...
 
 
 class BlockFile:
-    """A checkpoint whose blocks are read one at a time, again and again, straight into memory that is there.
+    """A checkpoint whose blocks are read one at a time, again and again, straight into a buffer.
 
     `layouts` has one layout for each block.
     """
@@ -141,23 +188,22 @@ class BlockFile:
 
     @property
     def bytes_read(self) -> int:
-        """What was read so far."""
+        """Bytes read so far."""
         return self._reader.bytes_read
 
     def read(self, index: int, memory: Tensor) -> None:
-        """Block `index` into `memory`, uint8 [nbytes or more] on the CPU; what is to be fp8 is quantised on the way.
+        """Block `index` into `memory`, uint8 [nbytes or more] on the CPU; weights to be held in fp8 are quantised.
 
         Raises:
             RunError: the file cannot be read any more, or got shorter, or holds what cannot be quantised.
         """
-        layout, block = self.layouts[index], f"blocks.{index}."
-        tensors = layout.tensors(memory)
+        prefix, reader, sources = f"blocks.{index}.", self._reader, self._sources
         try:
-            for name in layout.fp8:
-                stored, scale = (tensors.pop(part) for part in _fp8_parts(name))
-                self._reader.read_fp8_into(self._sources[block + name], stored, scale)
-            for name, tensor in tensors.items():
-                self._reader.read_into(self._sources[block + name], tensor)
+            self.layouts[index].fill(
+                memory,
+                lambda name, out: reader.read_into(sources[prefix + name], out),
+                lambda name, stored, scale: reader.read_fp8_into(sources[prefix + name], stored, scale),
+            )
         except OSError as error:
             place = error.filename or self.path
             raise RunError(f"{place}: reading block {index} failed: {error.strerror or error}") from error
@@ -174,7 +220,7 @@ class StoredBlock:
 
     @property
     def layout(self) -> Layout:
-        """How it lies in memory."""
+        """How it is placed in memory."""
         return self.file.layouts[self.index]
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from wan2.errors import InputError
 from wan2.models.fp8 import hold_in_fp8
-from wan2.streaming.layout import BlockFile, BlockLayout, StoredBlock
+from wan2.streaming.layout import BlockFile, StoredBlock, block_layout
 from wan2.streaming.residency import RING_BLOCKS, spread
 from wan2.streaming.ring import BlockRing, StreamedTransformer, block_ring
 from wan2.weights.checkpoint import load_transformer, load_weights
@@ -55,10 +55,10 @@ class Placement:
 
 @contextmanager
 def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Callable[[str], WanTransformer]]:
-    """A function that loads the transformer of each phase, by its name. The caller lets go of what it loaded.
+    """A function that loads the transformer of each phase, by its name. The caller releases what it loaded.
 
-    One ring streams the blocks of all of them: while the last blocks of one transformer still run, the first of the
-    next are read already. `phases` lists every transformer that will be used, in order.
+    One ring streams the blocks of all of them: while the last blocks of one transformer still run, the first blocks of
+    the next are read already. `phases` lists every transformer that will be used, in order.
 
     Raises:
         InputError: the transformers are too different to share a ring.
@@ -70,21 +70,21 @@ def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Call
     indices = spread(placement.streamed, _shared_config(phases, placement.streamed).num_layers)
     sources = {phase.name: _block_file(phase.file, placement) for phase in phases}
     layouts = {source.layouts[index] for source in sources.values() for index in indices}
-    places = _place_sizes(list(sources.values()), indices, _places(placement))
+    buffers = _buffer_sizes(list(sources.values()), indices, _buffers(placement))
     begun: list[str] = []
 
-    def orders() -> Iterator[StoredBlock]:
+    def schedule() -> Iterator[StoredBlock]:
         for name, _, passes in phases:
             for index in list(indices) * passes:
-                if name not in begun[:-1]:  # its phase may be over sooner than was thought
+                if name not in begun[:-1]:  # a phase may end after fewer passes than were announced
                     yield StoredBlock(sources[name], index)
 
     def load(name: str) -> WanTransformer:
         begun.append(name)
-        ring.give_up_all_but(sources[name])
+        ring.skip_to(sources[name])
         return _load(sources[name], ring, indices, placement)
 
-    with block_ring(layouts, orders(), placement.device, places) as ring:
+    with block_ring(layouts, schedule(), placement.device, buffers) as ring:
         yield load
 
 
@@ -92,7 +92,7 @@ def _shared_config(phases: Sequence[Phase], streamed: int) -> TransformerConfig:
     """The sizes that all transformers have."""
     config = phases[0].file.config
     if any(phase.file.config != config for phase in phases):
-        raise InputError(f"--blocks_to_swap {streamed}: the two transformers differ in size; stream none (0)")
+        raise InputError("the two transformers differ in size; stream none (0)", field="blocks_to_swap", value=streamed)
     return config
 
 
@@ -100,29 +100,29 @@ def _block_file(file: TransformerFile, placement: Placement) -> BlockFile:
     fp8, config = placement.fp8, file.config
     weights = fp8_weights(file, fp8.quantise)
     held = (in_block(index, weights) for index in range(config.num_layers))
-    return BlockFile(file, [BlockLayout(config, placement.dtype, names, fp8.fast) for names in held])
+    return BlockFile(file, [block_layout(config, placement.dtype, names, fp8.fast) for names in held])
 
 
-def _place_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
-    """Bytes of each place of the host: of the block that always comes there, or of the largest."""
+def _buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
+    """Bytes of each staging buffer: those of the block that always goes there, or of the largest block."""
     sizes = [max(source.layouts[index].nbytes for source in sources) for index in indices]
     return sizes if count == len(sizes) else [max(sizes)] * count
 
 
-def _places(placement: Placement) -> int:
+def _buffers(placement: Placement) -> int:
     if placement.weights_from == "ram":
         return placement.streamed
     return 0 if placement.device.type == "cpu" else RING_BLOCKS
 
 
 def _load(source: BlockFile, ring: BlockRing, indices: Sequence[int], placement: Placement) -> StreamedTransformer:
-    """A transformer with everything but the blocks that it borrows."""
+    """A transformer with everything except the blocks that it takes from the ring."""
     file = source.file
     with torch.device("meta"):
         model = StreamedTransformer(file.config, ring, source, indices, placement.apart).requires_grad_(False)
     for index in set(range(file.config.num_layers)) - set(indices):
         hold_in_fp8(model.blocks[index], source.layouts[index].fp8, source.layouts[index].fast)
-    borrowed = tuple(f"blocks.{index}." for index in indices)
-    names = [name for name in file.sources if not name.startswith(borrowed)]
+    streamed = tuple(f"blocks.{index}." for index in indices)
+    names = [name for name in file.sources if not name.startswith(streamed)]
     load_weights(model, file, names, ring.device, placement.dtype)
     return model.eval()

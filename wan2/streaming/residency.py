@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from wan2.models.config import TransformerConfig
 
-# One block computes while the next arrives.
+# One block computes while the next is copied.
 RING_BLOCKS = 2
-# The layers of the text encoder that are on the device take no more than this together: two in bfloat16, one in fp32.
+# What the layers of the text encoder on the device may take together: two in bfloat16, one in fp32.
 ENCODER_RING_BYTES = 1_000_000_000
-# Beside the weights: tensors as long as the video that are alive at once, at most (two streams, one when passes run
-# apart, keys and values, and for an attention that has no parts queries and results), and bytes for everything that
-# does not grow with the video.
+# In addition to the weights: the largest number of tensors as long as the video that exist at once (two streams, or one
+# when passes run apart, keys and values, and queries and results of an attention without parts), and bytes for
+# everything that does not grow with the video.
 LONG_TENSORS = 6
 SPARE_BYTES = 2_000_000_000
 # A value in fp8, and the scale of a row of them.
@@ -22,24 +22,24 @@ FP8_BYTES, SCALE_BYTES = 1, 4
 
 
 def spread(count: int, layers: int) -> tuple[int, ...]:
-    """`count` of `layers` blocks, as evenly apart as they go: the longer between two, the more hides in between."""
+    """`count` of `layers` blocks, spread evenly: the blocks in between give time to fetch the next one."""
     return tuple(i * layers // count for i in range(count))
 
 
 @dataclass(frozen=True)
 class WeightBytes:
-    """Bytes of a transformer's weights in memory: of each block, and of all that is no block."""
+    """Bytes of a transformer's weights in memory: of each block, and of everything else."""
 
     blocks: tuple[int, ...]
     others: int
 
     def on_device(self, streamed: int) -> int:
-        """Bytes on the device when so many blocks are streamed: all that stays, and the ring."""
+        """Bytes on the device when `streamed` blocks are streamed: all other weights, and the ring."""
         waiting = self._streamed(streamed)
         return self.others + sum(self.blocks) - sum(waiting) + RING_BLOCKS * max(waiting, default=0)
 
     def on_host(self, streamed: int, from_ram: bool) -> int:
-        """Bytes that wait on the host: every streamed block, or what is on its way."""
+        """Bytes in host memory: every streamed block, or only the staging buffers."""
         waiting = self._streamed(streamed)
         return sum(waiting) if from_ram else min(len(waiting), RING_BLOCKS) * max(waiting, default=0)
 
@@ -48,7 +48,7 @@ class WeightBytes:
 
 
 def weight_bytes(config: TransformerConfig, item_bytes: int, fp8: Collection[str] = ()) -> WeightBytes:
-    """What a transformer weighs whose values take `item_bytes`, but for the weights in `fp8` and a scale a row."""
+    """Bytes of a transformer whose values take `item_bytes`; weights in `fp8` take one, and a scale for each row."""
     blocks, others = [0] * config.num_layers, 0
     for name, shape in config.tensor_shapes().items():
         values = math.prod(shape)
@@ -65,7 +65,7 @@ def blocks_to_stream(
 ) -> tuple[int, bool]:
     """How many blocks must be streamed for a transformer and its work to fit into `free` bytes of its device.
 
-    The second value says whether its passes must run apart, too, which they need not before every block is streamed.
+    The second value is whether its passes must run apart, too; only when every block is streamed can that be needed.
 
     tokens: those of one sample; item_bytes: of a value in the compute dtype; fp8: the weights held in fp8.
     """

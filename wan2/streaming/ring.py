@@ -1,7 +1,8 @@
-"""Blocks of a transformer on the device only while they run: a ring of two or three, filled ahead of the computation.
+"""Blocks of a transformer on the device only while they run: a ring of two or three slots, filled ahead of use.
 
-Weights travel one way, from the file or from a copy of it in host memory to the device. One thread reads, in the order
-in which the blocks will be wanted; a slot is filled again only when its block was given back. Knows nothing of steps.
+Weights move one way only, from the file, or from a copy of it in host memory, to the device. One thread reads, in the
+order in which the blocks will be used; a slot is filled again only when its block is no longer in use. Knows nothing of
+steps.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from wan2.models.transformer import TransformerConfig, WanTransformer
-from wan2.streaming.copies import HostMemory, Lane, lane_to
-from wan2.streaming.layout import BlockFile, LayeredFile, Layout, Lent, StoredBlock
+from wan2.streaming.copies import CopyStream, HostMemory, copy_stream
+from wan2.streaming.layout import BlockFile, LayeredFile, Layout, OnDevice, StoredBlock
 from wan2.streaming.residency import RING_BLOCKS
 
 if TYPE_CHECKING:
@@ -34,28 +35,29 @@ THREAD_NAME = "block-reader"
 @contextmanager
 def block_ring(
     layouts: Collection[Layout],
-    orders: Iterator[StoredBlock],
+    schedule: Iterator[StoredBlock],
     device: torch.device,
-    places: Sequence[int],
+    buffers: Sequence[int],
     slots: int = RING_BLOCKS,
 ) -> Iterator[BlockRing]:
-    """A ring that lends the blocks of `orders`, one after the other; reading begins at once.
+    """A ring that hands out the blocks of a schedule, one after the other; reading begins at once.
 
     Args:
-        layouts: every layout that a block among them has.
-        orders: every block in the order in which it will be borrowed; may be endless.
-        device: where the blocks are wanted.
-        places: bytes of each place in host memory that blocks go through in turn. As many places as blocks in a turn,
-            and each is read from its file only once; two, and the host holds no more than what is on its way. None at
-            all (only where the device is the host), and they are read straight into their slots.
+        layouts: every layout that a block of the schedule has.
+        schedule: every block in the order in which it will be used; may be endless.
+        device: where the blocks are needed.
+        buffers: bytes of each staging buffer in host memory; blocks go through them in rotation. With as many buffers
+            as one pass has blocks, each block is read from its file only once. With two, the host holds only what is
+            being copied. With none, which is possible only if the device is the CPU, blocks are read straight into
+            their slots.
         slots: blocks of device memory.
 
-    On leaving, however it is left, the thread has ended and all memory is given back.
+    When the context is left, normally or by an exception, the thread has ended and all memory is released.
     """
     with ExitStack() as stack:
-        lane = stack.enter_context(closing(lane_to(device, slots, len(places))))
-        host = stack.enter_context(closing(HostMemory(sum(places), lane.pinned)))
-        ring = BlockRing(layouts, orders, device, host.bytes.split(list(places)), lane, slots)
+        copies = stack.enter_context(closing(copy_stream(device, slots, len(buffers))))
+        host = stack.enter_context(closing(HostMemory(sum(buffers), copies.pinned)))
+        ring = BlockRing(layouts, schedule, device, host.bytes.split(list(buffers)), copies, slots)
         stack.callback(ring.close)
         ring.start()
         yield ring
@@ -67,22 +69,22 @@ class BlockRing:
     def __init__(
         self,
         layouts: Collection[Layout],
-        orders: Iterator[StoredBlock],
+        schedule: Iterator[StoredBlock],
         device: torch.device,
-        places: Sequence[Tensor],
-        lane: Lane,
+        buffers: Sequence[Tensor],
+        copies: CopyStream,
         slots: int,
     ) -> None:
         self.device = device
-        self._orders, self._lane = orders, lane
+        self._schedule, self._copies = schedule, copies
         with torch.inference_mode(False):
             size = max(layout.nbytes for layout in layouts)
             self._slots = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(slots)]
-            self._blocks = [{layout: layout.block(slot) for layout in layouts} for slot in self._slots]
-        self._places = list(places)
+            self._blocks = [{layout: layout.in_slot(slot) for layout in layouts} for slot in self._slots]
+        self._buffers = list(buffers)
         self._in_slot: list[StoredBlock | None] = [None] * slots
-        self._in_place: list[StoredBlock | None] = [None] * len(self._places)
-        self._ordered = 0
+        self._in_buffer: list[StoredBlock | None] = [None] * len(self._buffers)
+        self._fetched = 0
         self._source: tuple[LayeredFile | None, int] = (None, 0)
         self._due: deque[tuple[StoredBlock, int, Future[None]]] = deque()
         self._reader = ThreadPoolExecutor(1, THREAD_NAME)
@@ -90,73 +92,75 @@ class BlockRing:
     def start(self) -> None:
         """Begin to fill every slot."""
         for _ in self._slots:
-            self._order_next()
+            self._fetch_next()
 
     @contextmanager
-    def borrow(self, wanted: StoredBlock) -> Iterator[Lent]:
-        """The next block of the orders, which must be `wanted`, until the context is left.
+    def use(self, wanted: StoredBlock) -> Iterator[OnDevice]:
+        """The next block of the schedule, which must be `wanted`, on the device until the context is left.
 
         Raises:
             RunError: it could not be read.
-            RuntimeError: another one is next: a pass was given up, or one was run that was not ordered.
+            RuntimeError: another one is next: a pass was interrupted, or one was run that is not in the schedule.
         """
         if not self._due or self._due[0][0] != wanted:
             raise RuntimeError(f"{wanted} is wanted, next is {self._due[0][0] if self._due else 'none'}")
         _, slot, filled = self._due.popleft()
         filled.result()
-        self._lane.begin_use(slot)
+        self._copies.begin_use(slot)
         yield self._blocks[slot][wanted.layout]
-        self._lane.end_use(slot)
-        self._order_next()
+        self._copies.end_use(slot)
+        self._fetch_next()
 
-    def give_up_all_but(self, file: LayeredFile) -> None:
-        """Pass over what is ordered from other files, so that a block of `file` is next."""
+    def skip_to(self, file: LayeredFile) -> None:
+        """Skip what is due from other files, so that a block of `file` is next."""
         while self._due and self._due[0][0].file is not file:
             self._due.popleft()[2].result()
-            self._order_next()
+            self._fetch_next()
 
     def close(self) -> None:
-        """End the thread and let go of the slots, whoever still holds one of their blocks."""
+        """End the thread and release the slots, even where one of their blocks is still referenced."""
         self._reader.shutdown(wait=True, cancel_futures=True)
-        self._lane.close()
+        self._copies.close()
         for block in chain.from_iterable(blocks.values() for blocks in self._blocks):
             block.to("meta")
         self._due.clear()
-        self._slots, self._places = [], []
+        self._slots, self._buffers = [], []
 
-    def _order_next(self) -> None:
-        """Have the slot that was given back longest ago filled with the block that is wanted after all others."""
-        order = next(self._orders, None)
-        if order is not None:
-            slot, self._ordered = self._ordered % len(self._slots), self._ordered + 1
-            # The first block of every file comes to the first place, whatever became of those before it.
-            turn = self._source[1] if order.file is self._source[0] else 0
-            self._source = order.file, turn + 1
-            self._due.append((order, slot, self._reader.submit(self._fill, order, slot, turn)))
+    def _fetch_next(self) -> None:
+        """Have the slot that was free first filled with the next block of the schedule that is not fetched yet."""
+        block = next(self._schedule, None)
+        if block is not None:
+            slot, self._fetched = self._fetched % len(self._slots), self._fetched + 1
+            # The first block of every file goes to the first buffer, whatever was skipped before it.
+            count = self._source[1] if block.file is self._source[0] else 0
+            self._source = block.file, count + 1
+            self._due.append((block, slot, self._reader.submit(self._fill, block, slot, count)))
 
     @torch.inference_mode()
-    def _fill(self, order: StoredBlock, slot: int, turn: int) -> None:
-        if self._in_slot[slot] == order:
+    def _fill(self, block: StoredBlock, slot: int, count: int) -> None:
+        """Fill a slot. count: how many blocks of the same file came before."""
+        if self._in_slot[slot] == block:
             return
         self._in_slot[slot] = None
-        if self._places:
-            place = turn % len(self._places)
-            if self._in_place[place] != order:
-                self._in_place[place] = None
-                self._lane.await_place(place)
-                order.file.read(order.index, self._places[place])
-                self._in_place[place] = order
-            size = order.layout.nbytes
-            self._lane.copy(place, self._places[place][:size], slot, self._slots[slot][:size])
+        if self._buffers:
+            buffer = count % len(self._buffers)
+            if self._in_buffer[buffer] != block:
+                self._in_buffer[buffer] = None
+                self._copies.wait_for_buffer(buffer)
+                block.file.read(block.index, self._buffers[buffer])
+                self._in_buffer[buffer] = block
+            size = block.layout.nbytes
+            self._copies.copy(buffer, self._buffers[buffer][:size], slot, self._slots[slot][:size])
         else:
-            order.file.read(order.index, self._slots[slot])
-        self._in_slot[slot] = order
+            block.file.read(block.index, self._slots[slot])
+        self._in_slot[slot] = block
 
 
 class StreamedTransformer(WanTransformer):
-    """A transformer that borrows some of its blocks. Its own modules of those have no memory.
+    """A transformer that takes some of its blocks from a ring. Its own modules of those have no memory.
 
-    apart: passes run one after the other, so that one of them is in memory, and a block comes once for each.
+    apart: passes run one after the other, so that only one of them is in memory, and every block is fetched once for
+    each pass.
     """
 
     def __init__(
@@ -166,15 +170,15 @@ class StreamedTransformer(WanTransformer):
         self._ring, self.file, self._streamed, self._apart = ring, file, frozenset(streamed), apart
 
     def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
-        """All passes together, a block coming once for all of them, unless they are to run apart."""
+        """All passes together, every block fetched once for all of them, unless they run apart."""
         run = super().passes if self._apart else self.run_together
         return run(latents, timestep, conditionings)
 
     def take_blocks(self) -> Generator[Block]:
-        """The blocks in order, borrowed or its own."""
+        """The blocks in order, from the ring or its own."""
         for index, block in enumerate(super().take_blocks()):
             if index in self._streamed:
-                with self._ring.borrow(StoredBlock(self.file, index)) as borrowed:
-                    yield cast("Block", borrowed)
+                with self._ring.use(StoredBlock(self.file, index)) as streamed:
+                    yield cast("Block", streamed)
             else:
                 yield block

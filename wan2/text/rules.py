@@ -1,7 +1,7 @@
-"""What may stand in a tokenizer's file, and its bounds, checked before the library reads it. Tokenizes nothing.
+"""Which rules a tokenizer's file may contain, and how many, checked before the library reads it. Tokenizes nothing.
 
-The library panics, loops or takes gigabytes over some files. So only the kinds of rules that tokenizers of the T5
-family are made of are let through, a few of each, and none that makes a text many times as long.
+Some files make the library panic, loop or allocate gigabytes. So only the kinds of rules are accepted that tokenizers
+of the T5 family use, a few of each, and none that makes a text many times as long.
 """
 
 from __future__ import annotations
@@ -29,54 +29,52 @@ KINDS: dict[str, tuple[str, ...]] = {
 KINDS["normalizer"] += ("Prepend",)
 # The parts that hold other parts, by the name of the field in which they do.
 HOLDERS = ("normalizers", "pretokenizers", "processors", "decoders")
-# Patterns that some texts would keep busy for hours cannot be told from others; these two are known.
+# With some patterns, some texts would take hours. Such patterns cannot be recognised, so only these two are allowed.
 PATTERNS = (" {2,}", "\\s+")
 
 
-def checked_rules(path: Path, place: str) -> tuple[str, int]:
+def checked_rules(path: Path) -> tuple[str, int]:
     """The text of a tokenizer's file, and the highest id of its tokens.
 
     Raises:
-        InputError: what stands in it is no tokenizer, or none like that of UMT5; the message begins with `place`.
+        InputError: the file holds no tokenizer, or none like that of UMT5. The message names no file.
     """
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{place}: is larger than {MAX_BYTES} bytes")
+        raise InputError(f"is larger than {MAX_BYTES} bytes")
     try:
         text = path.read_text(encoding="utf-8")
         if sum(map(text.count, "[{,")) > MAX_VALUES:
-            raise InputError(f"{place}: has more than {MAX_VALUES} values")
+            raise InputError(f"has more than {MAX_VALUES} values")
         rules = json.loads(text)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: must be JSON ({str(error)[:100]})") from error
+        raise InputError(f"must be JSON ({str(error)[:100]})") from error
     if not isinstance(rules, dict) or not isinstance(rules.get("model"), dict) or "type" not in rules["model"]:
-        raise InputError(f"{place}: must be a tokenizer with a model of a known type")
+        raise InputError("must be a tokenizer with a model of a known type")
     for slot, kinds in KINDS.items():
-        _check_slot(rules.get(slot), slot, kinds, place)
+        _check_slot(rules.get(slot), slot, kinds)
     if unknown := _tokens_of_nothing(rules.get("post_processor")):
-        raise InputError(f"{place}: its post_processor adds tokens it does not define: {unknown[0]!a:.80}")
-    added = _added(rules, place)
-    vocabulary = _vocabulary(rules["model"], place)
+        raise InputError(f"its post_processor adds tokens it does not define: {unknown[0]!a:.80}")
+    added = _added(rules)
+    vocabulary = _vocabulary(rules["model"])
     return text, max([*added.values(), *vocabulary.values()], default=0)
 
 
-def _check_slot(part: object, slot: str, kinds: tuple[str, ...], place: str) -> None:
-    """Refuse rules of other kinds, too many of them, or one that is not what it should be."""
-    rules = list(_rules(part, f"{place}: its {slot}"))
+def _check_slot(part: object, slot: str, kinds: tuple[str, ...]) -> None:
+    """Refuse rules of other kinds, too many rules, or a malformed one."""
+    rules = list(_rules(part, f"its {slot}"))
     if len(rules) > MOST_RULES or sum(rule.get("type") == "Precompiled" for rule in rules) > 1:
-        raise InputError(f"{place}: its {slot} has {len(rules)} rules; must be at most {MOST_RULES}, one Precompiled")
+        raise InputError(f"its {slot} has {len(rules)} rules; must be at most {MOST_RULES}, one Precompiled")
     for rule in rules:
         if rule.get("type") not in kinds:
-            raise InputError(
-                f"{place}: its {slot} has the type {rule.get('type')!a:.40}; must be one of {', '.join(kinds)}"
-            )
+            raise InputError(f"its {slot} has the type {rule.get('type')!a:.40}; must be one of {', '.join(kinds)}")
         if rule["type"] == "TemplateProcessing":
-            _check_template(rule, f"{place}: its {slot}")
+            _check_template(rule, f"its {slot}")
         if rule["type"] == "Precompiled":
-            _check_charsmap(rule.get("precompiled_charsmap"), f"{place}: its {slot}")
+            _check_charsmap(rule.get("precompiled_charsmap"), f"its {slot}")
         if rule["type"] in ("Replace", "Prepend"):
-            _check_replacement(rule, f"{place}: its {slot}")
+            _check_replacement(rule, f"its {slot}")
 
 
 def _rules(part: object, name: str, depth: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -96,7 +94,7 @@ def _rules(part: object, name: str, depth: int = 0) -> Iterator[Mapping[str, Any
 
 
 def _check_replacement(rule: Mapping[str, Any], name: str) -> None:
-    """Refuse what makes a text much longer, and patterns whose time nobody knows."""
+    """Refuse a replacement that makes a text much longer, and patterns that could run very long."""
     pattern, content = rule.get("pattern"), rule.get("content", rule.get("prepend"))
     found = pattern if isinstance(pattern, dict) else {}
     regex = found.get("Regex")
@@ -108,7 +106,7 @@ def _check_replacement(rule: Mapping[str, Any], name: str) -> None:
 
 
 def _check_charsmap(encoded: object, name: str) -> None:
-    """Refuse a table that makes a character a long text: it ends in those texts, with a zero byte after each."""
+    """Refuse a table that replaces a character by a long text. The texts are at its end, each with a zero byte."""
     try:
         table = base64.b64decode(encoded if isinstance(encoded, str) else "", validate=True)
         texts = table[4 + struct.unpack_from("<I", table)[0] :]
@@ -129,42 +127,40 @@ def _check_template(rule: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{name} defines more than a few tokens")
 
 
-def _added(rules: Mapping[str, Any], place: str) -> dict[str, int]:
+def _added(rules: Mapping[str, Any]) -> dict[str, int]:
     """The tokens that are added to the model's, and their ids."""
     added = rules.get("added_tokens") or []
     if not isinstance(added, list) or len(added) > MOST_ADDED:
-        raise InputError(f"{place}: its added_tokens must be a list of at most {MOST_ADDED}")
+        raise InputError(f"its added_tokens must be a list of at most {MOST_ADDED}")
     found = {}
     for token in added:
         content, number = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
         if not isinstance(content, str) or not 0 < len(content) <= LONGEST_TOKEN or type(number) is not int:
-            raise InputError(f"{place}: its added_tokens hold {token!a:.60}, which is no token of a known id")
+            raise InputError(f"its added_tokens hold {token!a:.60}, which is no token of a known id")
         found[content] = number
     return found
 
 
-def _vocabulary(model: Mapping[str, Any], place: str) -> dict[str, int]:
+def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
     """The tokens of the model, and their ids."""
     if model["type"] not in MODELS:
-        raise InputError(f"{place}: its model is of the type {model['type']!a:.40}; must be {' or '.join(MODELS)}")
+        raise InputError(f"its model is of the type {model['type']!a:.40}; must be {' or '.join(MODELS)}")
     if model.get("dropout"):
-        raise InputError(f"{place}: its model has a dropout, with which a text has other tokens every time")
+        raise InputError("its model has a dropout, with which a text has other tokens every time")
     listed = model.get("vocab")
     if isinstance(listed, list) and model["type"] == "Unigram":
         found = {str(entry[0]): number for number, entry in enumerate(listed) if isinstance(entry, list) and entry}
     else:
         found = listed if isinstance(listed, dict) else {}
     if not 0 < len(found) <= MAX_TOKENS or not all(type(number) is int for number in found.values()):
-        raise InputError(f"{place}: its vocab must be tokens with a number each, at most {MAX_TOKENS}")
+        raise InputError(f"its vocab must be tokens with a number each, at most {MAX_TOKENS}")
     if max(map(len, found)) > LONGEST_TOKEN or sum(map(len, found)) > MAX_CHARACTERS:
-        raise InputError(
-            f"{place}: its vocab must be of at most {MAX_CHARACTERS} characters, and each token of {LONGEST_TOKEN}"
-        )
+        raise InputError(f"its vocab must be of at most {MAX_CHARACTERS} characters, and each token of {LONGEST_TOKEN}")
     return found
 
 
 def _tokens_of_nothing(processor: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
-    """The special tokens that a template of the file adds and does not define, at which the library would panic."""
+    """The special tokens that a template adds but does not define: the library would panic."""
     if not isinstance(processor, dict):
         return []
     if isinstance(inner := processor.get("processors"), list):

@@ -66,33 +66,36 @@ class TokenizedPrompt:
 
 
 class Tokenizer:
-    """The tokenizer of one folder; see `load_tokenizer`. `place` is its name in messages, `highest_id` its last."""
+    """The tokenizer of a file; see `load_tokenizer`. highest_id: the largest of its tokens."""
 
-    def __init__(self, rules: tokenizers.Tokenizer, place: str, highest_id: int) -> None:
-        self.place, self.highest_id = place, highest_id
+    def __init__(self, rules: tokenizers.Tokenizer, path: Path, highest_id: int) -> None:
+        self.path, self.highest_id = path, highest_id
         self._rules = rules
         self._rules.no_truncation()
         self._rules.no_padding()
 
-    def tokenize(self, text: str, name: str = "--prompt") -> TokenizedPrompt:
+    def tokenize(self, text: str) -> TokenizedPrompt:
         """Clean a prompt and cut it into tokens.
 
         Raises:
-            InputError: a text that is too long or cannot be cleaned (the message begins with `name`), or a tokenizer
-                that fails, or whose tokens do not lie in the text or do not end in `</s>`.
+            InputError: the text is too long or cannot be cleaned (the error names no setting); or the tokenizer fails,
+                or its tokens are not in the order of the text or do not end in `</s>` (the error names `tokenizer`).
         """
-        check_length(text, name)
-        with Reading(name):
+        check_length(text)
+        with Reading():
             cleaned = clean_prompt(text)
-        with Reading(self.place), without_stderr():
+        with Reading(self.path, "tokenizer"), without_stderr():
             encoding = self._rules.encode(cleaned)
         ids, offsets = tuple(encoding.ids), tuple(encoding.offsets)
         if not ids or encoding.tokens[-1] != END or offsets[-1] != (0, 0) or max(ids) > self.highest_id:
-            raise InputError(f"{self.place}: does not end a text in {END}, as that of UMT5 does")
+            raise self._refused(f"does not end a text in {END}, as that of UMT5 does")
         starts = [start for start, _ in offsets[:-1]]
         if starts != sorted(starts) or any(not start <= end <= len(cleaned) for start, end in offsets):
-            raise InputError(f"{self.place}: its tokens do not lie in the text one after the other")
+            raise self._refused("its tokens do not lie in the text one after the other")
         return TokenizedPrompt(cleaned, ids, offsets)
+
+    def _refused(self, rule: str) -> InputError:
+        return InputError(rule, field="tokenizer", value=self.path)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -104,7 +107,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
-        raise InputError(f"--tokenizer {folder}: must be a folder that holds {TOKENIZER_FILE}")
+        raise InputError(f"must be a folder that holds {TOKENIZER_FILE}", field="tokenizer", value=folder)
     stat = path.stat()
     return _read_tokenizer(path, stat.st_size, stat.st_mtime_ns)
 
@@ -114,43 +117,42 @@ def _read_tokenizer(path: Path, size: int, modified: int) -> Tokenizer:  # noqa:
     """A tokenizer takes a second to read, and every video of a list asks for it several times."""
     import tokenizers
 
-    place = f"--tokenizer {path}"
-    with Reading(place):
-        text, highest = checked_rules(path, place)
+    with Reading(path, "tokenizer"):
+        text, highest = checked_rules(path)
         try:
             with without_stderr():
                 rules = tokenizers.Tokenizer.from_str(text)
         except Exception as error:
             if type(error) is not Exception:  # which is all the library has to say
                 raise
-            raise InputError(f"{place}: is not a tokenizer that can be read ({str(error)[:200]})") from error
-        tokenizer = Tokenizer(rules, place, highest)
+            raise InputError(f"is not a tokenizer that can be read ({str(error)[:200]})") from error
+        tokenizer = Tokenizer(rules, path, highest)
         tokenizer.tokenize(PROBE)
         return tokenizer
 
 
-def check_length(text: str, name: str) -> None:
+def check_length(text: str, place: str = "") -> None:
     """Refuse a text far beyond what the text encoder reads: cleaning it alone would take long.
 
     Raises:
-        InputError: more than `MAX_CHARACTERS`; the message begins with `name`.
+        InputError: more than `MAX_CHARACTERS`; the message begins with `place`, if one is given.
     """
     if len(text) > MAX_CHARACTERS:
-        raise InputError(f"{name}: has {len(text)} characters; must be at most {MAX_CHARACTERS}")
+        rule = f"has {len(text)} characters; must be at most {MAX_CHARACTERS}"
+        raise InputError(f"{place}: {rule}" if place else rule)
 
 
-def check_vocabulary(tokenizer: Tokenizer, rows: int, place: str) -> None:
+def check_vocabulary(tokenizer: Tokenizer, rows: int, encoder: Path) -> None:
     """Refuse a text encoder that has no embedding for some token.
 
     Args:
         tokenizer: what makes the tokens.
         rows: how many embeddings the encoder has.
-        place: the encoder's flag and file.
+        encoder: its file.
 
     Raises:
         InputError: with both numbers.
     """
     if rows <= tokenizer.highest_id:
-        raise InputError(
-            f"{place}: has {rows} embeddings; the tokens of {tokenizer.place} go up to {tokenizer.highest_id}"
-        )
+        rule = f"has {rows} embeddings; the tokens of `tokenizer` {tokenizer.path} go up to {tokenizer.highest_id}"
+        raise InputError(rule, field="t5", value=encoder)

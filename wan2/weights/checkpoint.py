@@ -1,6 +1,6 @@
-"""Checkpoints into modules, strictly and a tensor at a time. Knows nothing of devices' memory plans or of sampling.
+"""Loads checkpoints into modules, strictly, a tensor at a time. Knows nothing of memory plans or of sampling.
 
-PyTorch is imported only where tensors are made: `inspect_transformer` finds what is wrong with a file without it.
+PyTorch is imported only where tensors are made: `inspect_transformer` checks a file without it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
+from wan2.weights.dtypes import DTYPES
 from wan2.weights.fit import disagreement
 from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights
 from wan2.weights.header import CheckpointHeader, read_header
@@ -62,11 +63,11 @@ def load_transformer(
 ) -> WanTransformer:
     """Load a transformer onto `device` in `dtype`, whatever float type the file has, with its LoRAs merged in.
 
-    Linears of blocks that are fp8 in the file stay so, and are multiplied out whenever they are used; `fp8` may add
-    others, and change how they are used.
+    Linears of blocks that are fp8 in the file stay fp8, and are converted whenever they are used; `fp8` may add other
+    linears, and change how they are used.
 
     The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
-    and one tensor. No gradients are asked for.
+    and one tensor. Parameters need no gradients.
 
     Raises:
         InputError: the file got shorter since it was inspected, or a scale or a LoRA holds values that are not finite.
@@ -86,14 +87,14 @@ def load_transformer(
 def load_weights(
     model: WanTransformer, file: TransformerFile, names: Iterable[str], device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Give a transformer the named tensors of a file, in the order in which they lie there."""
+    """Load the named tensors of a file into a transformer, in the order of the file."""
     import torch
 
     from wan2.models.fp8 import Fp8Linear
     from wan2.weights.reader import TensorReader
 
     reader = TensorReader(file.header, device)
-    # Tensors made under inference mode are of another kind, and a region would be compiled for each.
+    # For tensors made under inference mode, every region would be compiled a second time.
     with torch.inference_mode(False):
         for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
             owner, _, leaf = name.rpartition(".")
@@ -135,11 +136,11 @@ def _disagreement(config: TransformerConfig, shapes: dict[str, tuple[int, ...]])
 
 
 def _check_scales(path: Path | str, header: CheckpointHeader, found: dict[str, Source]) -> None:
-    """Floats only; every scale a float of one value or one a row; no fp8 without its scale in a scaled file."""
+    """Check dtypes: floats only; a scale is a float, or one for each row; in a scaled file every fp8 tensor has one."""
     scaled = any(source.scale for source in found.values()) or any(n.endswith(FP8_MARKS) for n in header.entries)
     for source in found.values():
         entry = header.entries[source.name]
-        if entry.dtype[0] not in "FB" or entry.dtype == "BOOL":
+        if not DTYPES[entry.dtype].is_float:
             raise InputError(f"{path}: tensor {source.name} has the dtype {entry.dtype}, which is not a float")
         if source.scale is None:
             if scaled and entry.dtype.startswith("F8"):

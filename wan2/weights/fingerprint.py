@@ -1,4 +1,4 @@
-"""What tells two files of weights apart without reading all of them. Knows nothing of what is in them."""
+"""Distinguishes two files of weights without reading all of them. Knows nothing of their contents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD_BYTES = 1 << 20
 def fingerprint(files: Iterable[Path]) -> dict[str, Any]:
     """Names, size and a hash of sizes, first MiB and 16 even slices of each file.
 
-    Cheap, and enough to tell weights apart; not a proof against forgery.
+    Cheap, and enough to distinguish weights; not secure against forgery.
     """
     files = list(files)
     digest, total = hashlib.sha256(), 0

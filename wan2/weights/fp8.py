@@ -1,7 +1,7 @@
 """Which weights of a transformer are held in fp8. Names and integers; knows nothing of PyTorch.
 
-Weights that a file has in fp8 stay so. `--fp8_scaled` adds the linears of the blocks, except for the first and the last
-two blocks, to which a video owes most.
+Weights that a file has in fp8 stay in fp8. The setting `fp8_scaled` adds the linears of the blocks, except for the
+first and the last two blocks, on which the quality depends most.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wan2.weights.dtypes import E4M3
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from wan2.models.config import TransformerConfig
     from wan2.weights.sources import TransformerFile
 
-E4M3 = "F8_E4M3"
 # Blocks at either end that are not quantised.
 ENDS = 2
 WEIGHT = ".weight"
-# What a product of fp8 wants every side of a matrix to be a multiple of.
+# For a product in fp8, every side of a matrix must be a multiple of this.
 FAST_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
 class Fp8:
-    """What is done with linears: `quantise` those the file has in a wider type, multiply in fp8 (`fast`) or not."""
+    """What is done with linears: `quantise` those the file has in a wider type, and multiply in fp8 (`fast`) or not."""
 
     quantise: bool = False
     fast: bool = False
@@ -46,7 +47,7 @@ def quantised(config: TransformerConfig) -> frozenset[str]:
 
 
 def fp8_weights(file: TransformerFile, quantise: bool) -> frozenset[str]:
-    """The weights that are held in fp8: those the file has so, and those to be quantised."""
+    """The weights that are held in fp8: those that are fp8 in the file, and those to be quantised."""
     every = (f"blocks.{index}.{name}" for index in range(file.config.num_layers) for name in linears(file.config))
     stored = {name for name in every if file.header.entries[file.sources[name].name].dtype == E4M3}
     return frozenset(stored | (quantised(file.config) if quantise else frozenset()))

@@ -1,14 +1,13 @@
-"""A transformer's fp8 weights, kept in a file beside its checkpoint: made once, read as any scaled fp8 file is.
+"""A transformer's fp8 weights, kept in a file next to its checkpoint: made once, then read like any scaled fp8 file.
 
-The copy says in its metadata what it was made from, LoRAs included: with these it has a name of its own. Knows
-nothing of devices; imports PyTorch only to write.
+The metadata of the copy records what it was made from, LoRAs included; with LoRAs, the copy has a name of its own.
+Knows nothing of devices; imports PyTorch only to write.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from wan2.errors import InputError
 from wan2.files import whole_file
 from wan2.weights.checkpoint import inspect_transformer
+from wan2.weights.dtypes import E4M3, byte_length
 from wan2.weights.fingerprint import fingerprint
-from wan2.weights.fp8 import E4M3, WEIGHT, fp8_weights
-from wan2.weights.header import ITEM_BYTES, checkpoint_files, read_header
+from wan2.weights.fp8 import WEIGHT, fp8_weights
+from wan2.weights.header import checkpoint_files, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 ENDING = ".fp8.safetensors"
 MARK = "fp8_cache"
-# Changes with what is quantised and how.
+# To be raised whenever other weights are quantised, or in another way.
 FORMAT = 1
-# Of the hash that tells the copies of other LoRAs apart by their names.
+# Of the hash in the name of a copy that distinguishes sets of LoRAs.
 NAME_DIGITS = 8
 SCALE_ENDING = ".scale_weight"
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class KeptFp8(NamedTuple):
-    """What lies at the path where the fp8 weights of a transformer are kept: nothing, weights of another source
-    ("stale"), or its own, then with their file.
+    """What is found at the path where the fp8 weights of a transformer are kept.
+
+    "absent": no file; "stale": weights of another source; "good": its own weights, then `file` is set.
     """
 
     path: Path
@@ -48,7 +49,7 @@ class KeptFp8(NamedTuple):
 
 
 def cache_path(checkpoint: Path, loras: Sequence[Lora] = ()) -> Path:
-    """Where the fp8 weights of a checkpoint (a file, an index or a folder) are kept: beside it."""
+    """Where the fp8 weights of a checkpoint (a file, an index or a folder) are kept: next to it."""
     named = json.dumps([[str(path.absolute()), multiplier] for path, multiplier in loras])
     merged = f".lora-{hashlib.sha256(named.encode()).hexdigest()[:NAME_DIGITS]}" if loras else ""
     stem = checkpoint.name.removesuffix(".index.json").removesuffix(".safetensors")
@@ -56,7 +57,7 @@ def cache_path(checkpoint: Path, loras: Sequence[Lora] = ()) -> Path:
 
 
 def source_mark(file: TransformerFile) -> str:
-    """What a copy says of its source: fingerprints of its files and of the LoRAs', and when they were last written."""
+    """How a copy identifies its source: fingerprints of its files and of the LoRAs, and when they were last written."""
     mark: dict[str, Any] = {"format": FORMAT, **_written(file.header.files)}
     if file.loras:
         mark["loras"] = [
@@ -70,10 +71,10 @@ def _written(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def look_for_cache(file: TransformerFile) -> KeptFp8:
-    """What lies where the fp8 weights of a transformer are kept.
+    """Look for the kept fp8 weights of a transformer.
 
     Raises:
-        InputError: a file that was not written by `write_cache`, which would be lost; or one that is no transformer.
+        InputError: the file there was not written by `write_cache` and would be lost; or it is no transformer.
     """
     path = cache_path(file.path, file.loras)
     if not path.exists():
@@ -83,7 +84,8 @@ def look_for_cache(file: TransformerFile) -> KeptFp8:
     except InputError:
         header = None
     if header is None or MARK not in header.metadata:
-        raise InputError(f"--fp8_cache: {path} is in the way, and holds no fp8 weights kept by it; remove or rename it")
+        rule = f"{path} is in the way, and holds no fp8 weights kept by it; remove or rename it"
+        raise InputError(rule, field="fp8_cache")
     if header.metadata[MARK] != source_mark(file):
         return KeptFp8(path, "stale")
     return KeptFp8(path, "good", inspect_transformer(path, header=header))
@@ -96,8 +98,9 @@ def gains_by_cache(file: TransformerFile) -> bool:
 
 
 def cache_layout(file: TransformerFile) -> Layout:
-    """Native name -> dtype and shape of what is kept: linears in fp8, everything else as the checkpoint has it, in
-    float32 what LoRAs add to.
+    """Native name -> dtype and shape of what is kept.
+
+    Linears are in fp8, other tensors in float32 if LoRAs change them, all else in the dtype of the checkpoint.
     """
     weights, layout = fp8_weights(file, quantise=True), Layout()
     for name, shape in file.config.tensor_shapes().items():
@@ -113,13 +116,13 @@ def cache_layout(file: TransformerFile) -> Layout:
 
 def layout_bytes(layout: Layout) -> int:
     """Bytes of the tensors of a layout."""
-    return sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in layout.values())
+    return sum(byte_length(dtype, shape) for dtype, shape in layout.values())
 
 
 def write_cache(file: TransformerFile) -> TransformerFile:
-    """Quantise a transformer, its LoRAs merged in, tensor by tensor, into the file beside it, whole or not at all.
+    """Quantise a transformer, its LoRAs merged in, tensor by tensor, into the file next to it, whole or not at all.
 
-    Returns what was written, as inspected.
+    Returns the written file, inspected.
 
     Raises:
         InputError: the checkpoint or a LoRA cannot be read, or holds values that are not finite.
@@ -127,7 +130,8 @@ def write_cache(file: TransformerFile) -> TransformerFile:
     """
     import torch
 
-    from wan2.weights.reader import DTYPES, TensorReader
+    from wan2.weights.decode import TORCH_DTYPES
+    from wan2.weights.reader import TensorReader
 
     layout, reader = cache_layout(file), TensorReader(file.header, torch.device("cpu"))
     path = cache_path(file.path, file.loras)
@@ -135,7 +139,7 @@ def write_cache(file: TransformerFile) -> TransformerFile:
         out.write(_header(layout, {**file.header.metadata, MARK: source_mark(file)}))
         for name in file.config.tensor_shapes():
             source, dtype = file.sources[name], layout[name][0]
-            for tensor in reader.read_fp8(source) if dtype == E4M3 else (reader.read(source, DTYPES[dtype]),):
+            for tensor in reader.read_fp8(source) if dtype == E4M3 else (reader.read(source, TORCH_DTYPES[dtype]),):
                 out.write(_bytes(tensor))
     return inspect_transformer(path)
 
@@ -144,7 +148,7 @@ def _header(layout: Layout, metadata: Mapping[str, str]) -> bytes:
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name, (dtype, shape) in layout.items():
-        start, end = end, end + ITEM_BYTES[dtype] * math.prod(shape)
+        start, end = end, end + byte_length(dtype, shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

@@ -1,4 +1,4 @@
-"""What a safetensors file says it holds, believed only after checking. Knows nothing of models; reads no weights.
+"""The header of a safetensors file, checked before it is trusted. Knows nothing of models; reads no weights.
 
 Source: the safetensors format (8 bytes of header length, a JSON header, one packed buffer).
 """
@@ -6,7 +6,6 @@ Source: the safetensors format (8 bytes of header length, a JSON header, one pac
 from __future__ import annotations
 
 import json
-import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +13,13 @@ from typing import Any, NoReturn
 
 from wan2.errors import InputError
 from wan2.parsing import Reading
+from wan2.weights.dtypes import DTYPES, byte_length
 
-# The format allows 100 MB, of which a parser can make gigabytes; twenty times the largest header known is enough.
+# The format allows 100 MB, which a parser can turn into gigabytes; twenty times the largest known header is enough.
 MAX_HEADER_BYTES = 8 << 20
 MAX_RANK = 16
-# Fifteen times the tensors of the published transformers, of all files of a checkpoint together.
+# All files of a checkpoint together; fifteen times the tensors of the published transformers.
 MAX_TENSORS, MAX_NAME, MAX_SHARDS = 1 << 14, 256, 1 << 10
-ITEM_BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "I64": 8,
-    "I32": 4,
-    "I16": 2,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-}
 MAGIC = {
     b"PK\x03\x04": "a PyTorch or zip archive",
     b"\x80": "a Python pickle",
@@ -46,7 +32,7 @@ MAGIC = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of a file: dtype as the format spells it, and where its bytes lie, counted from the file's start."""
+    """One tensor of a file: dtype as the format spells it, and the position of its bytes from the file's start."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,7 +43,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """Every tensor of a checkpoint, the free text its writer left, and the files it lies in, one or many."""
+    """Every tensor of a checkpoint, its free-text metadata, and its files, one or many."""
 
     entries: dict[str, StoredTensor]
     metadata: dict[str, str]
@@ -182,13 +168,13 @@ def _entry(path: Path, name: str, value: object, data_start: int) -> StoredTenso
     if not isinstance(value, dict):
         _refuse(path, f"tensor {shown} is not described by a table")
     dtype, shape, offsets = value.get("dtype"), _counts(value.get("shape")), _counts(value.get("data_offsets"))
-    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         _refuse(path, f"tensor {shown} has the unknown dtype {_shown(dtype)}")
     if shape is None:
         _refuse(path, f"tensor {shown} has the shape {_shown(value.get('shape'))}, not a list of sizes")
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
         _refuse(path, f"tensor {shown} has data_offsets {_shown(value.get('data_offsets'))}, not [start, end]")
-    needed = math.prod(shape) * ITEM_BYTES[dtype]
+    needed = byte_length(dtype, shape)
     if offsets[1] - offsets[0] != needed:
         stated = offsets[1] - offsets[0]
         _refuse(path, f"tensor {shown} of {dtype} {list(shape)[:8]} does not fit its data_offsets of {stated} bytes")

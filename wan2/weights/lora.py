@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
+from wan2.weights.dtypes import DTYPES
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.lora_kinds import describe_lora
 from wan2.weights.names import native_name
-from wan2.weights.numbers import CODES, read_numbers
+from wan2.weights.numbers import read_numbers
 from wan2.weights.peft import PeftNotes, peft_notes
-from wan2.weights.sources import Delta, Lora, Named, TransformerFile
+from wan2.weights.sources import Delta, Deltas, Lora, Named, TransformerFile
 
 HALVES = {"lora_down": "down", "lora_A": "down", "lora_up": "up", "lora_B": "up"}
 PART = re.compile(
@@ -34,15 +35,19 @@ KOHYA = "lora_unet_"
 SHOWN = 3
 
 
-def with_loras(file: TransformerFile, loras: Iterable[Lora]) -> TransformerFile:
+def with_loras(
+    file: TransformerFile, loras: Iterable[Lora], deltas_of: Callable[[Lora, TransformerConfig], Deltas] | None = None
+) -> TransformerFile:
     """A transformer with LoRAs merged into it, one after the other. Those of multiplier 0 are checked and left out.
+
+    deltas_of: gives what a LoRA adds, if its file was read already; without it, every file is read.
 
     Raises:
         InputError: as `lora_deltas`.
     """
     found, merged = dict(file.sources), list(file.loras)
     for lora in loras:
-        changed = lora_deltas(lora, file.config)
+        changed = (deltas_of or lora_deltas)(lora, file.config)
         if lora.multiplier:
             merged.append(lora)
             for name, deltas in changed.items():
@@ -50,14 +55,16 @@ def with_loras(file: TransformerFile, loras: Iterable[Lora]) -> TransformerFile:
     return replace(file, sources=found, loras=tuple(merged))
 
 
-def lora_deltas(lora: Lora, config: TransformerConfig) -> dict[str, list[Delta]]:
+def lora_deltas(lora: Lora, config: TransformerConfig, header: CheckpointHeader | None = None) -> Deltas:
     """Native name -> what a LoRA adds to that tensor of a transformer of this size.
 
+    Reads the numbers of its alphas, and its header unless that is given.
+
     Raises:
-        InputError: the file is no LoRA, or one of its tensors finds no place or does not fit; with how many do not,
+        InputError: the file is no LoRA, or some of its tensors belong nowhere or do not fit; with their number,
             the first few, and what the file looks like instead.
     """
-    path, header = lora.path, read_header(lora.path)
+    path, header = lora.path, header or read_header(lora.path)
     shapes = config.tensor_shapes()
     placed, unknown = _place(path, header, shapes)
     if unknown or not placed:
@@ -109,7 +116,7 @@ def _target(
 
 
 def _nowhere(path: Path, header: CheckpointHeader, unknown: list[str]) -> str:
-    """The line about a file of which not every tensor finds its place."""
+    """The message about a file with tensors that belong nowhere."""
     looks = describe_lora(header.shapes)
     if not unknown:
         return f"{path}: holds no LoRA; it looks like {looks}"
@@ -119,10 +126,10 @@ def _nowhere(path: Path, header: CheckpointHeader, unknown: list[str]) -> str:
 
 
 def _deltas(lora: Lora, header: CheckpointHeader, parts: Mapping[str, str], notes: PeftNotes) -> list[Delta]:
-    """What the parts of a LoRA that are of one tensor add to it."""
+    """What a LoRA adds to one tensor, from the parts of it that are for this tensor."""
     found = {part: Named(stored, header.entries[stored]) for part, stored in parts.items()}
     for part, tensor in found.items():
-        if part != "alpha" and (tensor.entry.dtype[0] not in "FB" or tensor.entry.dtype == "BOOL"):
+        if part != "alpha" and not DTYPES[tensor.entry.dtype].is_float:
             raise InputError(f"{lora.path}: tensor {tensor.name} is {tensor.entry.dtype}, which is not a float")
     halves = found.keys() - {"diff"}
     if halves and not {"up", "down"} <= halves:
@@ -140,7 +147,8 @@ def _scale(path: Path, down: Named, alpha: Named | None, notes: PeftNotes) -> fl
     """alpha / rank, or alpha / sqrt(rank) where the notes say so; 1 where there is no alpha."""
     rank = next(iter(down.entry.shape), 0)
     if alpha is not None:
-        values = read_numbers(alpha.entry) if alpha.entry.dtype in CODES and math.prod(alpha.entry.shape) == 1 else ()
+        single = DTYPES[alpha.entry.dtype].code and math.prod(alpha.entry.shape) == 1
+        values = next(read_numbers([alpha.entry])) if single else ()
         if not values or not math.isfinite(values[0]):
             shown = values[0] if values else f"{alpha.entry.dtype} {list(alpha.entry.shape)[:8]}"
             raise InputError(f"{path}: tensor {alpha.name} is {shown}; an alpha is one finite number")
@@ -159,7 +167,7 @@ def _fits(delta: Delta, shape: tuple[int, ...]) -> bool:
         return up == shape
     down = delta.down.entry.shape
     ranks = len(down) > 1 and len(up) > 1 and 0 < down[0] == up[1]
-    # Of a convolution, the columns as they are or in a row.
+    # For a convolution, the columns may be flattened.
     columns = down[1:] in (shape[1:], (math.prod(shape[1:]),))
     return ranks and columns and up[0] == shape[0] and math.prod(up) == up[0] * up[1]
 

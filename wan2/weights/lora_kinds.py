@@ -1,4 +1,4 @@
-"""What a file that was given as a LoRA looks like, in words, by its tensors' names and shapes."""
+"""Describes a file that was given as a LoRA, by its tensors' names and shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wan2.weights.names import LORA, describe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The first that occurs in any name tells; the way in which weights are changed before the model that they are of.
+# The first sign found in any name decides; kinds of adapters come before the models they are for.
 SIGNS = (
     ("a LoHa (products of Hadamard), which is not read", r"hada_"),
     ("a LoKr (products of Kronecker), which is not read", r"lokr_"),

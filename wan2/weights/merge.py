@@ -1,6 +1,6 @@
 """What LoRAs add, added to a tensor in fp32, a few rows at a time. Knows nothing of files.
 
-On the processor, wherever the tensor goes afterwards, so that it has the same bits on every device, streamed or not.
+Always on the CPU, so that a merged tensor has the same bits for every device, streamed or not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Values that are in fp32 at once, a few times over: as many as a cache holds.
+# Values that are in fp32 at once, in a few copies: as many as fit a CPU's cache.
 VALUES_AT_ONCE = 1 << 19
 
 
@@ -24,10 +24,10 @@ class Addend(NamedTuple):
 
 
 def merged_rows(stored: Tensor, scale: Tensor | None, addends: Sequence[Addend]) -> Iterator[tuple[slice, Tensor]]:
-    """Some rows after others of `stored` with all addends, one after the other: which rows, and fp32 [rows, ...].
+    """A few rows of `stored` at a time, with all addends added in order: which rows, and fp32 [rows, ...].
 
-    stored: [rows, ...] of any float type on the CPU. scale: what its rows must be multiplied by first, fp32, one number
-    or one a row, flat.
+    stored: [rows, ...] of any float type on the CPU. scale: by which its rows must be multiplied first, fp32 [1] or
+    [rows].
     """
     step = max(1, VALUES_AT_ONCE // max(1, stored[:1].numel()))
     for start in range(0, len(stored), step):

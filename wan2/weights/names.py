@@ -1,4 +1,4 @@
-"""Key names in the wild: what a set of tensors is, and what each is called here. Knows nothing of tensors' contents.
+"""The names of tensors in published files: which model they are of, and their native names. Knows no contents.
 
 Read: native Wan names, the same under ComfyUI's `model.diffusion_model.` prefix, diffusers' WanTransformer3DModel
 names, and ComfyUI's scaled fp8 in both spellings of the scale.

@@ -1,23 +1,25 @@
-"""The few numbers of a small tensor, read without PyTorch. Knows nothing of what they mean."""
+"""The few numbers of small tensors, read without PyTorch. Knows nothing of what they mean."""
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from wan2.weights.dtypes import decode_numbers
 
 if TYPE_CHECKING:
     from wan2.weights.header import StoredTensor
 
-# As the format spells a dtype -> as `struct` does; bfloat16 is the upper half of a float32.
-CODES = {"F64": "d", "F32": "f", "BF16": "f", "F16": "e", "I64": "q", "I32": "i"}
 
-
-def read_numbers(entry: StoredTensor) -> tuple[float, ...]:
-    """The values of a tensor whose dtype is among `CODES`."""
-    with entry.path.open("rb") as file:
-        file.seek(entry.start)
-        raw = file.read(entry.end - entry.start)
-    if entry.dtype == "BF16":
-        raw = b"".join(b"\0\0" + raw[i : i + 2] for i in range(0, len(raw), 2))
-    code = CODES[entry.dtype]
-    return struct.unpack(f"<{len(raw) // struct.calcsize(code)}{code}", raw)
+def read_numbers(entries: Iterable[StoredTensor]) -> Iterator[tuple[float, ...]]:
+    """The values of each tensor in turn; every file is opened once. All dtypes must have a `code` in `DTYPES`."""
+    opened: dict[Path, BinaryIO] = {}
+    with ExitStack() as stack:
+        for entry in entries:
+            if entry.path not in opened:
+                opened[entry.path] = stack.enter_context(entry.path.open("rb"))
+            file = opened[entry.path]
+            file.seek(entry.start)
+            yield decode_numbers(file.read(entry.end - entry.start), entry.dtype)

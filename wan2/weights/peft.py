@@ -19,14 +19,16 @@ from wan2.parsing import Reading
 
 KEY = "lora_adapter_metadata"
 PREFIX = "transformer."
-# PEFT takes the names for patterns; "^" before one means that it is whole, and other patterns are not read.
+# PEFT treats the names as patterns; "^" marks a whole name. Other patterns are not supported.
 NAME = re.compile(r"\^?[\w.]+")
 
 
 @dataclass(frozen=True)
 class PeftNotes:
-    """The alpha of all modules; those of some, by their names after a "^" or by the ends of them from a "." on;
-    `by_root`: over the root of the rank.
+    """The alphas of a LoRA's modules.
+
+    lora_alpha: of every module that is not listed. alpha_pattern: of listed modules, by "^" and the whole name or by
+    "." and the end of it. by_root: whether alpha is divided by the square root of the rank, not by the rank.
     """
 
     lora_alpha: float | None = None
@@ -42,15 +44,15 @@ class PeftNotes:
 
     @cached_property
     def _order(self) -> Mapping[str, tuple[int, float]]:
-        """The names of the pattern, with their places: the first that fits a module counts."""
-        return {end: (place, alpha) for place, (end, alpha) in enumerate(self.alpha_pattern.items())}
+        """Name -> position in the pattern and alpha: the first name that fits a module counts."""
+        return {end: (position, alpha) for position, (end, alpha) in enumerate(self.alpha_pattern.items())}
 
 
 def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
     """The notes in a file's metadata; without any, every alpha is the rank.
 
     Raises:
-        InputError: notes that are none, or of another kind of adapter.
+        InputError: the notes cannot be read, or are of another kind of adapter.
     """
     if KEY not in metadata:
         return PeftNotes()
@@ -59,7 +61,7 @@ def peft_notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
 
 
 def _notes(path: Path, metadata: Mapping[str, str]) -> PeftNotes:
-    """The notes that are there."""
+    """Parse the notes."""
     try:
         found = json.loads(metadata[KEY])
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""PyTorch's own files, `.pth` and the like: looked through before they are unpickled. Knows nothing of models.
+"""PyTorch's own files, `.pth` and the like, checked before they are unpickled. Knows nothing of models.
 
-Such a file is a pickle, a program, in a zip archive or before its tensors. Before it runs, what it names must be what
-plain tensors are made of, it must be short, and its archive must not be packed.
+Such a file contains a pickle, which is a program, in a zip archive or before its tensors. Before it runs: it may name
+only what plain tensors need, it must be short, and its archive must not be compressed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 NOT_PLAIN = "is not a PyTorch file of plain tensors; nothing in it was run"
 ZIP = b"PK\x03\x04"
-# The number by which files of PyTorch before 1.6 begin, as a pickle of its own; then come four more.
+# Files of PyTorch before 1.6 begin with this number, which is a pickle of its own; four more follow.
 LEGACY, LEGACY_PICKLES = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", 5
 PICKLE = "/data.pkl"
 # A hundred times what the published text encoder and VAE have.
 MAX_PICKLE, MAX_OPERATIONS, MAX_RECORDS = 1 << 22, 1 << 17, 1 << 15
-# The end of a zip archive, how far a comment may move it, and what says where a longer one is.
+# The end record of a zip archive, how far a comment may move it, and the locator of that of a larger archive.
 END, END_REACH = b"PK\x05\x06", 1 << 17
 LOCATOR, LOCATOR_SIZE, END64_SIZE = b"PK\x06\x07", 20, 56
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -42,8 +42,8 @@ def unpickle(path: Path) -> dict[str, Tensor]:
     """Name -> tensor on the CPU, of a PyTorch file; memory-mapped where the file is an archive.
 
     Raises:
-        InputError: a file that cannot be read, is packed, or holds anything but a table of plain tensors, dense and
-            real, each with memory of its own size. Nothing in it was run then.
+        InputError: the file cannot be read, is compressed, or holds anything else than a table of plain tensors, dense
+            and real, each with memory of its own size. Nothing in it was run.
     """
     import torch
 
@@ -60,7 +60,7 @@ def unpickle(path: Path) -> dict[str, Tensor]:
 
 
 def _check_unread(path: Path) -> bool:
-    """Refuse a file that should not be unpickled; whether it is an archive."""
+    """Refuse a file that should not be unpickled; return whether it is an archive."""
     try:
         with path.open("rb") as file:
             start = file.read(len(LEGACY))
@@ -78,7 +78,7 @@ def _check_unread(path: Path) -> bool:
 
 
 def _read_archive(path: Path, file: io.BufferedReader) -> bytes:
-    """The pickle of an archive whose records lie in it as they are."""
+    """The pickle of an archive whose records are not compressed."""
     size = file.seek(0, io.SEEK_END)
     records, directory = _directory(file, size)
     if records > MAX_RECORDS or directory > MAX_PICKLE:
@@ -98,7 +98,7 @@ def _read_archive(path: Path, file: io.BufferedReader) -> bytes:
 
 
 def _directory(file: io.BufferedReader, size: int) -> tuple[int, int]:
-    """How many records an archive says it has, and how many bytes describe them: what `zipfile` would read at once."""
+    """How many records an archive claims, and the size of its directory, which `zipfile` would read at once."""
     file.seek(max(0, size - END_REACH))
     tail = file.read()
     found = tail.rfind(END)
@@ -113,7 +113,7 @@ def _directory(file: io.BufferedReader, size: int) -> tuple[int, int]:
 
 
 def _check_pickle(path: Path, content: bytes, count: int) -> None:
-    """Refuse pickles that are long, or name anything that plain tensors are not made of."""
+    """Refuse pickles that are long, or name anything that plain tensors do not need."""
     stream, operations = io.BytesIO(content), 0
     for _ in range(count):
         for operation, argument, _ in itertools.islice(pickletools.genops(stream), MAX_OPERATIONS - operations + 1):
@@ -127,10 +127,10 @@ def _check_pickle(path: Path, content: bytes, count: int) -> None:
 
 
 def _plain(path: Path, name: str, value: object) -> Tensor:
-    """A tensor that is nothing but numbers in memory, without gradients."""
+    """The value as a plain tensor without gradients; refused if it is anything else."""
     import torch
 
-    from wan2.weights.reader import DTYPES
+    from wan2.weights.decode import TORCH_DTYPES
 
     shown = name[:100]
     if not isinstance(value, torch.Tensor):
@@ -138,7 +138,7 @@ def _plain(path: Path, name: str, value: object) -> Tensor:
     tensor = value.detach()
     if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided or tensor.is_nested or tensor.is_neg():
         raise InputError(f"{path}: tensor {shown!a} is not a plain, dense one")
-    if tensor.dtype not in DTYPES.values():
+    if tensor.dtype not in TORCH_DTYPES.values():
         raise InputError(f"{path}: tensor {shown!a} has the dtype {tensor.dtype}, which is not read")
     if tensor.device.type != "cpu" or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         raise InputError(f"{path}: tensor {shown!a} of {list(tensor.shape)[:8]} has less memory than its size says")

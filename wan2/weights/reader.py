@@ -1,4 +1,4 @@
-"""Bytes of a checkpoint into tensors. Knows nothing of models; trusts a header that was checked.
+"""Tensors of a checkpoint read into memory. Knows nothing of models; trusts a header that was checked.
 
 Files are read, not mapped: a mapped file counts as this process's memory, and copies from it to a device are slow.
 """
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from wan2.errors import InputError
-from wan2.models.fp8 import FP8, quantise_rows
+from wan2.models.fp8 import quantise_rows
+from wan2.weights.decode import TORCH_DTYPES, ScaledTensor, as_scale, decode, is_sound
+from wan2.weights.dtypes import E4M3
 from wan2.weights.merge import Addend, merged_rows
 from wan2.weights.names import SCALE_RULE
 
@@ -22,27 +24,12 @@ if TYPE_CHECKING:
     from wan2.weights.header import CheckpointHeader, StoredTensor
     from wan2.weights.sources import Delta, Named, Source
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-
 
 class TensorReader:
-    """Reads tensors of one checkpoint onto one device; for a GPU through one pinned buffer that is used again.
+    """Reads tensors of one checkpoint onto one device; for a GPU through one pinned staging buffer.
 
-    What LoRAs add to a tensor is added in fp32, before it is rounded to the dtype it is wanted in, or to fp8.
-    `bytes_read` counts what came out of the files.
+    What LoRAs add to a tensor is added in fp32, before it is rounded to the wanted dtype or to fp8. `bytes_read` counts
+    what was read from the files.
     """
 
     def __init__(self, header: CheckpointHeader, device: torch.device) -> None:
@@ -60,16 +47,10 @@ class TensorReader:
         Raises `InputError` when the file got shorter since its header was read, or a LoRA holds what is not finite.
         """
         if source.deltas:
-            entry = self.header.entries[source.name]
-            out = torch.empty(entry.shape, dtype=dtype or torch.float32)
+            out = torch.empty(self.header.entries[source.name].shape, dtype=dtype or torch.float32)
             self._merge_into(source, out)
             return out.to(self.device)
-        stored = self._stored(source.name)
-        if source.scale is None:
-            return stored.to(dtype) if dtype else stored
-        scale = self._scale(source)
-        scale = scale if scale.numel() == 1 else scale.reshape(-1, *[1] * (stored.dim() - 1))
-        return (stored.float() * scale).reshape(stored.shape).to(dtype or torch.float32)
+        return self._scaled(source).on(self.device, dtype)
 
     def read_fp8(self, source: Source) -> tuple[Tensor, Tensor]:
         """A matrix in fp8 on the reader's device, e4m3 [rows, columns], and its scales, fp32 [rows, 1].
@@ -77,17 +58,14 @@ class TensorReader:
         As the file has it; quantised here if that is wider, or if LoRAs add to it. Raises `InputError` also when it is
         not finite.
         """
-        entry = self.header.entries[source.name]
-        if DTYPES[entry.dtype] == FP8 and not source.deltas:
-            return self._stored(source.name), self._scale(source).repeat(entry.shape[0])[: entry.shape[0], None]
         if source.deltas:
-            stored, scale = torch.empty(entry.shape, dtype=FP8), torch.empty(entry.shape[0], 1)
+            shape = self.header.entries[source.name].shape
+            stored, scale = torch.empty(shape, dtype=TORCH_DTYPES[E4M3]), torch.empty(shape[0], 1)
             self.read_fp8_into(source, stored, scale)
             return stored.to(self.device), scale.to(self.device)
-        values = self.read(source)
-        rows = quantise_rows(values if values.dtype == torch.bfloat16 else values.float())
-        self._check_finite(source, rows.scale)
-        return rows.values, rows.scale
+        stored, scale = self._scaled(source).in_fp8(self.device)
+        self._check_finite(source, scale)
+        return stored, scale
 
     def read_fp8_into(self, source: Source, stored: Tensor, scale: Tensor) -> None:
         """What `read_fp8` gives, into contiguous tensors of the CPU; without a copy when the file has fp8."""
@@ -96,9 +74,10 @@ class TensorReader:
             for part, values in self._merged(source):
                 stored[part], scale[part], _ = quantise_rows(values)
             self._check_finite(source, scale)
-        elif DTYPES[entry.dtype] == FP8:
+        elif entry.dtype == E4M3:
             self._fetch(source.name, entry, stored.flatten().view(torch.uint8))
-            scale.copy_(self._scale(source).reshape(-1, 1))
+            known = self._scale(source)
+            scale.copy_(torch.ones(1) if known is None else known.reshape(-1, 1))
         else:
             for out, values in zip((stored, scale), self.read_fp8(source), strict=True):
                 out.copy_(values)
@@ -108,7 +87,7 @@ class TensorReader:
         entry = self.header.entries[source.name]
         if source.deltas:
             self._merge_into(source, out)
-        elif source.scale is None and DTYPES[entry.dtype] == out.dtype:
+        elif source.scale is None and TORCH_DTYPES[entry.dtype] == out.dtype:
             self._fetch(source.name, entry, out.flatten().view(torch.uint8))
         else:
             out.copy_(self.read(source, out.dtype))
@@ -120,9 +99,9 @@ class TensorReader:
 
     def _merged(self, source: Source) -> Iterator[tuple[slice, Tensor]]:
         """Rows of a tensor with what LoRAs add to it, as `merged_rows` gives them."""
-        scale = None if source.scale is None else self._scale(source).cpu()
+        scale = self._scale(source)
         addends = [self._addend(delta) for delta in source.deltas]
-        return merged_rows(self._on_host(source.name), scale, addends)
+        return merged_rows(self._on_host(source.name), None if scale is None else scale.cpu(), addends)
 
     def _addend(self, delta: Delta) -> Addend:
         """What a LoRA adds, in fp32 on the CPU; its two halves as matrices."""
@@ -136,37 +115,39 @@ class TensorReader:
         name, entry = tensor
         buffer = torch.empty(entry.end - entry.start, dtype=torch.uint8)
         self._fetch(name, entry, buffer)
-        values = buffer.view(DTYPES[entry.dtype]).reshape(entry.shape).float()
+        values = decode(buffer, entry.dtype, entry.shape).float()
         if not values.isfinite().all():
             raise InputError(f"{entry.path}: tensor {name} holds values that are not finite")
         return values
 
     def _check_finite(self, source: Source, scale: Tensor) -> None:
-        """Refuse rows that got a scale that is not finite, because a value of theirs is not."""
+        """Refuse a matrix with a row that got a scale that is not finite: the row holds inf or NaN."""
         if not scale.isfinite().all():
             path = self.header.entries[source.name].path
             raise InputError(f"{path}: tensor {source.name} holds values that are not finite")
 
-    def _scale(self, source: Source) -> Tensor:
-        """The scale of a tensor in fp32, one number or one a row, flat; 1 if it has none."""
+    def _scaled(self, source: Source) -> ScaledTensor:
+        """A tensor as the file has it and its scale, on the reader's device."""
+        # On the device before the scale is read: both go through the same staging buffer.
+        stored = self._on_host(source.name).to(self.device)
+        return ScaledTensor(stored, self._scale(source))
+
+    def _scale(self, source: Source) -> Tensor | None:
+        """The scale of a tensor on the reader's device, if it has one."""
         if source.scale is None:
-            return torch.ones(1, device=self.device)
-        scale = self._stored(source.scale).float().flatten()
-        if not (scale.isfinite() & (scale > 0)).all():
+            return None
+        scale = as_scale(self._on_host(source.scale).to(self.device))
+        if not is_sound(scale):
             raise InputError(f"{self.header.entries[source.scale].path}: scale {source.scale} {SCALE_RULE}")
         return scale
 
-    def _stored(self, name: str) -> Tensor:
-        """A tensor as the file has it, on the reader's device."""
-        return self._on_host(name).to(self.device)
-
     def _on_host(self, name: str) -> Tensor:
-        """A tensor as the file has it, on the CPU, where the next one that is read may take its place."""
+        """A tensor as the file has it, on the CPU; for a GPU in the staging buffer, which the next read overwrites."""
         entry = self.header.entries[name]
         size = entry.end - entry.start
         buffer = torch.empty(size, dtype=torch.uint8) if self.staging is None else self.staging[:size]
         self._fetch(name, entry, buffer)
-        return buffer.view(DTYPES[entry.dtype]).reshape(entry.shape)
+        return decode(buffer, entry.dtype, entry.shape)
 
     def _fetch(self, name: str, entry: StoredTensor, buffer: Tensor) -> None:
         """The bytes of a tensor into a buffer of the CPU, uint8 and as long as they are."""

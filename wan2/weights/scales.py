@@ -19,8 +19,8 @@ def check_scales(file: TransformerFile) -> None:
     Raises:
         InputError: one that is zero, negative, infinite or NaN.
     """
-    for source in file.sources.values():
-        if source.scale is not None:
-            entry = file.header.entries[source.scale]
-            if wrong := [value for value in read_numbers(entry) if not 0 < value < math.inf]:
-                raise InputError(f"{entry.path}: scale {source.scale} holds {wrong[0]}; it {SCALE_RULE}")
+    names = [source.scale for source in file.sources.values() if source.scale is not None]
+    entries = [file.header.entries[name] for name in names]
+    for name, entry, numbers in zip(names, entries, read_numbers(entries), strict=True):
+        if wrong := [number for number in numbers if not 0 < number < math.inf]:
+            raise InputError(f"{entry.path}: scale {name} holds {wrong[0]}; it {SCALE_RULE}")

@@ -33,6 +33,10 @@ class Delta:
     down: Named | None = None
 
 
+Deltas = dict[str, list[Delta]]
+"""What a LoRA adds, by the native name of the tensor that it is added to."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a tensor comes from: its name in the file, the name of the scale it must be multiplied by, if any, and what

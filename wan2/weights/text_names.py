@@ -1,4 +1,4 @@
-"""The UMT5 encoder's published tensor names in the words of transformers, and its sizes. Knows no tensors.
+"""The UMT5 encoder's published tensor names translated to those of transformers, and its sizes. Knows no tensors.
 
 Source: `models_t5_umt5-xxl-enc-bf16.pth` (242 tensors) on one side, transformers' `UMT5EncoderModel` on the other.
 """
@@ -42,7 +42,7 @@ def to_transformers(name: str) -> str:
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | None:
-    """Arguments of `UMT5Config` read off shapes (transformers' names), or None when they are of no UMT5 encoder."""
+    """Arguments of `UMT5Config` read off shapes (transformers' names), or None if they are of another model."""
     if any(len(shapes.get(name, ())) != 2 or 0 in shapes[name] for name in SIZED_BY.values()):
         return None
     size = {what: shapes[name] for what, name in SIZED_BY.items()}

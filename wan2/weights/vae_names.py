@@ -1,4 +1,4 @@
-"""The Wan2.1 VAE's published tensor names in the words of diffusers, and the sizes they tell. Knows no tensors.
+"""The Wan2.1 VAE's published tensor names translated to those of diffusers, and the sizes they show. Knows no tensors.
 
 Source: `Wan2.1_VAE.pth` (194 tensors) on one side, diffusers' `AutoencoderKLWan` on the other.
 """
@@ -42,7 +42,7 @@ SIZED_BY = (
 def to_diffusers(names: Iterable[str]) -> dict[str, str]:
     """Published name -> name in `AutoencoderKLWan`, for every name of one checkpoint.
 
-    The published decoder counts its layers in one row; diffusers by stage. A stage ends at its upsampler.
+    The published decoder numbers its layers consecutively; diffusers by stage. A stage ends at its upsampler.
     """
     names = list(names)
     ends = [int(found[1]) for name in names if (found := UPSAMPLER.match(name))]
@@ -61,7 +61,7 @@ def _rename(name: str, stage_length: int) -> str:
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | None:
-    """Arguments of `AutoencoderKLWan` read off shapes (diffusers names), or None when they tell no Wan2.1 VAE."""
+    """Arguments of `AutoencoderKLWan` read off shapes (diffusers names), or None if they are of another model."""
     ends = sorted(int(found[1]) for name in shapes if (found := DOWNSAMPLER.match(name)))
     widest = [f"encoder.down_blocks.{end - 1}.conv2.weight" for end in ends]
     sized = [shapes.get(name, ()) for name in (*SIZED_BY, *widest)]

@@ -1,6 +1,6 @@
-"""Notices when a model file changes while a run uses it: half of the old weights and half of the new would be neither.
+"""Notices when a model file changes while a run uses it, which would mix old and new weights.
 
-Knows nothing of what is in a file.
+Knows nothing of the contents of a file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Watch:
     def add(self, files: Iterable[Path]) -> None:
         """Watch these, too, as they are now."""
         for file in files:
-            if file not in self._seen and (stamp := _stamp(file)) is not None:
+            if file not in self._seen and (stamp := stamp_of(file)) is not None:
                 self._seen[file], self._prints[file] = stamp, _print(file)
 
     def check(self) -> None:
@@ -43,11 +43,11 @@ class Watch:
             RunError: the first that was replaced, written to or removed.
         """
         for file, stamp in self._seen.items():
-            now = _stamp(file)
+            now = stamp_of(file)
             if now == stamp:
                 continue
             if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
-                self._seen[file] = now  # a name, an owner or a link more: the content is the same
+                self._seen[file] = now  # only its name, owner or links changed
                 continue
             what = "was changed" if now else "was removed"
             raise RunError(
@@ -55,7 +55,8 @@ class Watch:
             )
 
 
-def _stamp(file: Path) -> Stamp | None:
+def stamp_of(file: Path) -> Stamp | None:
+    """The stamp of a file, None if it cannot be looked at."""
     try:
         stat = file.stat()
     except OSError:

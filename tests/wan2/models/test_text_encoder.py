@@ -113,7 +113,7 @@ def test_a_file_with_other_tensors_is_refused(tmp_path: Path, lost: str | None, 
     save_file(tensors, path)
     with pytest.raises(InputError) as caught:
         load_text_encoder(path, "cpu", torch.float32)
-    assert str(caught.value).startswith(f"--t5 {path}: ")
+    assert str(caught.value).startswith(f"t5 {path}: ")
     assert said in str(caught.value)
 
 

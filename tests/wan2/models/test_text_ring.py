@@ -17,7 +17,7 @@ from wan2.plan.memory import encoder_bytes
 from wan2.run import text_encoder
 from wan2.run.text_encoder import TextEncoder, load_text_encoder
 from wan2.streaming import ring as stream
-from wan2.streaming.copies import PlainLane
+from wan2.streaming.copies import HostCopyStream
 from wan2.streaming.ring import THREAD_NAME
 from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
@@ -72,7 +72,7 @@ def test_places_of_the_host_change_no_bit(
         return ring(layouts, orders, device, [max(layout.nbytes for layout in layouts)] * 2, slots)
 
     monkeypatch.setattr(text_encoder, "block_ring", with_places)
-    monkeypatch.setattr(stream, "lane_to", lambda *_: PlainLane())
+    monkeypatch.setattr(stream, "copy_stream", lambda *_: HostCopyStream())
     assert all(torch.equal(a, b) for a, b in zip(encoder.run(prompts), expected, strict=True))
     assert seen == [([], 2)]
 

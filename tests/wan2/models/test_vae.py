@@ -181,5 +181,5 @@ def test_a_file_with_other_tensors_is_refused(tmp_path: Path, lost: str | None, 
     save_file(tensors, path)
     with pytest.raises(InputError) as caught:
         load_vae(inspect_vae(path), "cpu", torch.float32)
-    assert str(caught.value).startswith(f"--vae {path}: ")
+    assert str(caught.value).startswith(f"vae {path}: ")
     assert said in str(caught.value)

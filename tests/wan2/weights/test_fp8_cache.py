@@ -142,7 +142,7 @@ def test_a_file_of_somebody_else_is_left_alone(checkpoint: Path, kind: str) -> N
     else:
         path.write_text("notes")
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"^--fp8_cache: .*high\.fp8\.safetensors is in the way"):
+    with pytest.raises(InputError, match=r"^fp8_cache: .*high\.fp8\.safetensors is in the way"):
         look_for_cache(inspect_transformer(checkpoint))
     assert path.read_bytes() == before
 

@@ -1,0 +1,91 @@
+"""Bytes of a file into a tensor: dtype, shape and scale applied, in one place. Knows nothing of files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wan2.models.fp8 import FP8, quantise_rows
+from wan2.weights.dtypes import DTYPES
+
+TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype.torch) for name, dtype in DTYPES.items()}
+"""The dtypes of PyTorch by the names that the safetensors format gives them."""
+
+
+def decode(memory: Tensor, dtype: str, shape: Sequence[int]) -> Tensor:
+    """The tensor whose bytes `memory`, uint8 [n], holds: a view of them, a copy where they are not aligned."""
+    kind = TORCH_DTYPES[dtype]
+    return view_at(memory if memory.storage_offset() % kind.itemsize == 0 else memory.clone(), 0, kind, shape)
+
+
+def view_at(memory: Tensor, start: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """The tensor in `memory`, uint8 [n], from byte `start` on: a view, not a copy."""
+    return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).view(tuple(shape))
+
+
+@dataclass(frozen=True)
+class ScaledTensor:
+    """A tensor as its file holds it, and the scale by which it must be multiplied, if it has one.
+
+    stored: of any dtype of the file. scale: fp32 [1], or [rows] with one number for each row.
+    """
+
+    stored: Tensor
+    scale: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the tensor."""
+        return self.stored.shape
+
+    def on(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+        """The values on a device; without a copy when neither device nor dtype differ and there is no scale.
+
+        dtype: None keeps that of the file; a scaled tensor then becomes fp32. The product is computed in fp32.
+        """
+        values = self.stored.to(device)
+        if self.scale is None:
+            return values if dtype is None else values.to(dtype)
+        scale = self.scale.reshape(-1, *[1] * (values.dim() - 1)).to(device)
+        return (values.float() * scale).reshape(values.shape).to(dtype or torch.float32)
+
+    def copy_to(self, out: Tensor) -> None:
+        """Write the values that `on` gives, in the dtype of `out`, into it; without another copy unless scaled."""
+        out.copy_(self.stored if self.scale is None else self.on(out.device, out.dtype))
+
+    def in_fp8(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """A matrix in fp8 on a device, as stored or quantised there: e4m3 [rows, columns], fp32 scales [rows, 1].
+
+        If a row contains inf or NaN, its scale is not finite either.
+        """
+        if self.stored.dtype == FP8:
+            scale = torch.ones(1, device=self.stored.device) if self.scale is None else self.scale
+            return self.stored.to(device), scale.expand(self.shape[0]).clone().to(device)[:, None]
+        values = self.on(device)
+        rows = quantise_rows(values if values.dtype == torch.bfloat16 else values.float())
+        return rows.values, rows.scale
+
+    def copy_fp8_to(self, stored: Tensor, scale: Tensor) -> None:
+        """Write what `in_fp8` gives into e4m3 [rows, columns] and fp32 [rows, 1]."""
+        for out, values in zip((stored, scale), self.in_fp8(stored.device), strict=True):
+            out.copy_(values)
+
+    def rows(self, index: Tensor) -> ScaledTensor:
+        """Some rows of a table; no other row is read."""
+        if self.scale is None or self.scale.numel() == 1:
+            return ScaledTensor(self.stored[index], self.scale)
+        return ScaledTensor(self.stored[index], self.scale[index])
+
+
+def as_scale(stored: Tensor) -> Tensor:
+    """A stored scale, a number or one for each row in any shape, as `ScaledTensor` wants it."""
+    return stored.float().flatten()
+
+
+def is_sound(scale: Tensor) -> bool:
+    """Whether every number of a scale is finite and above 0."""
+    return bool((scale.isfinite() & (scale > 0)).all())
