@@ -85,11 +85,12 @@ def _run(args: argparse.Namespace, console: Console) -> None:
         notes += _left_out(asked, means)
         for note in notes:
             console.chose(f"note: {note}")
-        from holocine_ext.evaluate.result import summarise, table
+        from holocine_ext.evaluate.result import summarise
+        from holocine_ext.evaluate.table import render_table
 
         rows = summarise([*results, *ceiling])
         written = write(_report(rows, results, ceiling, notes))
-    console.show(f"{table(rows)}\n\n{PROTOCOL}\n")
+    console.show(render_table(rows) + "\n")
     console.done(written)
 
 

@@ -10,7 +10,6 @@ from statistics import NormalDist, fmean
 
 from holocine_ext.evaluate.asked import Asked
 from holocine_ext.evaluate.cuts import CutScore
-from wan2.shown import one_line
 
 MEASURES = {
     "caption": "captions agree",
@@ -80,9 +79,6 @@ class Estimate:
     high: float
     count: int
 
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
     def as_record(self) -> dict[str, float]:
         """The estimate as JSON values."""
         return {"mean": self.mean, "low": self.low, "high": self.high, "videos": self.count}
@@ -140,11 +136,3 @@ def _row(name: str, results: Sequence[VideoResult]) -> Row:
         values = (result.measures.get(measure) for result in results)
         columns[heading] = estimate([value for value in values if value is not None])
     return Row(name, len(results), columns)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table; each cell the mean and its 95 % interval."""
-    headings = ["row", "videos", *rows[0].columns]
-    lines = [headings, ["---"] * len(headings)]
-    lines += [[row.name, str(row.videos), *(str(e) if e else "-" for e in row.columns.values())] for row in rows]
-    return "\n".join(f"| {' | '.join(one_line(cell).replace('|', '/') for cell in line)} |" for line in lines)
