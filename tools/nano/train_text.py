@@ -21,7 +21,7 @@ from holocine_ext.evaluate.nano_world.captions import FACTS, describe, facts_of
 from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
 from holocine_ext.shots.spans import text_spans
 from tools.nano.batches import encode_text, tokenize
-from tools.nano.state import train
+from tools.nano.state import Schedule, train
 from tools.nano.tokenizer import fit_tokenizer
 from wan2.text.tokenizer import TokenizedPrompt
 
@@ -82,4 +82,4 @@ def train_text(path: Path, steps: int, seed: int = 4, peak: float = 3e-3, prompt
             told += readings(hidden, prompt, scene)
         return {fact: readout_loss(model.readout[fact], fact, told) for fact in FACTS}
 
-    yield from train(path, model, optimizer, loss_of, steps, peak, seed, cooldown=0.25)
+    yield from train(path, model, optimizer, loss_of, Schedule(steps, peak, seed, cooldown=0.25))

@@ -148,6 +148,6 @@ def test_a_damaged_record_is_one_line(kind: str, inside: bool, tmp_path: Path, c
 def test_metadata_that_is_not_text_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     video = film(tmp_path / "a.mp4", scene_of(1), {"comment": "to be replaced"})
     video.write_bytes(video.read_bytes().replace(b"to be replaced", b"\xff\xfe" * 7))
-    assert "no record beside or inside it" in refused([str(video), *QUICK], tmp_path, capsys)
+    assert "no record next to it or inside it" in refused([str(video), *QUICK], tmp_path, capsys)
     video.with_suffix(".json").write_text(json.dumps(record(1, scene_of(1))))
     assert main([str(video), *QUICK, "--no_ceiling"]) == 0
