@@ -45,18 +45,22 @@ def _value(estimate: Estimate | None) -> str:
 
 
 def _padded(text: str, columns: int) -> str:
-    return text + " " * (columns - sum(map(_columns, text)))
+    return text + " " * (columns - _width(text))
 
 
 def _wrapped(text: str) -> list[str]:
-    """The text in lines of `CELL` columns; paths have few blanks, so a line may end anywhere."""
-    lines, room = [""], CELL
+    """The text in lines of at most `CELL` columns, ended after a blank or a slash where the line has one."""
+    lines = [""]
     for char in text:
-        if _columns(char) > room:
-            lines, room = [*lines, ""], CELL
+        while _width(lines[-1] + char) > CELL:
+            end = max(lines[-1].rfind(mark) for mark in " /") + 1 or len(lines[-1])
+            lines[-1:] = [lines[-1][:end], lines[-1][end:]]
         lines[-1] += char
-        room -= _columns(char)
     return lines
+
+
+def _width(text: str) -> int:
+    return sum(map(_columns, text))
 
 
 def _columns(char: str) -> int:

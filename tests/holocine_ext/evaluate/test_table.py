@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holocine_ext.evaluate.result import Estimate, Row
-from holocine_ext.evaluate.table import WIDTH, _columns, render_table
+from holocine_ext.evaluate.table import WIDTH, _width, render_table
 
 ALL = Estimate(1.0, 0.893, 1.0, 32)
 
@@ -35,7 +35,7 @@ def test_a_fourth_folder_begins_another_block():
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=5))
 def test_it_fits_80_columns(names: list[str]):
     lines = render_table([row(name) for name in names]).splitlines()
-    assert max(sum(map(_columns, line)) for line in lines) <= WIDTH
+    assert max(map(_width, lines)) <= WIDTH
 
 
 def test_a_long_name_goes_on_below():
@@ -43,3 +43,8 @@ def test_a_long_name_goes_on_below():
     lines = render_table([row(name)]).splitlines()
     above = lines[: next(i for i, line in enumerate(lines) if line.startswith("videos"))]
     assert len(above) > 1 and "".join(line.strip() for line in above) == name
+
+
+def test_a_name_goes_on_after_a_whole_word():
+    above = render_table([row("nano's own drawings (ceiling)")]).splitlines()[:2]
+    assert [line.strip() for line in above] == ["nano's own", "drawings (ceiling)"]
