@@ -1,4 +1,4 @@
-"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 in miniature.
+"""What do the two mechanisms do? `python -m benchmarks.ablation`: the paper's Table 2 on the miniature.
 
 Held-out storyboards are filmed four times: with text windows taken away, with full attention, with sparse attention
 without summary tokens, and with sparse attention; then `holocine_evaluate.py` measures the films. The rows with a
@@ -109,6 +109,16 @@ def measure(name: str, folder: Path, detector: str, ceiling: bool) -> list[resul
     return rows
 
 
+def markdown(rows: Sequence[result.Row]) -> str:
+    """The rows as a Markdown table; each cell the mean and its 95 % interval."""
+    lines = [["row", "videos", *rows[0].columns]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        cells = (f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]" if e else "-" for e in row.columns.values())
+        lines.append([row.name, str(row.videos), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> None:
     """Film and measure what is missing, then print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -133,7 +143,7 @@ def main() -> None:
     sys.stdout.write(
         f"{len(scenes)} held-out scenes a row, {sum(len(scene.shots) for scene in scenes)} shots, "
         f"up to {LONGEST} frames; cuts found by {args.detector}; a mechanism taken away: {weights}\n\n"
-        f"{result.table(lines)}\n"
+        f"{markdown(lines)}\n"
     )
 
 

@@ -80,7 +80,7 @@ def twelve_runs(loras: Sequence[Path]) -> list[Run]:
     nano = ("--model", "nano", "--infer_steps", "4")
     board = (*nano, "--storyboard", str(ROOT / "examples" / "nano_three_shots.toml"))
     long_board = (*board, "--infer_steps", "6")
-    shots = (*nano, "--global_caption", SCENE, "--shot_captions", *SHOTS)
+    shots = (*nano, "--global_caption", SCENE, "--shot_captions", *SHOTS, "--video_length", "21")
     values = preset_values(MODELS["nano"]["full"])
     weights = [word for name in FILES for word in (f"--{name}", str(values[name]))]
     base = (*weights, "--prompt", PLAIN, "--video_size", "64", "64", "--video_length", "17")
@@ -214,6 +214,8 @@ def main() -> None:
     parser.add_argument("other", type=Path, metavar="OTHER_TREE", help="another worktree of this project")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what was made, in a folder that is empty")
     args = parser.parse_args()
+    if not args.other.is_dir():
+        parser.error(f"OTHER_TREE {args.other}: no such folder")
     if args.keep is not None and args.keep.is_dir() and any(args.keep.iterdir()):
         parser.error(f"--keep {args.keep}: must be an empty folder, or none yet")
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""What was asked of every video: its record, or a storyboard. Reads names and texts; decodes nothing.
+"""What every video should show, from its record or a storyboard. Reads names and texts; decodes no video.
 
 A path may be a video, a record (`out/a.json` for `out/a.mp4`) or a folder of videos with their records.
 """
@@ -27,14 +27,14 @@ NANO = "nano"
 
 @dataclass(frozen=True)
 class Asked:
-    """What one video was asked to show. `row` is the line of the table it counts in."""
+    """What one video was asked to show. Videos of the same `row` are counted together."""
 
     row: str
     video: Path
     global_caption: str
     captions: tuple[str, ...]
     cuts: tuple[int, ...] | None
-    """First frames of the shots after the first; None when the storyboard tells lengths, or nothing."""
+    """First frames of the shots after the first; None when the storyboard gives lengths, or neither."""
     storyboard: Storyboard | None
     model: str
     """The model's name in the record, or ""."""
@@ -53,11 +53,11 @@ class Asked:
 def find_asked(paths: Sequence[Path], storyboard: Path | None, model: str) -> tuple[list[Asked], list[str]]:
     """Every video of `paths` with what was asked of it, and a line for each that was left out.
 
-    Every folder is a row of its own. Videos of a folder without a record are left out, unless there is a `storyboard`,
-    which then says what was asked of all videos, in place of their records. `model` made those whose record tells none.
+    Every folder is a row of its own. Videos of a folder without a record are left out, unless there is a `storyboard`:
+    it applies to all videos, in place of their records. `model` counts for videos whose record names no model.
 
     Raises:
-        InputError: a path that is absent, no video or without anything to hold it against, or nothing found at all.
+        InputError: a path is absent, is no video, or has no record; or no video was found.
     """
     board = None if storyboard is None else _board(storyboard)
     found: list[Asked] = []
@@ -68,18 +68,18 @@ def find_asked(paths: Sequence[Path], storyboard: Path | None, model: str) -> tu
             continue
         for video in _videos_in(path):
             if board is None and _record_of(video) is None:
-                left_out.append(f"{video}: left out, no record beside or inside it tells what was asked")
+                left_out.append(f"{video}: left out, no record next to it or inside it")
             else:
                 found.append(_asked_of(str(path), video, board))
     if not found:
         raise InputError(
-            f"{', '.join(map(str, paths))}: no video with a record; or say with --storyboard what was asked"
+            f"{', '.join(map(str, paths))}: no video with a record; or give what was asked with --storyboard"
         )
     return [replace(one, model=one.model or model) for one in _once(found)], left_out
 
 
 def _board(path: Path) -> Storyboard:
-    """The storyboard of a file, its cuts checked; they need not lie on any grid, as other tools know none."""
+    """The storyboard of a file. Its cuts are checked, but may be any frames: videos of other tools have no grid."""
     board = from_file(path)
     cuts, count = board.shot_cut_frames, len(board.shot_captions)
     if cuts is not None and (len(cuts) != count - 1 or not _are_cuts(list(cuts))):
@@ -94,10 +94,10 @@ def _asked_of(row: str, video: Path, board: Storyboard | None) -> Asked:
         return Asked(row, video, title, board.shot_captions, board.shot_cut_frames, board, "")
     record = _record_of(video)
     if record is None:
-        raise InputError(f"{video}: no record beside or inside it tells what was asked; say it with --storyboard")
+        raise InputError(f"{video}: no record next to it or inside it; give what was asked with --storyboard")
     cuts, captions, title = record["cuts"], record.get("captions"), record.get("title", "")
-    told = isinstance(captions, list) and all(_is_text(text) for text in [title, *captions])
-    if not told or not _are_cuts(cuts) or len(cuts) != len(captions or ()) - 1:
+    readable = isinstance(captions, list) and all(_is_text(text) for text in [title, *captions])
+    if not readable or not _are_cuts(cuts) or len(cuts) != len(captions or ()) - 1:
         raise InputError(f"{video}: its record is damaged: cuts must be ascending frames, one fewer than captions")
     model = record.get("model")
     return Asked(row, video, title, tuple(captions or ()), tuple(cuts), None, model if _is_text(model) else "")
@@ -116,11 +116,11 @@ def _are_cuts(cuts: object) -> bool:
 
 
 def _record_of(video: Path) -> dict[str, Any] | None:
-    """The record of a run that made shots: beside the video, or inside it."""
-    beside = video.with_suffix(".json")
+    """The record of a run that made shots: in a file next to the video, or inside the video."""
+    own = video.with_suffix(".json")
     document: object
-    if beside.is_file():
-        document = read_document(beside, "record")
+    if own.is_file():
+        document = read_document(own, "record")
     else:
         from wan2.run.video_io import read_metadata
 
@@ -133,15 +133,15 @@ def _record_of(video: Path) -> dict[str, Any] | None:
 
 
 def _video_of(path: Path) -> Path:
-    """The video that a path means: itself, or the one beside a record."""
+    """The video that a path stands for: itself, or the one next to a record."""
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     if path.suffix.lower() != ".json":
         return path
-    beside = [path.with_suffix(suffix) for suffix in VIDEO_SUFFIXES if path.with_suffix(suffix).is_file()]
-    if not beside:
-        raise InputError(f"{path}: no video of that name lies beside the record")
-    return beside[0]
+    videos = [path.with_suffix(suffix) for suffix in VIDEO_SUFFIXES if path.with_suffix(suffix).is_file()]
+    if not videos:
+        raise InputError(f"{path}: no video of that name next to the record")
+    return videos[0]
 
 
 def _videos_in(folder: Path) -> list[Path]:
@@ -152,5 +152,5 @@ def _videos_in(folder: Path) -> list[Path]:
 
 
 def _once(asked: Iterable[Asked]) -> list[Asked]:
-    """Every video once in its row, as when both a video and its record were named."""
+    """Every video once in its row, even if both the video and its record were named."""
     return list({(one.row, one.video): one for one in asked}.values())

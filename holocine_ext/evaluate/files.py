@@ -1,4 +1,4 @@
-"""The two files of a report: what may stand at their names, and how they appear. Knows nothing of what they say."""
+"""The two files of a report: which files they may replace, and how they are written. Does not know their content."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from wan2.errors import InputError, RunError
 from wan2.files import Busy, held, placed
 
 MARK = "holocine_evaluate"
-"""Says in both files which program made them."""
+"""Names in both files the program that made them."""
 PAGE, DATA = "report.html", "report.json"
 JSON_START = f'{{\n "program": "{MARK}"'
 GENERATOR = f'<meta name="generator" content="{MARK}">'
 HEAD = 1024
-"""Bytes within which a mark stands."""
+"""Bytes at the start of a file in which the mark is looked for."""
 
 
 def is_our_data(path: Path) -> bool:
@@ -34,13 +34,13 @@ OURS: Mapping[str, Callable[[Path], bool]] = {PAGE: is_our_page, DATA: is_our_da
 
 
 def check_report(folder: Path, replace: bool) -> None:
-    """Refuse a folder in which no report can be written, or where something stands that may not be replaced.
+    """Refuse a folder in which no report can be written, or which holds a file that may not be replaced.
 
-    An input of the evaluation never has the mark of a report, so none is ever replaced.
+    Inputs of the evaluation never carry the mark of a report, so no input is ever replaced.
 
     Args:
-        folder: where the report would lie; it need not be there.
-        replace: whether an earlier report may go.
+        folder: where the report will be written; it need not exist.
+        replace: whether an earlier report may be replaced.
 
     Raises:
         InputError: with the file or folder that is in the way.
@@ -68,8 +68,8 @@ def check_report(folder: Path, replace: bool) -> None:
 def held_report(folder: Path, replace: bool) -> Iterator[Callable[[Mapping[str, str]], list[Path]]]:
     """A block in which no other process writes a report to the folder.
 
-    What it is given writes the texts, each under its name, whole or not at all, and says where they lie. A folder that
-    was not there is gone again when nothing was written.
+    Yields a function that takes texts by file name, writes each file whole or not at all, and returns the paths. A
+    folder that did not exist is removed again if nothing was written.
 
     Raises:
         InputError: as `check_report`.

@@ -1,4 +1,4 @@
-"""One video measured: its cuts, then its shots where they were asked for. Writes nothing."""
+"""Measures one video: its cuts, then its shots at the frames that were asked for. Writes nothing."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ QUALITY = 80
 
 @dataclass(frozen=True)
 class Means:
-    """What videos are measured with. `detectors` by name, the deciding one first."""
+    """The tools that measure videos. `detectors` by name; the score of the first one counts."""
 
     detectors: Mapping[str, Detector]
     embedder: Embedder | None = None
 
     def reads(self, asked: Asked) -> bool:
-        """Whether the facts of a video can be read off its pixels."""
+        """Whether the facts of a video can be read from its pixels."""
         return asked.model == NANO
 
 
 @dataclass(frozen=True)
 class Shots:
-    """The asked shots as far as the video reaches; any frames, on no grid."""
+    """The asked shots that begin within the video, at any frames (no grid)."""
 
     num_frames: int
     cuts: tuple[int, ...]
@@ -54,10 +54,10 @@ class Shots:
 
 
 def measure_video(asked: Asked, means: Means) -> VideoResult:
-    """Read and measure one video. Shots are looked at where they were asked for, not where cuts were found.
+    """Read and measure one video. Shots are measured where they were asked for, not where cuts were found.
 
     Raises:
-        InputError: it cannot be read, or is of nano and has another size.
+        InputError: it cannot be read, or it is a video of nano in another size.
     """
     clip = read_clip(asked.video)
     result = _measured(asked, clip, means)
@@ -65,11 +65,11 @@ def measure_video(asked: Asked, means: Means) -> VideoResult:
 
 
 def measure_ceiling(result: VideoResult, means: Means, seed: int) -> VideoResult | None:
-    """The same measures on the world's own drawing of what was asked; None where nothing can be drawn."""
+    """The same measures on a drawing of what was asked; None if it cannot be drawn."""
     if not means.reads(result.asked) or _shots(result).num_shots < len(result.asked.captions):
         return None
-    told = facts.told_facts(result.asked.global_caption, result.asked.captions)
-    film = facts.drawing(told, result.score.asked, result.num_frames, seed)
+    named = facts.caption_facts(result.asked.global_caption, result.asked.captions)
+    film = facts.drawing(named, result.score.asked, result.num_frames, seed)
     return _measured(replace(result.asked, row=CEILING), clip_of_pictures(film, result.fps), means)
 
 
@@ -80,8 +80,8 @@ def _measured(asked: Asked, clip: Clip, means: Means) -> VideoResult:
     shots = _shots(result)
     captions = asked.captions[: shots.num_shots]
     if means.reads(asked):
-        seen = facts.read_facts(clip.frames, shots.frames, facts.told_facts(asked.global_caption, captions))
-        notes = tuple(ShotNote(tuple((f, told, s.seen[f]) for f, told in s.told.items())) for s in seen)
+        seen = facts.read_facts(clip.frames, shots.frames, facts.caption_facts(asked.global_caption, captions))
+        notes = tuple(ShotNote(tuple((f, value, s.seen[f]) for f, value in s.asked.items())) for s in seen)
         return replace(result, measures=facts.measure(seen), shots=notes)
     if means.embedder is not None:
         return replace(result, measures=measure_embedded(means.embedder, clip.frames, shots.frames, captions))

@@ -1,6 +1,6 @@
-"""The measured videos as one page of HTML that needs nothing else: pictures inside, no script, no address outside.
+"""The results as one HTML page that works offline: pictures are inside it, it has no script and loads nothing.
 
-Every text that people wrote is escaped and shortened; the page forbids itself to load anything.
+Every text from a user is escaped and shortened; a content security policy blocks all loading.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from holocine_ext.evaluate.result import Row, VideoResult
 from wan2.shown import one_line
 
 LONGEST_TEXT = 8000
-"""Characters of a caption that are shown; more than a text encoder reads."""
+"""Most characters of a caption that are shown; a text encoder reads fewer."""
 WIDTH, LANE, LABEL = 1000, 26, 130
-"""Of a timeline, in its own units."""
+"""Sizes of a timeline, in units of the SVG."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #22211f; background: #f7f6f3; margin: 2rem auto; max-width: 70rem;
@@ -35,7 +35,7 @@ svg, img { display: block; width: 100%; height: auto; margin: .8rem 0; }
 
 
 def render(rows: Sequence[Row], results: Sequence[VideoResult], notes: Sequence[str]) -> str:
-    """The page: the table, how it was measured, then every video, the worst first."""
+    """The page: the table, how it was measured, then every video, the worst one first."""
     worst_first = sorted(results, key=lambda result: result.score.sca)
     body = [
         "<h1>Shot control, measured</h1>",
@@ -55,7 +55,7 @@ def render(rows: Sequence[Row], results: Sequence[VideoResult], notes: Sequence[
 
 
 def escape(text: str) -> str:
-    """A text as HTML: short, and without characters that nobody sees or that turn what is around them."""
+    """A text as HTML: shortened, without invisible characters and without those that change the direction of text."""
     return escape_html(one_line(text, LONGEST_TEXT))
 
 
@@ -100,11 +100,11 @@ def _components(result: VideoResult) -> str:
 
 
 def _shots(result: VideoResult) -> str:
-    """The captions, each with the facts that it told and that were seen otherwise."""
+    """The captions, each with the facts that the video shows differently."""
     items = []
     notes = [note.facts for note in result.shots] + [()] * len(result.asked.captions)
     for caption, facts in zip(result.asked.captions, notes, strict=False):
-        wrong = [f"{fact}: {told} asked, {seen} seen" for fact, told, seen in facts if told != seen]
+        wrong = [f"{fact}: {asked} asked, {seen} seen" for fact, asked, seen in facts if asked != seen]
         said = f' <span class="wrong">{escape("; ".join(wrong))}</span>' if wrong else ""
         items.append(f"<li>{escape(caption)}{said}</li>")
     title = escape(result.asked.global_caption)
@@ -112,7 +112,7 @@ def _shots(result: VideoResult) -> str:
 
 
 def _timeline(result: VideoResult) -> str:
-    """Asked cuts above the found ones of every detector, frame numbers at each."""
+    """The asked cuts, and below them the cuts that each detector found, with frame numbers."""
     lanes = [_lane("asked", 0, result.num_frames, result.score.asked, ())]
     for number, (name, score) in enumerate(result.cuts.items(), 1):
         lanes.append(_lane(name, number, result.num_frames, score.found, score.extra))
@@ -123,7 +123,7 @@ def _timeline(result: VideoResult) -> str:
 
 
 def _lane(name: str, number: int, num_frames: int, cuts: Sequence[int], wrong: Sequence[int]) -> str:
-    """One line of shots as blocks of changing shade, cuts that nobody asked for in red."""
+    """One line of shots as blocks in two shades; a shot that begins at an extra cut is red."""
     top = number * LANE
     edges = [0, *(cut for cut in cuts if cut < num_frames), num_frames]
     parts = [f'<text x="0" y="{top + 17}" font-size="13">{escape(name)}</text>']
@@ -136,7 +136,7 @@ def _lane(name: str, number: int, num_frames: int, cuts: Sequence[int], wrong: S
 
 
 def _missed(cut: int, number: int, score: CutScore) -> str:
-    """Where a cut should have been."""
+    """A mark where a cut is missing."""
     x, top = _at(min(cut, score.num_frames), score.num_frames), number * LANE
     line = f'x1="{x:.1f}" x2="{x:.1f}" y1="{top + 1}" y2="{top + 25}"'
     return f'<line {line} stroke="#b3261e" stroke-width="3" stroke-dasharray="3 2"/>'

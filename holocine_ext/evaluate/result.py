@@ -1,4 +1,4 @@
-"""What was measured, video by video, and the table that sums it up. Plain numbers; knows nothing of how they came."""
+"""The results of every video, and the rows that sum them up. Does not know how anything was measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from statistics import NormalDist, fmean
 
 from holocine_ext.evaluate.asked import Asked
 from holocine_ext.evaluate.cuts import CutScore
-from wan2.shown import one_line
 
 MEASURES = {
     "caption": "captions agree",
@@ -26,14 +25,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class ShotNote:
-    """What can be said of one shot beyond numbers: facts as (name, told, seen)."""
+    """What was seen in one shot: facts as (name, value in the caption, value in the picture)."""
 
     facts: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """Everything measured on one video. `cuts` by detector, the deciding one first; `measures` by `MEASURES`."""
+    """Everything measured on one video. `cuts` by detector, of which the first one counts; `measures` by `MEASURES`."""
 
     asked: Asked
     num_frames: int
@@ -47,7 +46,7 @@ class VideoResult:
 
     @property
     def score(self) -> CutScore:
-        """The score by the deciding detector."""
+        """The score that counts: that of the first detector."""
         return next(iter(self.cuts.values()))
 
     def as_record(self) -> dict[str, object]:
@@ -80,9 +79,6 @@ class Estimate:
     high: float
     count: int
 
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
     def as_record(self) -> dict[str, float]:
         """The estimate as JSON values."""
         return {"mean": self.mean, "low": self.low, "high": self.high, "videos": self.count}
@@ -90,7 +86,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: heading -> estimate, None where nothing was measured."""
+    """The means of several videos: heading -> estimate, None where nothing was measured."""
 
     name: str
     videos: int
@@ -103,7 +99,7 @@ class Row:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The mean and its interval by resampling videos, the same for the same values; None of none."""
+    """The mean and its interval by bootstrap over videos, with a fixed seed; None without values."""
     if not values:
         return None
     rng = Random(0)
@@ -113,7 +109,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 
 def share(answers: Sequence[bool]) -> Estimate:
-    """The share of true ones with Wilson's interval, which stays honest where all are true."""
+    """The share of true answers with Wilson's interval, which is right even if all are true."""
     mean, count = fmean(answers), len(answers)
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
@@ -122,7 +118,7 @@ def share(answers: Sequence[bool]) -> Estimate:
 
 
 def summarise(results: Sequence[VideoResult]) -> list[Row]:
-    """A row for every name that videos count under, in order of appearance; columns that hold nothing are left out."""
+    """A row for every `Asked.row`, in order of appearance. Columns without any value are left out."""
     names = list(dict.fromkeys(result.asked.row for result in results))
     rows = [_row(name, [result for result in results if result.asked.row == name]) for name in names]
     empty = {column for column in rows[0].columns if all(row.columns[column] is None for row in rows)}
@@ -140,11 +136,3 @@ def _row(name: str, results: Sequence[VideoResult]) -> Row:
         values = (result.measures.get(measure) for result in results)
         columns[heading] = estimate([value for value in values if value is not None])
     return Row(name, len(results), columns)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table; each cell the mean and its 95 % interval."""
-    headings = ["row", "videos", *rows[0].columns]
-    lines = [headings, ["---"] * len(headings)]
-    lines += [[row.name, str(row.videos), *(str(e) if e else "-" for e in row.columns.values())] for row in rows]
-    return "\n".join(f"| {' | '.join(one_line(cell).replace('|', '/') for cell in line)} |" for line in lines)

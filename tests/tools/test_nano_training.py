@@ -34,7 +34,7 @@ from tools.nano.code import fit_code, load_code, to_tensor
 from tools.nano.export import export_expert
 from tools.nano.hats import Hats, draw_hats
 from tools.nano.shipped import load_expert, load_text
-from tools.nano.state import save_state, train
+from tools.nano.state import Schedule, save_state, train
 from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
 from tools.nano.train_dit import Course, new_transformer, random_sigmas
 from tools.nano.train_text import new_text_encoder, readings
@@ -268,7 +268,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         for steps in stops:
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
             loss = lambda _, rng: {"loss": (model(torch.randn(8, 4)) - rng.random()).square().mean()}  # noqa: E731
-            lines = train(path, model, optimizer, loss, steps, 1e-2, seed=1, cooldown=1e-9)
+            lines = train(path, model, optimizer, loss, Schedule(steps, 1e-2, seed=1, cooldown=1e-9))
             assert len(list(lines)) == (1 if steps == 60 else 0)
         return model.state_dict()
 

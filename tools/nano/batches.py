@@ -100,9 +100,9 @@ def draw_batch(
     size = TOKENS_PER_STEP // layout.tokens
     scenes = [random_scene(rng, num_frames, cuts) for _ in range(size)]
     latents = encode_scenes(code, scenes)
-    told = [describe(rng, scene).prompt for scene in scenes]
-    prompts = [rng.choice(DROPPED) if rng.random() < DROPOUT else prompt for prompt in told]
-    captioned = torch.tensor([prompt == whole for prompt, whole in zip(prompts, told, strict=True)])
+    whole_prompts = [describe(rng, scene).prompt for scene in scenes]
+    prompts = [rng.choice(DROPPED) if rng.random() < DROPOUT else prompt for prompt in whole_prompts]
+    captioned = torch.tensor([prompt == whole for prompt, whole in zip(prompts, whole_prompts, strict=True)])
     return Batch(layout, scenes, latents, [tokenize(tokenizer, prompt) for prompt in prompts], captioned)
 
 

@@ -1,6 +1,6 @@
 """A linear code of 4x8x8 pixel blocks: the teacher whose 16 numbers a block the VAE learns. Knows nothing of networks.
 
-The code that is used lies in `code.safetensors` beside this file: VAE and transformers depend on it to the last digit,
+The code that is used lies in `code.safetensors` next to this file: VAE and transformers depend on it to the last digit,
 and principal components are not the same to the last digit on every machine. `fit_code` makes such a code.
 
 A latent frame of Wan's VAE stands for four frames, the first one for a single frame; the code of a single frame

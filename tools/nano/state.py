@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import torch
 from torch import nn
+
+SAVE_SECONDS = 120.0
+"""Seconds between two saves of the state."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and how fast: `peak` is a learning rate, `cooldown` the share of `steps` in which it falls."""
+
+    steps: int
+    peak: float
+    seed: int
+    cooldown: float
 
 
 def learning_rate(step: int, steps: int, peak: float, cooldown: float, warmup: int = 50) -> float:
@@ -22,22 +36,19 @@ def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss_of: Callable[[int, Random], dict[str, torch.Tensor]],
-    steps: int,
-    peak: float,
-    seed: int,
-    cooldown: float,
-    save_seconds: float = 120.0,
+    schedule: Schedule,
 ) -> Iterator[str]:
-    """Train `model` from the state at `path`, if any, to `steps`; yields a line now and then.
+    """Train `model` from the state at `path`, if any, to the last step; yields a line of progress every 50 steps.
 
-    Every step draws its data from `Random(seed, step)`, so a resumed run sees what an unbroken one would.
+    Every step draws its data from the seed and its own number, so a resumed run sees the same data as an unbroken one.
     """
+    steps, seed = schedule.steps, schedule.seed
     start = load_state(path, model, optimizer)
     averages: dict[str, float] = {}
     saved = time.monotonic()
     for step in range(start, steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, peak, cooldown=cooldown)
+            group["lr"] = learning_rate(step, steps, schedule.peak, schedule.cooldown)
         torch.manual_seed(seed * 1_000_003 + step)
         losses = loss_of(step, Random(seed * 1_000_003 + step))
         torch.stack([*losses.values()]).sum().backward()
@@ -48,7 +59,7 @@ def train(
             averages[name] = 0.98 * averages.get(name, loss.item()) + 0.02 * loss.item()
         if step % 50 == 49:
             yield f"step {step + 1}/{steps} " + " ".join(f"{name} {value:.4f}" for name, value in averages.items())
-        if time.monotonic() - saved > save_seconds:
+        if time.monotonic() - saved > SAVE_SECONDS:
             save_state(path, model, optimizer, step + 1)
             saved = time.monotonic()
     save_state(path, model, optimizer, steps)

@@ -22,7 +22,7 @@ from tools.nano.batches import Batch, draw_batch, encode_text, noised, window_bi
 from tools.nano.code import load_code
 from tools.nano.hats import Hats, draw_hats
 from tools.nano.shipped import load_expert, load_text
-from tools.nano.state import train
+from tools.nano.state import Schedule, train
 from tools.nano.tokenizer import fit_tokenizer
 from tools.nano.train_text import DIM, new_text_encoder
 from wan2.models.conditioning import AttentionProcessor, Conditioning, dense_attention
@@ -126,4 +126,4 @@ def train_transformer(text: Path, start: Path | None, path: Path, course: Course
         error = (predicted - velocity).square()
         return {variant: error.mean()} | ({"hats": hats.error(error)} if hats else {})
 
-    yield from train(path, video, optimizer, loss_of, course.steps, course.peak, course.seed, course.cooldown)
+    yield from train(path, video, optimizer, loss_of, Schedule(course.steps, course.peak, course.seed, course.cooldown))

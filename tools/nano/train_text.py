@@ -1,4 +1,4 @@
-"""Train the nano text encoder: every caption's vectors, averaged, must tell what its shot shows.
+"""Trains the text encoder of nano: the mean of every caption's vectors must contain the facts of its shot.
 
 A caption that says `[character2]` must carry what the global caption says of that character. The readout is thrown
 away afterwards; what stays is an encoder whose vectors hold the facts, as a pretrained one's would.
@@ -21,7 +21,7 @@ from holocine_ext.evaluate.nano_world.captions import FACTS, describe, facts_of
 from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
 from holocine_ext.shots.spans import text_spans
 from tools.nano.batches import encode_text, tokenize
-from tools.nano.state import train
+from tools.nano.state import Schedule, train
 from tools.nano.tokenizer import fit_tokenizer
 from wan2.text.tokenizer import TokenizedPrompt
 
@@ -51,7 +51,7 @@ def new_text_encoder(tokenizer: Tokenizer) -> TextEncoder:
 def readings(hidden: Tensor, prompt: TokenizedPrompt, scene: Scene) -> Iterator[tuple[Tensor, dict[str, str]]]:
     """Vectors [DIM] of a prompt's embeddings [tokens, DIM], and the facts that must be read off each.
 
-    The mean over a shot's caption tells its facts; a character's tag, wherever it stands, tells colour and shape.
+    The mean over a shot's caption contains its facts; a character's tag, at any place, contains colour and shape.
     """
     for (a, b), shot in zip(text_spans(prompt).shots or [(0, prompt.num_tokens)], scene.shots, strict=True):
         yield hidden[a:b].mean(dim=0), facts_of(scene, shot)
@@ -61,9 +61,9 @@ def readings(hidden: Tensor, prompt: TokenizedPrompt, scene: Scene) -> Iterator[
         yield hidden[inside].mean(dim=0), {"colour": character.colour, "shape": character.shape}
 
 
-def readout_loss(readout: nn.Module, fact: str, told: Sequence[tuple[Tensor, dict[str, str]]]) -> Tensor:
-    """Cross-entropy in nats of one fact, over the vectors that must tell it."""
-    vectors, values = zip(*[(vector, facts[fact]) for vector, facts in told if fact in facts], strict=True)
+def readout_loss(readout: nn.Module, fact: str, named: Sequence[tuple[Tensor, dict[str, str]]]) -> Tensor:
+    """Cross-entropy in nats of one fact, over the vectors that must contain it."""
+    vectors, values = zip(*[(vector, facts[fact]) for vector, facts in named if fact in facts], strict=True)
     return F.cross_entropy(readout(torch.stack(vectors)), torch.tensor([FACTS[fact].index(v) for v in values]))
 
 
@@ -77,9 +77,9 @@ def train_text(path: Path, steps: int, seed: int = 4, peak: float = 3e-3, prompt
         shots = [rng.randint(1, 6) for _ in range(prompts)]
         scenes = [random_scene(rng, 97, random_cuts(rng, 97, count)) for count in shots]
         tokenized = [tokenize(tokenizer, describe(rng, scene).prompt) for scene in scenes]
-        told: list[tuple[Tensor, dict[str, str]]] = []
+        named: list[tuple[Tensor, dict[str, str]]] = []
         for hidden, prompt, scene in zip(encode_text(model.text, tokenized), tokenized, scenes, strict=True):
-            told += readings(hidden, prompt, scene)
-        return {fact: readout_loss(model.readout[fact], fact, told) for fact in FACTS}
+            named += readings(hidden, prompt, scene)
+        return {fact: readout_loss(model.readout[fact], fact, named) for fact in FACTS}
 
-    yield from train(path, model, optimizer, loss_of, steps, peak, seed, cooldown=0.25)
+    yield from train(path, model, optimizer, loss_of, Schedule(steps, peak, seed, cooldown=0.25))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from holocine_ext.evaluate.nano_world.world import draw_frames, random_scene
 from tools.nano.code import LinearCode, load_code, to_tensor
-from tools.nano.state import train
+from tools.nano.state import Schedule, train
 from tools.nano.vae_net import FrameVAE
 
 DIM = 16
@@ -63,7 +63,7 @@ def train_vae(path: Path, steps: int, seed: int = 1, peak: float = 2e-3, encoder
                 losses["encoder"] = F.mse_loss(vae.encode(frames, first).float(), latents)
         return losses
 
-    yield from train(path, vae, optimizer, loss_of, steps, peak, seed, cooldown=0.25)
+    yield from train(path, vae, optimizer, loss_of, Schedule(steps, peak, seed, cooldown=0.25))
 
 
 def reconstruct(vae: FrameVAE, code: LinearCode, frames: np.ndarray) -> Tensor:

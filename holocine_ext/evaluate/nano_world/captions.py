@@ -48,7 +48,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "motion": world.MOTIONS,
     "light": world.LIGHTS,
 }
-"""Every fact that captions tell of a shot, and its values."""
+"""Every fact that captions name, and its values."""
 
 GLOBAL_FORMS = (
     "{a} with a hat lives in {place}.",
@@ -93,7 +93,7 @@ class Captions:
 
 
 def describe(rng: Random, scene: Scene) -> Captions:
-    """Put a scene into words drawn at random. No hat's colour and no landmark's side is ever named."""
+    """Put a scene into words drawn at random. The colour of the hat and the side of the landmark are never named."""
     place = rng.choice(PLACES[scene.place])
     bodies = [(rng.choice(COLOURS[c.colour]), rng.choice(SHAPES[c.shape])) for c in scene.characters]
     if len(scene.shots) == 1 and rng.random() < 0.3:
@@ -126,7 +126,7 @@ def _sentence(text: str) -> str:
 
 
 def facts_of(scene: Scene, shot: Shot) -> dict[str, str]:
-    """Every fact that captions tell of a shot, by name."""
+    """The facts of a shot that captions name."""
     who = scene.characters[shot.who]
     return {
         "place": scene.place, "colour": who.colour, "shape": who.shape,

@@ -1,6 +1,6 @@
-"""Read the facts of a nano film off its pixels, by drawing what could be there and keeping what fits best.
+"""Reads the facts of a nano film from its pixels: draws every possible scene and keeps the one that fits best.
 
-Knows nothing of how the film was made.
+Does not know how the film was made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from holocine_ext.evaluate.nano_world.world import (
 )
 
 CLIP = 60.0
-"""A pixel counts as wrong by at most this much (of 255), so a misplaced figure cannot outvote the background."""
+"""The most that one pixel can be wrong by (of 255), so that a misplaced character does not outweigh the background."""
 CUT = 12.0
 """Mean absolute change between neighbouring frames above which there is a cut (of 255): motion stays under 8, and
 the world's own cuts are all above 18."""

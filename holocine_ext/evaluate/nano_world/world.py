@@ -1,4 +1,4 @@
-"""The world that the miniature was trained on: small drawn films whose every fact is known. Knows nothing of models.
+"""The world that the miniature was trained on: small drawn films in which every fact is known. Knows no model.
 
 A scene holds one or two characters (colour, shape) in one place, who wear the same hat; a shot of it shows one of them
 and has framing, motion, light and the side the landmark stands on. Captions name everything but the hat and the side:

@@ -81,8 +81,8 @@ def test_a_storyboard_for_a_video_of_another_tool(tmp_path: Path, capsys: pytest
     words = [str(video), *QUICK, "--storyboard", str(tmp_path / "board.json")]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert "consistency and caption agreement are left out; --embed_model" in said.err
-    assert "| videos | 1 | 1.000 [1.000, 1.000] |" in said.out
+    assert "consistency and caption agreement are not measured; --embed_model" in said.err
+    assert "SCA                   1.000 1.000-1.000" in said.out.splitlines()
     page = (tmp_path / "evaluation/report.html").read_text()
     assert "It &lt;b&gt;sits&lt;/b&gt;." in page and "<b>" not in page
 
@@ -117,9 +117,9 @@ def test_a_video_shorter_than_asked_has_missed_its_cuts(tmp_path: Path):
     ("words", "line"),
     [
         (["absent.mp4"], "no such file or folder"),
-        (["{dir}/plain.mp4"], "no record beside or inside it"),
+        (["{dir}/plain.mp4"], "no record next to it or inside it"),
         (["{dir}/empty"], "no video with a record"),
-        (["{dir}/lone.json"], "no video of that name lies beside the record"),
+        (["{dir}/lone.json"], "no video of that name next to the record"),
         (["{dir}/damaged.mp4"], "its record is damaged"),
         (["{dir}/broken.mp4", "--storyboard", "{dir}/fine.json"], "is not a video that can be read"),
         (["{dir}/plain.mp4", "--storyboard", "{dir}/cuts.json"], "must be ascending frames above 0, 1 for 2 shots"),
@@ -154,7 +154,7 @@ def test_facts_of_other_sizes_are_not_read(tmp_path: Path):
         for frame in draw(replace(scene))[:, ::2, ::2]:
             writer.write(frame)
     (tmp_path / "a.json").write_text(json.dumps(record(7, scene)))
-    with pytest.raises(InputError, match="facts are read off nano's frames"):
+    with pytest.raises(InputError, match="facts can be read only from frames of nano"):
         from holocine_ext.evaluate.measure import Means, measure_video
 
         ((asked,), _) = find_asked([tmp_path / "a.mp4"], None, "")
