@@ -25,7 +25,7 @@ class Reading:
     """A block that reads something of the user's: `with Reading(place):`.
 
     Args:
-        place: what the message begins with, the flag and file or the field.
+        place: what the message begins with, the setting and file or the field.
 
     Raises:
         InputError: in place of any exception but `InputError` itself, on one line, with the kind of the exception and

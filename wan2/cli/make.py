@@ -44,6 +44,7 @@ def _watch(
         with closing(events), ExitStack() as waiting:
             stopping: Callable[[], bool] = _never
             for event in events:
+                stop = stopping()
                 if isinstance(event, StageBegan):
                     waiting.close()
                     denoises = event.stage is Stage.DENOISE
@@ -51,7 +52,7 @@ def _watch(
                 if isinstance(event, Failed):
                     failed.append(event.plan)
                 console.event(event, _title(event, titles, places))
-                if stopping():
+                if stop:
                     raise KeyboardInterrupt
     finally:
         for late in session.late:

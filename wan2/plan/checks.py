@@ -118,7 +118,7 @@ def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, .
         InputError: no tokenizer, or a prompt longer than the text encoder reads.
     """
     texts = {"prompt": request.prompt} | ({"negative_prompt": request.negative_prompt} if request.guided else {})
-    prompts = {name: files.tokenize(request.model.tokenizer, text, name) for name, text in texts.items()}
+    prompts = {name: files.tokenize(request.model.tokenizer, text, f"`{name}`") for name, text in texts.items()}
     for name, prompt in prompts.items():
         if prompt.num_tokens > TEXT_LENGTH:
             rule = f"has {prompt.num_tokens} tokens; the text encoder reads at most {TEXT_LENGTH}"
@@ -165,7 +165,7 @@ def _check_vocabulary(model: Model, files: Files) -> None:
     """Refuse a text encoder whose header shows fewer embeddings than the tokenizer has tokens."""
     rows = embedding_rows(files.header(model.t5).shapes) if readable(model.t5) else None
     if rows is not None:
-        check_vocabulary(files.tokenizer(model.tokenizer), rows, f"--t5 {model.t5}")
+        check_vocabulary(files.tokenizer(model.tokenizer), rows, f"`t5` {model.t5}")
 
 
 def _check_kind(name: str, path: Path, files: Files) -> None:

@@ -77,7 +77,7 @@ def naming(name: str, path: Path | None = None) -> Iterator[None]:
     except InputError as error:
         if error.field == name:
             raise
-        rule = str(error).removeprefix(f"--{name} ")
+        rule = error.quoted.removeprefix(f"--{name} ")
         if path is not None and rule.startswith(f"{path}: "):
             raise InputError(rule.removeprefix(f"{path}: "), field=name, value=path) from error
         raise InputError(rule, field=name) from error

@@ -74,7 +74,7 @@ class Tokenizer:
         self._rules.no_truncation()
         self._rules.no_padding()
 
-    def tokenize(self, text: str, name: str = "--prompt") -> TokenizedPrompt:
+    def tokenize(self, text: str, name: str = "`prompt`") -> TokenizedPrompt:
         """Clean a prompt and cut it into tokens.
 
         Raises:
@@ -104,7 +104,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
-        raise InputError(f"--tokenizer {folder}: must be a folder that holds {TOKENIZER_FILE}")
+        raise InputError(f"`tokenizer` {folder}: must be a folder that holds {TOKENIZER_FILE}")
     stat = path.stat()
     return _read_tokenizer(path, stat.st_size, stat.st_mtime_ns)
 
@@ -114,7 +114,7 @@ def _read_tokenizer(path: Path, size: int, modified: int) -> Tokenizer:  # noqa:
     """A tokenizer takes a second to read, and every video of a list asks for it several times."""
     import tokenizers
 
-    place = f"--tokenizer {path}"
+    place = f"`tokenizer` {path}"
     with Reading(place):
         text, highest = checked_rules(path, place)
         try:
@@ -145,7 +145,7 @@ def check_vocabulary(tokenizer: Tokenizer, rows: int, place: str) -> None:
     Args:
         tokenizer: what makes the tokens.
         rows: how many embeddings the encoder has.
-        place: the encoder's flag and file.
+        place: the encoder's setting and file.
 
     Raises:
         InputError: with both numbers.
