@@ -13,7 +13,9 @@ import wan2.cli.main
 from tests.refused import refused
 from wan2.errors import RunError
 from wan2.files import work_folder
+from wan2.plan.files import Files
 from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
+from wan2.plan.plan import Extension, Plan
 from wan2.plan.taken import TakenError, check_names, check_outputs
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
@@ -23,6 +25,10 @@ from wan2.run.claim import claimed
 
 def options_for(path: Path, **more: object) -> Request:
     return make_request(WAN22_T2V, {"prompt": "x", "save_path": path, "seed": 7, **more})
+
+
+def plan_for(path: Path) -> Plan:
+    return Plan(options_for(path), Extension(), Files(), {})
 
 
 def test_a_file_name_is_kept_and_its_companions_have_its_stem():
@@ -49,8 +55,8 @@ def test_everything_a_run_may_write_is_listed(more: dict[str, object], kinds: li
 
 
 def test_in_a_folder_names_of_one_second_and_seed_differ(tmp_path: Path):
-    options = options_for(tmp_path)
-    with claimed(options, {}) as one, claimed(options, {}) as two, claimed(options, {}) as three:
+    plan = plan_for(tmp_path)
+    with claimed(plan) as one, claimed(plan) as two, claimed(plan) as three:
         names = [claim.paths.name for claim in (one, two, three)]
         assert len(set(names)) == 3
         with one.whole(one.paths.video) as part:
@@ -61,14 +67,14 @@ def test_in_a_folder_names_of_one_second_and_seed_differ(tmp_path: Path):
 
 
 def test_a_name_has_one_owner_and_leaves_nothing(tmp_path: Path):
-    options = options_for(tmp_path / "new" / "a.mp4")
-    with claimed(options, {}), pytest.raises(RunError, match="another process is making it now"), claimed(options, {}):
+    plan = plan_for(tmp_path / "new" / "a.mp4")
+    with claimed(plan), pytest.raises(RunError, match="another process is making it now"), claimed(plan):
         pytest.fail("came in")
     assert not list(tmp_path.iterdir())
 
 
 def test_only_listed_paths_are_written_and_nothing_that_appeared_is_replaced(tmp_path: Path):
-    with claimed(options_for(tmp_path / "a.mp4"), {}) as claim:
+    with claimed(plan_for(tmp_path / "a.mp4")) as claim:
         with pytest.raises(ValueError, match="none of the files"), claim.whole(tmp_path / "b.mp4"):
             pytest.fail("came in")
         for text in ("one", "two"):
@@ -100,8 +106,8 @@ def test_no_output_is_an_input(tmp_path: Path, how: str):
     else:
         (tmp_path / "way").symlink_to(tmp_path / "in")
         save_path = tmp_path / "way" / "board.mp4"
-    with pytest.raises(TakenError, match="its record would be .*, which is --storyboard"):
-        check_outputs(options_for(save_path), {"--storyboard": [read]}, replace=True)
+    with refused("its record would be .*, which is --storyboard", TakenError):
+        check_outputs(options_for(save_path), {"storyboard": [read]}, replace=True)
     assert read.read_text() == "{}"
 
 
@@ -139,7 +145,7 @@ def test_a_work_folder_that_is_not_ours_is_refused(tmp_path: Path):
 def test_names_are_measured_in_bytes(tmp_path: Path, letter: str):
     most, ending = os.pathconf(tmp_path, "PC_NAME_MAX"), len(".state.safetensors")
     fits = (most - ending) // len(letter.encode())
-    with claimed(options_for(tmp_path / f"{letter * fits}.mp4"), {}) as claim:
+    with claimed(plan_for(tmp_path / f"{letter * fits}.mp4")) as claim:
         for target in claim.targets:
             with claim.whole(target.path) as part:
                 part.touch()

@@ -18,6 +18,7 @@ from tests.tiny import TinyModel
 from wan2.errors import InputError
 from wan2.parsing import Reading, read_json, without_stderr
 from wan2.plan.checks import check_run
+from wan2.plan.files import Files
 from wan2.plan.saved import FORMAT, read_state
 from wan2.plan.state_notes import NOTES
 from wan2.request.flat import make_request
@@ -38,7 +39,7 @@ STATE: dict[str, Any] = {
     "versions": {"torch": "2"},
     "text": "t",
     "machine": {"device": "cpu", "dtype": "float32", "attention": None},
-    "seconds": {"Denoising": 1.5},
+    "seconds": {"denoise": 1.5},
     "passes": 2,
 }
 
@@ -137,9 +138,9 @@ def test_a_tokenizer_of_pairs_of_bytes_is_read(tmp_path: Path):
 def test_a_text_encoder_without_an_embedding_for_every_token_is_refused(tmp_path: Path):
     tokenizer = load_tokenizer(ROOT / "tests/data/tokenizer")
     assert tokenizer.highest_id == len(SOUND["model"]["vocab"]) - 1
-    check_vocabulary(tokenizer, tokenizer.highest_id + 1, "--t5 x")
+    check_vocabulary(tokenizer, tokenizer.highest_id + 1, "`t5` x")
     with refused(r"^--t5 x: has 116 embeddings; the tokens of --tokenizer .* go up to 116$"):
-        check_vocabulary(tokenizer, tokenizer.highest_id, "--t5 x")
+        check_vocabulary(tokenizer, tokenizer.highest_id, "`t5` x")
     assert tmp_path.exists()
 
 
@@ -165,14 +166,14 @@ def test_the_embeddings_are_counted_before_the_run(tiny: TinyModel, tmp_path: Pa
     files |= {f"dit_{noise}_noise": tiny.expert(noise) for noise in ("high", "low")}
     values = {"prompt": "a gull", "height": 32, "width": 32, "num_frames": 5, "save_path": tmp_path / "a.mp4"}
     with refused(f"^--t5 {path}: has 100 embeddings; the tokens of --tokenizer .* go up to 116$"):
-        check_run(make_request(WAN22_T2V, values | files))
+        check_run(make_request(WAN22_T2V, values | files), Files())
 
 
 def test_texts_beyond_the_limit_are_refused_before_they_are_cleaned():
     tokenizer = load_tokenizer(ROOT / "tests/data/tokenizer")
     assert tokenizer.tokenize("a" * MAX_CHARACTERS).num_tokens > 512
     with refused(f"^--negative_prompt: has 20001 characters; must be at most {MAX_CHARACTERS}$"):
-        tokenizer.tokenize("a" * (MAX_CHARACTERS + 1), "--negative_prompt")
+        tokenizer.tokenize("a" * (MAX_CHARACTERS + 1), "`negative_prompt`")
 
 
 def test_an_entity_of_thousands_of_digits_is_one_line():
@@ -248,6 +249,13 @@ def test_the_notes_of_a_sound_state_are_taken(tmp_path: Path):
         read_state(state_file(tmp_path / "a.state.safetensors", STATE))
 
 
+def test_stages_of_an_older_state_have_the_names_of_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wan2.plan.saved._check_tensors", lambda *_: None)
+    older = {"Reading the text": 1, "Preparing previews": 2, "Denoising": 3, "Decoding": 4}
+    state = read_state(state_file(tmp_path / "a.state.safetensors", STATE | {"seconds": older}))
+    assert state.seconds == {"encode_text": 1, "prepare_previews": 2, "denoise": 3, "decode": 4}
+
+
 @pytest.mark.parametrize(
     "odd", [None, True, -1, 1.5, "x", [], [1], {"a": {"b": {"c": 1}}}, {"a": "\0"}, 2**63], ids=repr
 )
@@ -264,10 +272,10 @@ def test_a_note_of_another_kind_is_refused_by_its_name(name: str, odd: object, t
 @pytest.mark.parametrize(
     ("name", "odd"),
     [
-        ("seconds", {"Denoising": "x"}),
-        ("seconds", {"Denoising": True}),
-        ("seconds", {"Denoising": float("nan")}),
-        ("seconds", {"Denoising": -0.5}),
+        ("seconds", {"denoise": "x"}),
+        ("seconds", {"denoise": True}),
+        ("seconds", {"denoise": float("nan")}),
+        ("seconds", {"denoise": -0.5}),
         ("machine", {"device": 1}),
         ("machine", {"attention": ["sdpa"]}),
         ("machine", {"gpu": "x"}),
