@@ -59,8 +59,8 @@ def impatient(stop: int) -> type[Console]:
 
         def advance(self, steps: int = 1) -> None:
             super().advance(steps)
-            Impatient.steps += 1
-            if Impatient.steps == stop:
+            before, Impatient.steps = Impatient.steps, Impatient.steps + steps
+            if before < stop <= Impatient.steps:
                 raise KeyboardInterrupt
 
     return Impatient

@@ -20,8 +20,16 @@ class InputError(ValueError):
 
     def __init__(self, rule: str, *, field: str = "", value: object = "") -> None:
         self.rule, self.field, self.value = rule, field, value
-        shown = f"{field} {value}".rstrip()
-        super().__init__(f"{shown}: {rule}" if shown else rule)
+        super().__init__(self._line(field))
+
+    @property
+    def quoted(self) -> str:
+        """The line with the field in backticks, to stand in the rule of another error."""
+        return self._line(f"`{self.field}`" if self.field else "")
+
+    def _line(self, field: str) -> str:
+        shown = f"{field} {self.value}".rstrip()
+        return f"{shown}: {self.rule}" if shown else self.rule
 
 
 class RunError(RuntimeError):

@@ -8,12 +8,13 @@ import pytest
 
 from wan2.cli.arguments import build_parser
 from wan2.errors import InputError
+from wan2.request.presets import WAN22_T2V
 
 PATHS = ("vae", "t5", "tokenizer", "dit_high_noise", "dit_low_noise", "save_path", "from_file", "latent_path", "resume")
 
 
 def parsed(*words: str) -> dict[str, object]:
-    return vars(build_parser("wan2").parse_args(words))
+    return vars(build_parser("wan2", WAN22_T2V).parse_args(words))
 
 
 @pytest.mark.parametrize("flag", [*PATHS, "lora_weight", "lora_weight_high_noise"])

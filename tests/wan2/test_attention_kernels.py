@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.refused import refused
 from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
-from wan2.events import Silent
 from wan2.models import kernels
 from wan2.models.attention import AttentionProcessor, DenseAttention, attend_in_parts, dense_attention
 from wan2.models.conditioning import Attentions, attend_densely
 from wan2.models.kernel_table import CANDIDATES, KERNELS, check_kernel
 from wan2.models.kernels import Call, choose_kernel
+from wan2.plan.files import Files
+from wan2.plan.plan import Extension, Plan
 from wan2.plan.saved import SavedState
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
@@ -95,9 +97,9 @@ def test_the_cpu_has_sdpa_and_measures_nothing(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["cudnn", "flash2", "flash3", "sage"])
 def test_an_explicit_choice_works_or_raises(mode: str) -> None:
-    with pytest.raises(InputError, match=f"attn_mode {mode}: needs `device` cuda, not cpu"):
+    with refused(f"--attn_mode {mode}: needs --device cuda, not cpu"):
         choose_kernel(mode, CPU, torch.float32, given, pytest.fail)
-    with pytest.raises(InputError, match=f"attn_mode {mode}: needs `device` cuda, not cpu"):
+    with refused(f"--attn_mode {mode}: needs --device cuda, not cpu"):
         make_request(WAN22_T2V, {"prompt": "-", "device": "cpu", "attn_mode": mode})
 
 
@@ -106,14 +108,14 @@ def test_an_absent_package_is_named_with_the_line_that_installs_it(mode: str) ->
     try:
         __import__(str(KERNELS[mode].module))
     except ImportError:
-        with pytest.raises(InputError, match=f"is not installed; install it with: pip install .*{mode[:4]}"):
+        with refused(f"is not installed; install it with: pip install .*{mode[:4]}"):
             check_kernel(mode, "cuda")
     else:
         check_kernel(mode, "cuda")
 
 
 def test_an_unknown_kernel_is_refused() -> None:
-    with pytest.raises(InputError, match="attn_mode magic: must be one of auto, sdpa, cudnn"):
+    with refused("--attn_mode magic: must be one of auto, sdpa, cudnn"):
         choose_kernel("magic", CPU, torch.float32, given, pytest.fail)
 
 
@@ -132,7 +134,7 @@ def test_auto_refuses_what_is_not_attention_and_says_so(bad: AttentionProcessor,
     assert choose_kernel("auto", CPU, torch.float32, given, said.append, candidates) is dense_attention
     assert len(said) == 1
     assert said[0].startswith("attention kernel bad is not used: ")
-    with pytest.raises(InputError, match="attn_mode auto: none of bad, bad works here"):
+    with refused("--attn_mode auto: none of bad, bad works here"):
         choose_kernel("auto", CPU, torch.float32, given, said.append, [DenseAttention("bad", bad)] * 2)
     assert re.search(why, said[0])
 
@@ -151,7 +153,7 @@ def test_half_precision_is_near_enough_in_half_precision() -> None:
 
 def test_a_kernel_asked_for_that_returns_noise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kernels._LOADERS, "flex", lambda: noise)
-    with pytest.raises(InputError, match="attn_mode flex: is off by .*; auto takes one that works"):
+    with refused("--attn_mode flex: is off by .*; auto takes one that works"):
         choose_kernel("flex", CPU, torch.float32, given, pytest.fail)
 
 
@@ -167,15 +169,15 @@ def test_the_largest_call_is_found_by_running_the_attention() -> None:
 
 
 def test_a_run_goes_on_with_the_kernel_of_its_state() -> None:
-    options = make_request(WAN22_T2V, {"prompt": "-", "device": "cpu"})
-    machine = resolve_machine(options)
+    request = make_request(WAN22_T2V, {"prompt": "-", "device": "cpu"})
+    plan, machine = Plan(request, Extension(), Files(), {}), resolve_machine(request.compute)
     state = SavedState(Path("a.state"), 0, {}, {}, {}, {}, "", {"attention": "sdpa"}, {}, passes=0)
     for saved in (None, state):
-        assert choose_attention(options, machine, attend_densely, saved, Silent()) == dense_attention
+        assert choose_attention(replace(plan, saved=saved), attend_densely, machine, pytest.fail) == dense_attention
     for name, why in (("cudnn", "was saved with the kernel cudnn, now refused"), ("magic", "'magic'"), (None, "None")):
-        with pytest.raises(InputError, match=f"--resume a.state: .*{why}"):
+        with refused(f"--resume a.state: .*{why}"):
             other = replace(state, machine={"attention": name})
-            choose_attention(options, machine, attend_densely, other, Silent())
+            choose_attention(replace(plan, saved=other), attend_densely, machine, pytest.fail)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

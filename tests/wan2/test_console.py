@@ -5,14 +5,21 @@ from __future__ import annotations
 import gc
 import io
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from wan2.cli.console import Console
+from wan2.cli.lists import Item
 from wan2.cli.main import guarded
+from wan2.cli.make import make_wave
 from wan2.errors import InputError, RunError
+from wan2.events import Event, Finished, Stage, StageBegan, StateSaved
+from wan2.run.isolated import Events, only
+from wan2.run.job import Job
 from wan2.shown import LONGEST, MOST_LINES
 
 HOSTILE = "a\x1b[2J\x9b\u202e\u200b\nsecond line"
@@ -38,26 +45,46 @@ ERRORS = [
 ]
 
 
-def raising(error: BaseException) -> Callable[[], list[Path]]:
-    def make() -> list[Path]:
+class Scenes:
+    """Stands for a session: the first scene of its wave ends as it is told, the second is finished."""
+
+    late: tuple[Event, ...] = ()
+
+    def __init__(self, first: Callable[[], Events]) -> None:
+        self.first = first
+
+    def wave(self, jobs: Sequence[Job]) -> Events:
+        yield from only(range(len(jobs) - 1), self.first())
+        yield Finished(1, (Path("b.mp4"),), torch.zeros(0))
+
+
+def raising(error: BaseException) -> Callable[[], Events]:
+    def make() -> Events:
+        yield StageBegan(0, Stage.DECODE)
         raise error
 
     return make
 
 
+def attempt(console: Console, make: Callable[[], Events], place: str = "line 1", title: str = "first") -> list[Item]:
+    """Make two scenes, of which the first may fail; those that did."""
+    items = [Item(place, title, "line", 1, {}), Item("line 2", "second", "line", 2, {})]
+    wave = [(item, SimpleNamespace(plan=None)) for item in items]
+    return make_wave(Scenes(make), wave, 2, console)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_whatever_a_scene_raises_is_that_scenes(error: BaseException, capsys: pytest.CaptureFixture[str]):
-    made: list[bool] = []
+    failed: list[str] = []
 
     def run(console: Console) -> None:
-        made.append(console.attempt(raising(error), "line 1", "first"))
-        made.append(console.attempt(lambda: [Path("b.mp4")], "line 2", "second"))
+        failed.extend(item.place for item in attempt(console, raising(error)))
 
-    assert guarded("program", run) == 0 and made == [False, True]
+    assert guarded("program", run) == 0 and failed == ["line 1"]
     out, err = capsys.readouterr()
     lines = err.splitlines()
-    assert (out, lines[0], lines[-1]) == ("b.mp4\n", "first", "second")
-    assert lines[-2].startswith("program: line 1: ")
+    assert (out, lines[:2]) == ("b.mp4\n", ["first to second of 2", "first: Decoding"])
+    assert lines[-1].startswith("program: line 1: ")
     expected = isinstance(error, InputError | RunError | OSError | MemoryError)
     assert ("Traceback (most recent call last):" in err) == (not expected)
 
@@ -75,7 +102,7 @@ def test_whatever_ends_a_single_run_is_a_line_and_a_code(error: BaseException, c
 
 def test_interrupts_are_no_failures_of_a_scene():
     def run(console: Console) -> None:
-        console.attempt(raising(KeyboardInterrupt()), "line 1", "first")
+        attempt(console, raising(KeyboardInterrupt()))
         raise AssertionError("went on")
 
     assert guarded("program", run) == 130
@@ -87,15 +114,16 @@ def test_a_failed_scene_leaves_no_tensors_behind(capsys: pytest.CaptureFixture[s
 
     left: list[bool] = []
 
-    def make() -> list[Path]:
+    def make() -> Events:
         weights = Weights()
         kept.append(weakref.ref(weights))
+        yield StageBegan(0, Stage.DECODE)
         raise KeyError("bug")
 
     def run(console: Console) -> None:
         gc.disable()
         try:
-            console.attempt(make, "line 1", "first")
+            attempt(console, make)
             left.append(kept[0]() is not None)
         finally:
             gc.enable()
@@ -111,25 +139,25 @@ def test_nothing_that_is_said_can_do_anything(capsys: pytest.CaptureFixture[str]
         console.say(HOSTILE)
         console.note(HOSTILE)
         console.chose(HOSTILE)
-        console.attempt(raising(KeyError(HOSTILE)), HOSTILE, HOSTILE)
+        attempt(console, raising(KeyError(HOSTILE)), HOSTILE, HOSTILE)
         console.show(HOSTILE)
         raise RunError(HOSTILE)
 
     assert guarded("program", run) == 1
     out, err = capsys.readouterr()
-    assert out == SAFE.replace(" second", "\nsecond") + "\n"
+    assert out == f"b.mp4\n{SAFE}\n".replace(" second", "\nsecond")
     assert not set(out + err) & set("\x1b\x9b\u202e\u200b\r")
     lines = err.splitlines()
     assert lines[:4] == [f"Writing {SAFE}", SAFE, f"program: warning: {SAFE}", f"program: {SAFE}"]
-    assert lines[4] == SAFE and lines[-1] == f"program: {SAFE}"
+    assert lines[4] == f"{SAFE} to second of 2" and lines[-1] == f"program: {SAFE}"
 
 
 def test_nothing_that_is_said_is_endless(capsys: pytest.CaptureFixture[str]):
     def run(console: Console) -> None:
         for text in ("x" * 10**6, "x\n" * 10**6, "\x1b" * 10**6):
             console.note(text)
-            console.attempt(raising(KeyError(text)), text, text)
-            console.attempt(raising(ValueError(text)), "line", "scene")
+            attempt(console, raising(KeyError(text)), text, text)
+            attempt(console, raising(ValueError(text)), "line", "scene")
         raise RunError("y" * 10**6)
 
     assert guarded("program", run) == 1
@@ -145,7 +173,7 @@ def test_the_line_to_go_on_is_whole_and_safe(
     state.write_bytes(b"")
 
     def run(console: Console) -> None:
-        console.kept(state)
+        console.event(StateSaved(0, state))
         raise RunError("x" * 10**5)
 
     assert guarded("program", run) == 1

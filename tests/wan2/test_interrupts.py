@@ -8,6 +8,8 @@ import pytest
 
 import wan2.files
 from wan2.cli.interrupts import Stopped
+from wan2.plan.files import Files
+from wan2.plan.plan import Extension, Plan
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
 from wan2.run.claim import claimed
@@ -16,7 +18,7 @@ from wan2.run.claim import claimed
 def test_a_file_that_a_signal_interrupted_after_its_renaming_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    options = make_request(WAN22_T2V, {"prompt": "a gull", "save_path": tmp_path / "a.mp4"})
+    request = make_request(WAN22_T2V, {"prompt": "a gull", "save_path": tmp_path / "a.mp4"})
     to_disk = wan2.files._to_disk
 
     def interrupted(path: Path) -> None:
@@ -24,7 +26,7 @@ def test_a_file_that_a_signal_interrupted_after_its_renaming_is_written_anew(
         if path == tmp_path:
             raise Stopped(15)
 
-    with claimed(options, {}) as claim:
+    with claimed(Plan(request, Extension(), Files(), {})) as claim:
         state = claim.paths.state
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(wan2.files, "_to_disk", interrupted)

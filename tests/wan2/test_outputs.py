@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 import wan2.cli.main
-from wan2.errors import InputError, RunError
+from tests.refused import refused
+from wan2.errors import RunError
 from wan2.files import work_folder
+from wan2.plan.files import Files
 from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
+from wan2.plan.plan import Extension, Plan
 from wan2.plan.taken import TakenError, check_names, check_outputs
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
@@ -22,6 +25,10 @@ from wan2.run.claim import claimed
 
 def options_for(path: Path, **more: object) -> Request:
     return make_request(WAN22_T2V, {"prompt": "x", "save_path": path, "seed": 7, **more})
+
+
+def plan_for(path: Path) -> Plan:
+    return Plan(options_for(path), Extension(), Files(), {})
 
 
 def test_a_file_name_is_kept_and_its_companions_have_its_stem():
@@ -48,8 +55,8 @@ def test_everything_a_run_may_write_is_listed(more: dict[str, object], kinds: li
 
 
 def test_in_a_folder_names_of_one_second_and_seed_differ(tmp_path: Path):
-    options = options_for(tmp_path)
-    with claimed(options, {}) as one, claimed(options, {}) as two, claimed(options, {}) as three:
+    plan = plan_for(tmp_path)
+    with claimed(plan) as one, claimed(plan) as two, claimed(plan) as three:
         names = [claim.paths.name for claim in (one, two, three)]
         assert len(set(names)) == 3
         with one.whole(one.paths.video) as part:
@@ -60,14 +67,14 @@ def test_in_a_folder_names_of_one_second_and_seed_differ(tmp_path: Path):
 
 
 def test_a_name_has_one_owner_and_leaves_nothing(tmp_path: Path):
-    options = options_for(tmp_path / "new" / "a.mp4")
-    with claimed(options, {}), pytest.raises(RunError, match="another process is making it now"), claimed(options, {}):
+    plan = plan_for(tmp_path / "new" / "a.mp4")
+    with claimed(plan), pytest.raises(RunError, match="another process is making it now"), claimed(plan):
         pytest.fail("came in")
     assert not list(tmp_path.iterdir())
 
 
 def test_only_listed_paths_are_written_and_nothing_that_appeared_is_replaced(tmp_path: Path):
-    with claimed(options_for(tmp_path / "a.mp4"), {}) as claim:
+    with claimed(plan_for(tmp_path / "a.mp4")) as claim:
         with pytest.raises(ValueError, match="none of the files"), claim.whole(tmp_path / "b.mp4"):
             pytest.fail("came in")
         for text in ("one", "two"):
@@ -99,8 +106,8 @@ def test_no_output_is_an_input(tmp_path: Path, how: str):
     else:
         (tmp_path / "way").symlink_to(tmp_path / "in")
         save_path = tmp_path / "way" / "board.mp4"
-    with pytest.raises(TakenError, match="its record would be .*, which is --storyboard"):
-        check_outputs(options_for(save_path), {"--storyboard": [read]}, replace=True)
+    with refused("its record would be .*, which is --storyboard", TakenError):
+        check_outputs(options_for(save_path), {"storyboard": [read]}, replace=True)
     assert read.read_text() == "{}"
 
 
@@ -128,7 +135,7 @@ def test_a_work_folder_that_is_not_ours_is_refused(tmp_path: Path):
     work = work_folder(tmp_path / "a")
     work.mkdir()
     (work / "notes").touch()
-    with pytest.raises(InputError, match="is in the way"):
+    with refused("is in the way"):
         check_outputs(options_for(tmp_path / "a.mp4"), {}, replace=True)
     shutil.rmtree(work)
     check_outputs(options_for(tmp_path / "a.mp4"), {}, replace=True)
@@ -138,12 +145,12 @@ def test_a_work_folder_that_is_not_ours_is_refused(tmp_path: Path):
 def test_names_are_measured_in_bytes(tmp_path: Path, letter: str):
     most, ending = os.pathconf(tmp_path, "PC_NAME_MAX"), len(".state.safetensors")
     fits = (most - ending) // len(letter.encode())
-    with claimed(options_for(tmp_path / f"{letter * fits}.mp4"), {}) as claim:
+    with claimed(plan_for(tmp_path / f"{letter * fits}.mp4")) as claim:
         for target in claim.targets:
             with claim.whole(target.path) as part:
                 part.touch()
     assert len(list(tmp_path.iterdir())) == 3
-    with pytest.raises(InputError, match="is too long by [1-4] bytes"):
+    with refused("is too long by [1-4] bytes"):
         check_names(options_for(tmp_path / f"{letter * (fits + 1)}.mp4"))
 
 
@@ -152,20 +159,20 @@ def test_a_whole_path_is_measured_too(tmp_path: Path):
     deep = tmp_path
     while (left := most - 20 - len(str(deep))) > 1:
         deep = deep / ("d" * min(200, left - 1))
-    with pytest.raises(InputError, match="is too long by"):
+    with refused("is too long by"):
         check_names(options_for(deep / "a.mp4"))
-    with pytest.raises(InputError, match="is too long by"):
+    with refused("is too long by"):
         check_names(options_for(deep / "folder"))
 
 
 @pytest.mark.parametrize("name", ["a\nb.mp4", "a\x1b[2J.mp4", "\x00.mp4", "a\x85.mp4", os.fsdecode(b"a\xff.mp4")])
 def test_names_that_are_no_text_are_refused(tmp_path: Path, name: str):
-    with pytest.raises(InputError, match="control character|UTF-8"):
+    with refused("control character|UTF-8"):
         check_names(options_for(tmp_path / name))
 
 
 def test_the_name_of_a_state_is_reserved(tmp_path: Path):
-    with pytest.raises(InputError, match="that of a state"):
+    with refused("that of a state"):
         check_names(options_for(tmp_path / "x.state.mp4", output_type="both"))
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import tokenizers
 
+from tests.refused import refused
 from tests.tiny import TinyModel
 from wan2.errors import InputError
 from wan2.parsing import Reading, read_json, without_stderr
 from wan2.plan.checks import check_run
+from wan2.plan.files import Files
 from wan2.plan.saved import FORMAT, read_state
 from wan2.plan.state_notes import NOTES
 from wan2.request.flat import make_request
@@ -37,7 +39,7 @@ STATE: dict[str, Any] = {
     "versions": {"torch": "2"},
     "text": "t",
     "machine": {"device": "cpu", "dtype": "float32", "attention": None},
-    "seconds": {"Denoising": 1.5},
+    "seconds": {"denoise": 1.5},
     "passes": 2,
 }
 
@@ -75,7 +77,7 @@ def test_own_errors_and_ends_of_the_program_pass():
 
 def test_a_panic_of_rust_is_an_input_error_and_prints_nothing(capfd: pytest.CaptureFixture[str]):
     rules = json.dumps({**SOUND, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}})
-    with pytest.raises(InputError, match="^place: cannot be read .PanicException"), Reading("place"), without_stderr():
+    with refused("^place: cannot be read .PanicException"), Reading("place"), without_stderr():
         tokenizers.Tokenizer.from_str(rules)
     os.write(2, b"back again")
     assert capfd.readouterr() == ("", "back again")
@@ -99,7 +101,7 @@ def test_without_stderr_when_there_is_none():
     ],
 )
 def test_notes_that_are_none_are_named(text: str, rule: str):
-    with pytest.raises(InputError, match=f"^x.safetensors: its plan {rule}$"):
+    with refused(f"^x.safetensors: its plan {rule}$"):
         read_json(text, "x.safetensors", "plan")
 
 
@@ -137,7 +139,7 @@ def test_a_text_encoder_without_an_embedding_for_every_token_is_refused(tmp_path
     tokenizer = load_tokenizer(ROOT / "tests/data/tokenizer")
     assert tokenizer.highest_id == len(SOUND["model"]["vocab"]) - 1
     check_vocabulary(tokenizer, tokenizer.highest_id + 1, Path("x"))
-    with pytest.raises(InputError, match=r"^t5 x: has 116 embeddings; the tokens of `tokenizer` .* go up to 116$"):
+    with refused(r"^--t5 x: has 116 embeddings; the tokens of --tokenizer .* go up to 116$"):
         check_vocabulary(tokenizer, tokenizer.highest_id, Path("x"))
     assert tmp_path.exists()
 
@@ -163,19 +165,19 @@ def test_the_embeddings_are_counted_before_the_run(tiny: TinyModel, tmp_path: Pa
     files = {name: getattr(tiny, name) for name in ("vae", "tokenizer")} | {"t5": path}
     files |= {f"dit_{noise}_noise": tiny.expert(noise) for noise in ("high", "low")}
     values = {"prompt": "a gull", "height": 32, "width": 32, "num_frames": 5, "save_path": tmp_path / "a.mp4"}
-    with pytest.raises(InputError, match=f"^t5 {path}: has 100 embeddings; the tokens of `tokenizer` .* go up to 116$"):
-        check_run(make_request(WAN22_T2V, values | files))
+    with refused(f"^--t5 {path}: has 100 embeddings; the tokens of --tokenizer .* go up to 116$"):
+        check_run(make_request(WAN22_T2V, values | files), Files())
 
 
 def test_texts_beyond_the_limit_are_refused_before_they_are_cleaned():
     tokenizer = load_tokenizer(ROOT / "tests/data/tokenizer")
     assert tokenizer.tokenize("a" * MAX_CHARACTERS).num_tokens > 512
-    with pytest.raises(InputError, match=f"^has 20001 characters; must be at most {MAX_CHARACTERS}$"):
+    with refused(f"^has 20001 characters; must be at most {MAX_CHARACTERS}$"):
         tokenizer.tokenize("a" * (MAX_CHARACTERS + 1))
 
 
 def test_an_entity_of_thousands_of_digits_is_one_line():
-    with pytest.raises(InputError, match="^cannot be read .ValueError"):
+    with refused("^cannot be read .ValueError"):
         load_tokenizer(ROOT / "tests/data/tokenizer").tokenize(f"a &#{'7' * 4400}; b")
 
 
@@ -191,7 +193,7 @@ def test_headers_of_too_many_tensors_blocks_or_letters(tmp_path: Path):
         ([f"blocks.{i}.x" for i in range(MAX_TENSORS + 1)], f"has {MAX_TENSORS + 1} tensors; must be at most"),
         (["a" * (MAX_NAME + 1)], f"has a name of {MAX_NAME + 1} characters"),
     ):
-        with pytest.raises(InputError, match=rule):
+        with refused(rule):
             read_header(written_header(path, names))
     assert len(read_header(written_header(path, [f"{i}" for i in range(MAX_TENSORS)])).entries) == MAX_TENSORS
 
@@ -205,7 +207,7 @@ def test_a_transformer_of_thousands_of_blocks_is_refused(tiny: TinyModel, tmp_pa
     text = json.dumps(header).encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
-    with pytest.raises(InputError, match="has 600 blocks; must be at most 512"):
+    with refused("has 600 blocks; must be at most 512"):
         inspect_transformer(path)
 
 
@@ -215,7 +217,7 @@ def test_shards_count_together(tmp_path: Path):
         written_header(tmp_path / f"{part}.safetensors", [f"{part}{i}" for i in range(half)])
     index = {"weight_map": {part: f"{part}.safetensors" for part in "ab"}}
     (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match=f"has {2 * half} tensors"):
+    with refused(f"has {2 * half} tensors"):
         read_header(tmp_path / "m.safetensors.index.json")
 
 
@@ -243,8 +245,15 @@ def state_file(path: Path, notes: object) -> Path:
 
 def test_the_notes_of_a_sound_state_are_taken(tmp_path: Path):
     assert STATE.keys() == NOTES.keys() and all(holds(STATE[name]) for name, holds in NOTES.items())
-    with pytest.raises(InputError, match="its step 1 is none of None"):
+    with refused("its step 1 is none of None"):
         read_state(state_file(tmp_path / "a.state.safetensors", STATE))
+
+
+def test_stages_of_an_older_state_have_the_names_of_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wan2.plan.saved._check_tensors", lambda *_: None)
+    older = {"Reading the text": 1, "Preparing previews": 2, "Denoising": 3, "Decoding": 4}
+    state = read_state(state_file(tmp_path / "a.state.safetensors", STATE | {"seconds": older}))
+    assert state.seconds == {"encode_text": 1, "prepare_previews": 2, "denoise": 3, "decode": 4}
 
 
 @pytest.mark.parametrize(
@@ -256,17 +265,17 @@ def test_a_note_of_another_kind_is_refused_by_its_name(name: str, odd: object, t
         assert (name, type(odd)) in {("text", str), ("scene", dict)}
         return
     path = state_file(tmp_path / "a.state.safetensors", STATE | {name: odd})
-    with pytest.raises(InputError, match=f"^--resume {path}: its field {name} does not hold what it should$"):
+    with refused(f"^--resume {path}: its field {name} does not hold what it should$"):
         read_state(path)
 
 
 @pytest.mark.parametrize(
     ("name", "odd"),
     [
-        ("seconds", {"Denoising": "x"}),
-        ("seconds", {"Denoising": True}),
-        ("seconds", {"Denoising": float("nan")}),
-        ("seconds", {"Denoising": -0.5}),
+        ("seconds", {"denoise": "x"}),
+        ("seconds", {"denoise": True}),
+        ("seconds", {"denoise": float("nan")}),
+        ("seconds", {"denoise": -0.5}),
         ("machine", {"device": 1}),
         ("machine", {"attention": ["sdpa"]}),
         ("machine", {"gpu": "x"}),
@@ -280,5 +289,5 @@ def test_a_note_of_another_kind_is_refused_by_its_name(name: str, odd: object, t
 )
 def test_a_leaf_of_another_kind_is_refused_by_its_field(name: str, odd: object, tmp_path: Path):
     path = state_file(tmp_path / "a.state.safetensors", STATE | {name: odd})
-    with pytest.raises(InputError, match=f"its field {name} does not hold what it should$"):
+    with refused(f"its field {name} does not hold what it should$"):
         read_state(path)

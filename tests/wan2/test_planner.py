@@ -15,13 +15,15 @@ from diffusers import AutoencoderKLWan
 import holocine_ext.cli
 import wan2.cli.main
 from benchmarks.counting import LiveBytes
+from tests.refused import refused, said
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli.out_of_memory import explain_out_of_memory
 from wan2.errors import InputError
+from wan2.events import Stage
 from wan2.models.config import A14B
 from wan2.models.vae import WanVAE
-from wan2.plan import budget as planner
-from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget
+from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget, work_of
+from wan2.plan.files import Files
 from wan2.plan.memory import VAE_CACHE_PER_PIXEL, Decoding
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
@@ -36,6 +38,11 @@ def asked(**given: Any) -> Request:  # noqa: ANN401
     return make_request(WAN22_T2V, {"prompt": "a gull", "seed": 1, **CARD, **given})
 
 
+def streamed(request: Request) -> int:
+    assert isinstance(request.compute.blocks_to_swap, int)
+    return request.compute.blocks_to_swap
+
+
 def peak(options: Request) -> float:
     return predict(options, WORK).peak * MARGIN / GB
 
@@ -45,16 +52,16 @@ def test_what_is_chosen_fits_and_one_block_fewer_does_not(budget: int) -> None:
     options = asked(vram_budget=budget)
     made = within_budget(options, WORK)
     assert peak(made) <= budget
-    assert isinstance(made.blocks_to_swap, int)
-    fewer = asked(vram_budget=budget, blocks_to_swap=max(made.blocks_to_swap - 1, 0))
-    assert made.blocks_to_swap == 0 or predict(fewer, WORK).transformer * MARGIN > budget * GB
+    count = made.compute.blocks_to_swap
+    assert isinstance(count, int)
+    fewer = asked(vram_budget=budget, blocks_to_swap=max(count - 1, 0))
+    assert count == 0 or predict(fewer, WORK).transformer * MARGIN > budget * GB
     assert within_budget(made, WORK) == made
 
 
 def test_the_less_there_is_the_more_is_given_up() -> None:
-    made = [within_budget(asked(vram_budget=budget), WORK) for budget in (90, 30, 20, 12)]
-    assert made[0].blocks_to_swap == 0
-    counts = [options.blocks_to_swap for options in made]
+    counts = [streamed(within_budget(asked(vram_budget=budget), WORK)) for budget in (90, 30, 20, 12)]
+    assert counts[0] == 0
     assert counts == sorted(counts) and len(set(counts)) == 4
 
 
@@ -71,21 +78,21 @@ def test_the_cache_goes_to_the_host_before_the_picture_is_cut() -> None:
 
 
 def test_what_is_given_stays() -> None:
-    with pytest.raises(InputError, match=r"--vram_budget 20: the transformer needs at least \d+\.?\d* GB$"):
+    with refused(r"--vram_budget 20: the transformer needs at least \d+\.?\d* GB$"):
         within_budget(asked(vram_budget=20, blocks_to_swap=0), WORK)
-    assert within_budget(asked(vram_budget=40, blocks_to_swap=7), WORK).blocks_to_swap == 7
-    made = within_budget(asked(vram_budget=12, tile_height=96, tile_width=96), WORK)
+    assert streamed(within_budget(asked(vram_budget=40, blocks_to_swap=7), WORK)) == 7
+    made = within_budget(asked(vram_budget=12, tile_height=96, tile_width=96), WORK).compute
     assert (made.tile_height, made.vae_cache_cpu) == (96, False)
 
 
 def test_a_budget_that_nothing_fits_is_refused_with_the_least() -> None:
     with pytest.raises(InputError) as caught:
         within_budget(asked(vram_budget=1), WORK)
-    line = str(caught.value)
+    line = said(caught.value)
     assert line.startswith("--vram_budget 1: the transformer needs at least ")
     assert line.endswith("GB, with --blocks_to_swap 40 --passes_apart")
     least = float(line.split("at least ")[1].split()[0])
-    assert within_budget(asked(vram_budget=least * 1.01), WORK).blocks_to_swap == 40
+    assert streamed(within_budget(asked(vram_budget=least * 1.01), WORK)) == 40
     with pytest.raises(InputError):
         within_budget(asked(vram_budget=least * 0.98), WORK)
 
@@ -95,10 +102,10 @@ def test_passes_run_apart_only_where_they_must() -> None:
     stream = together.shape.tokens * A14B.dim * 2
     assert predict(together, WORK).transformer - predict(apart, WORK).transformer == stream
     budget = (predict(together, WORK).transformer * MARGIN - stream / 2) / GB
-    made = within_budget(asked(vram_budget=budget), WORK)
+    made = within_budget(asked(vram_budget=budget), WORK).compute
     assert made.passes_apart and made.blocks_to_swap == 40
-    assert not within_budget(asked(vram_budget=budget + 1), WORK).passes_apart
-    with pytest.raises(InputError, match="needs at least"):
+    assert not within_budget(asked(vram_budget=budget + 1), WORK).compute.passes_apart
+    with refused("needs at least"):
         within_budget(asked(vram_budget=budget, guidance_scale=1.0, blocks_to_swap=0), WORK)
 
 
@@ -113,7 +120,7 @@ def test_passes_run_apart_only_where_they_must() -> None:
 def test_passes_apart_is_refused_where_it_does_nothing(given: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
         asked(passes_apart=True, **given)
-    assert str(caught.value) == line
+    assert said(caught.value) == line
 
 
 def test_no_budget_changes_nothing() -> None:
@@ -122,7 +129,7 @@ def test_no_budget_changes_nothing() -> None:
 
 
 def test_where_nothing_is_streamed_no_block_is_planned_to_be() -> None:
-    with pytest.raises(InputError, match="the transformer needs at least"):
+    with refused("the transformer needs at least"):
         within_budget(asked(device="mps", vram_budget=16), WORK)
 
 
@@ -159,11 +166,13 @@ def test_a_budget_is_told_kept_and_changes_no_bit(
 ) -> None:
     words = [*tiny.flags(), *QUICK, *BUDGET, "--dtype", "float32"]
     assert wan2.cli.main.main([*words, "--save_path", str(tmp_path / "a.safetensors")]) == 0
-    options = make_request(
-        WAN22_T2V, {"prompt": "a", "height": 32, "width": 32, "num_frames": 9, "device": "cpu", **files(tiny)}
+    request = make_request(
+        WAN22_T2V,
+        {"prompt": "a", "height": 32, "width": 32, "num_frames": 9, "device": "cpu", **files(tiny)},
     )
-    work = planner.work_of(options)
-    swapped = make_request(WAN22_T2V, {**vars(options), **files(tiny), "files": None, "blocks_to_swap": 3})
+    opened = Files()
+    work = work_of(request, opened, opened.transformer(request.model.expert("high")))
+    swapped = request.computing(blocks_to_swap=3)
     monkeypatch.setattr(
         "wan2.plan.memory.PAIR_BYTES", 0
     )  # the longest text would take more than so small a transformer
@@ -218,7 +227,7 @@ def test_a_dry_run_plans_for_the_budget_and_tells_seconds_at_a_given_rate(
     [
         (["--tflops", "0", "--dry_run"], "--tflops 0: must be a finite number above 0"),
         (["--tflops", "nan", "--dry_run"], "--tflops nan: must be a finite number above 0"),
-        (["--tflops", "400"], "--tflops 400: only --dry_run tells seconds; give both"),
+        (["--tflops", "400"], "--tflops 400: only --dry_run says how long a run takes; give both"),
         (["--vram_budget", "-1"], "--vram_budget -1.0: must lie between 0 and 10000"),
         (["--vram_budget", "nan"], "--vram_budget nan: must be a finite number"),
         (["--vram_budget", "8GB"], "--vram_budget: '8GB' is not a number"),
@@ -230,12 +239,12 @@ def test_refusals(words: list[str], line: str, capsys: pytest.CaptureFixture[str
 
 
 def test_out_of_memory_names_the_leanest_options() -> None:
-    assert leanest(asked(), WORK, "Denoising").startswith("--blocks_to_swap 40 --passes_apart (predicted ")
-    assert "--vae_tiling" in leanest(asked(), WORK, "Decoding")
-    assert leanest(asked(), WORK, "Reading the text") == leanest(asked(), WORK, "") == ""
-    assert leanest(asked(blocks_to_swap=40), WORK, "Denoising").startswith("--passes_apart (predicted ")
-    assert leanest(asked(blocks_to_swap=40, passes_apart=True), WORK, "Denoising") == ""
-    line = explain_out_of_memory(MemoryError(), "Denoising", "--blocks_to_swap 40 (predicted 7 GB)")
+    assert leanest(asked(), WORK, "transformer").startswith("--blocks_to_swap 40 --passes_apart (predicted ")
+    assert "--vae_tiling" in leanest(asked(), WORK, "vae")
+    assert leanest(asked(), WORK, "text_encoder") == leanest(asked(), WORK, None) == ""
+    assert leanest(asked(blocks_to_swap=40), WORK, "transformer").startswith("--passes_apart (predicted ")
+    assert leanest(asked(blocks_to_swap=40, passes_apart=True), WORK, "transformer") == ""
+    line = explain_out_of_memory(MemoryError(), Stage.DENOISE, "--blocks_to_swap 40 (predicted 7 GB)")
     assert line.endswith("; the least as it is: --blocks_to_swap 40 (predicted 7 GB)")
 
 

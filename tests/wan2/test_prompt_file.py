@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wan2.errors import InputError
+from tests.refused import refused
 from wan2.request.prompt_file import Line, parse_line, read_lines
 
 ROOT = Path(__file__).parents[2]
@@ -106,23 +106,23 @@ def test_every_setting_lands_under_its_name():
     ],
 )
 def test_refusals_name_the_line_the_setting_and_the_rule(line: str, message: str):
-    with pytest.raises(InputError, match=message):
+    with refused(message):
         parse_line(Line(Path("a.txt"), 3, line))
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="--from_file .*absent.txt: no such file or directory"):
+    with refused("--from_file .*absent.txt: no such file or directory"):
         read_lines(tmp_path / "absent.txt")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InputError, match=r"--from_file .*latin.txt: is not UTF-8 text \(byte 3\)"):
+    with refused(r"--from_file .*latin.txt: is not UTF-8 text \(byte 3\)"):
         read_lines(tmp_path / "latin.txt")
     (tmp_path / "half.txt").write_bytes(b"A\n\xed\xa0\x80")
-    with pytest.raises(InputError, match=r"--from_file .*half.txt: is not UTF-8 text \(byte 2\)"):
+    with refused(r"--from_file .*half.txt: is not UTF-8 text \(byte 2\)"):
         read_lines(tmp_path / "half.txt")
-    with pytest.raises(InputError, match="--from_file .*: file name too long"):
+    with refused("--from_file .*: file name too long"):
         read_lines(tmp_path / ("a" * 5000))
-    with pytest.raises(InputError, match="--from_file .*: is not a file"):
+    with refused("--from_file .*: is not a file"):
         read_lines(tmp_path)
     (tmp_path / "empty.txt").write_text("\n# nothing\n")
-    with pytest.raises(InputError, match="--from_file .*empty.txt: has no line that says anything"):
+    with refused("--from_file .*empty.txt: has no line that says anything"):
         read_lines(tmp_path / "empty.txt")

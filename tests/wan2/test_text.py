@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan2.errors import InputError
+from tests.refused import refused
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, Tokenizer, clean_prompt, load_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
@@ -80,14 +80,14 @@ def test_offsets_stay_inside_the_text_and_in_order(raw: str) -> None:
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^tokenizer .*: must be a folder that holds tokenizer.json$"):
+    with refused(r"^--tokenizer .*: must be a folder that holds tokenizer.json$"):
         load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not json", b"[]", b"{}", b'{"model": {}}', b"\xff\xfe"])
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
-    with pytest.raises(InputError, match="tokenizer .*tokenizer.json: must be"):
+    with refused("--tokenizer .*tokenizer.json: must be"):
         load_tokenizer(tmp_path)
 
 

@@ -172,7 +172,8 @@ class Console:
         name = f"Writing {event.of}" if event.of else STAGES[event.stage]
         self.stage(f"{title}: {name}" if title else name, event.total)
         self.doing = event.stage
-        self.advance(event.done)
+        if event.done:
+            self.advance(event.done)
 
     def failed(self, error: BaseException) -> int:
         """The run ended by an error: says which, and how to go on; the exit code."""

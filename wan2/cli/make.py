@@ -47,6 +47,7 @@ def _watch(
         with closing(events), ExitStack() as waiting:
             stopping: Callable[[], bool] = _never
             for event in events:
+                stop = stopping()
                 if isinstance(event, StageBegan):
                     waiting.close()
                     denoises = event.stage is Stage.DENOISE
@@ -54,7 +55,7 @@ def _watch(
                 if isinstance(event, Failed):
                     failed.append(event.plan)
                 console.event(event, _title(event, titles, places))
-                if stopping():
+                if stop:
                     raise KeyboardInterrupt
     finally:
         for late in session.late:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.events import Stage
 from wan2.parsing import read_json
 from wan2.plan.files import naming
 from wan2.plan.saved_latents import CHANNELS, TENSOR
@@ -24,6 +25,13 @@ STATE_ENDING = ".state.safetensors"
 # Format 2: unipc and dpm++ had other noise levels, and what is a field of the model now was the same for every model.
 OLDER_FORMAT = 2
 OLDER_MODEL = {"round_timestep": True, "vae_dtype": "auto"}
+# What stages were called before they had names of their own.
+OLDER_STAGES = {
+    "Reading the text": Stage.ENCODE_TEXT.value,
+    "Preparing previews": Stage.PREPARE_PREVIEWS.value,
+    "Denoising": Stage.DENOISE.value,
+    "Decoding": Stage.DECODE.value,
+}
 SOLVER, CACHE = "solver.", "cache."
 
 
@@ -80,6 +88,7 @@ def read_state(path: Path) -> SavedState:
             raise InputError(f"its field {name} does not hold what it should", field="resume", value=path)
     if (found := notes.pop("format")) != FORMAT:
         notes["options"] = _options_of_older(path, found, notes["options"])
+    notes["seconds"] = {OLDER_STAGES.get(stage, stage): spent for stage, spent in notes["seconds"].items()}
     state = SavedState(path, **notes)
     _check_tensors(state, header)
     return state

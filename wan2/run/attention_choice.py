@@ -49,7 +49,7 @@ def choose_attention(
     except InputError as error:
         if saved is None:
             raise
-        rule = f"was saved with the kernel {mode}, now refused: {error}"
+        rule = f"was saved with the kernel {mode}, now refused: {error.quoted}"
         raise InputError(rule, field="resume", value=saved.path) from error
 
 

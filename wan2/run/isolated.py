@@ -43,4 +43,7 @@ def only(numbers: Sequence[int], events: Events, active: Sequence[Active] = ()) 
     for one in active:
         if errors and not one.ended:
             one.end()
-    yield from (Failed(number, errors[0]) for number in numbers if errors and number not in ended)
+    try:
+        yield from (Failed(number, errors[0]) for number in numbers if errors and number not in ended)
+    finally:
+        errors.clear()  # an error refers to this frame, and to every tensor of the run that it ended
