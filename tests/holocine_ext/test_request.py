@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from holocine_ext.presets import MODELS
@@ -28,8 +30,10 @@ def test_a_value_given_wins_over_the_preset() -> None:
 
 
 def test_a_storyboard_wins_over_the_preset() -> None:
-    board = from_arguments(global_caption="A lighthouse.", shot_captions=("The tower",))
-    assert scene_request(board, NANO, {}).base.height == NANO.height
+    board = replace(BOARD, size=(32, 96), seed=5)
+    made, given = scene_request(board, NANO, {}), scene_request(board, NANO, {"height": 48, "width": 48, "seed": 6})
+    assert (made.base.height, made.base.width, made.base.seed) == (32, 96, 5)
+    assert (given.base.height, given.base.width, given.base.seed) == (48, 48, 6)
 
 
 def test_a_wrong_value_is_named_as_in_the_request() -> None:
@@ -58,7 +62,7 @@ def test_what_is_shown_decides_what_is_written() -> None:
 
 
 def test_what_decides_the_latents_is_in_the_record_and_what_is_shown_is_not_among_it() -> None:
-    plain, shown = scene(), scene(Shown(contact_sheet=False, export_shots=True), seed=plain_seed())
+    plain, shown = scene(), scene(Shown(contact_sheet=False, export_shots=True))
     assert plain.deciding == shown.deciding
     assert plain.deciding.items() <= plain.as_record().items()
     assert plain.deciding != scene(mask="id").deciding
