@@ -58,7 +58,7 @@ def test_what_is_shown_decides_what_is_written() -> None:
 
     assert names(scene()) == ["scene_sheet.png"]
     assert names(scene(Shown(contact_sheet=False))) == []
-    assert names(scene(Shown(export_shots=True))) == ["scene_sheet.png", "scene_shot01.mp4", "scene_shot02.mp4"]
+    assert names(scene(Shown(export_shots=True))) == ["scene_shot01.mp4", "scene_shot02.mp4", "scene_sheet.png"]
 
 
 def test_what_decides_the_latents_is_in_the_record_and_what_is_shown_is_not_among_it() -> None:
