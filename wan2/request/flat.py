@@ -136,6 +136,7 @@ def make_request(preset: Preset, given: Mapping[str, Any]) -> Request:
     """
     known = {name: value for name, value in given.items() if value is not None}
     if "guidance_scale" in known:
+        GUIDANCE.check("guidance_scale", known["guidance_scale"])  # before it stands for both, under two names
         known.setdefault("guidance_scale_high_noise", known["guidance_scale"])
     if (recipe := known.pop("preset", None)) is not None:
         known = {**_recipe(preset, recipe, known), **known}
