@@ -19,7 +19,7 @@ CLIPS = 6
 def main() -> None:
     """Decode the linear code of held-out clips of 33 frames, and what the VAE's own encoder makes of them."""
     code = load_code()
-    vae = load_vae(inspect_vae(MODELS["nano"]["full"].files.vae), "cpu", torch.float32)
+    vae = load_vae(inspect_vae(MODELS["nano"]["full"].model.vae), "cpu", torch.float32)
     rng = Random(HELD_OUT_SEED)
     errors: dict[str, list[float]] = {"linear code": [], "code, then decoder": [], "encoder, then decoder": []}
     for _ in range(CLIPS):

@@ -49,7 +49,7 @@ def items(given: Mapping[str, Any]) -> list[Item]:
     """
     for name in SCENE_FLAGS:
         if given[name] is not None:
-            raise InputError(f"and `{name}`: two ways of giving a scene; give exactly one", field="from_file")
+            raise InputError(f"`from_file` and `{name}`: two ways of giving a scene; give exactly one")
     return items_of(asked_by_lines(given))
 
 

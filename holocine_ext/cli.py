@@ -62,9 +62,10 @@ def _run(words: Sequence[str], console: Console) -> None:
         prepare(job.plan.request)
         make_one(job, console, cache_folder())
     else:
-        console.repeats(words)
         files = Files()
-        make = partial(make_several, several, lambda item: _planned(plan(item), files, inputs, console), given, console)
+        make = partial(
+            make_several, several, lambda item: _planned(plan(item), files, inputs, console), given, words, console
+        )
         if listed:
             make()
         else:

@@ -106,13 +106,13 @@ class SceneRequest:
         return {name: record[name] for name in DECIDING if name in record}
 
     def also(self, paths: OutputPaths) -> tuple[Target, ...]:
-        """What is written besides the files of the base: the contact sheet, and every shot as a video."""
+        """What is written besides the files of the base: every shot as a video, and the contact sheet."""
         found = []
-        if self.shown.contact_sheet:
-            found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
         if self.shown.export_shots and self.layout is not None:
             shots = shot_paths(paths.video, self.layout.num_shots)
             found += [Target(f"shot {number}", path, is_our_video) for number, path in enumerate(shots, 1)]
+        if self.shown.contact_sheet:
+            found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
         return tuple(found)
 
     def as_record(self) -> dict[str, Any]:

@@ -97,9 +97,9 @@ class _Shots:
         paths = [target.path for target in asked.also(claim.paths)]
         sheet = ContactSheet(layout, base.fps, asked.captions, asked.title) if asked.shown.contact_sheet else None
         captions = ("",) * layout.num_shots if base.output.no_metadata else asked.captions
-        shots = paths[1:] if sheet is not None else paths
+        shots = paths[:-1] if sheet is not None else paths
         export = ShotExport(shots, layout, base.fps, captions, base.output.crf, claim.whole) if shots else None
         with export or nullcontext():
             yield [sink for sink in (sheet, export) if sink is not None]
         if sheet is not None:
-            sheet.save(paths[0], claim.whole)
+            sheet.save(paths[-1], claim.whole)

@@ -264,12 +264,14 @@ def write_model(folder: Path, name: str) -> list[str]:
     """Write a model, its transformers six blocks deep, and a LoRA for each of them; the flags that choose it."""
     folder.mkdir(parents=True)
     if name == "nano":
-        files = PRESETS["nano"]["full"].files
-        for path in (files.dit_high_noise, files.dit_low_noise, files.vae, files.t5):
+        shipped = PRESETS["nano"]["full"].model
+        files = {expert.flag: expert.path for expert in shipped.experts} | {"vae": shipped.vae, "t5": shipped.t5}
+        for path in files.values():
             shutil.copy(path, folder)
-        shutil.copytree(files.tokenizer, folder / "tokenizer")
-        paths = {name: f"model/{Path(path).name}" for name, path in vars(files).items()}
-        high, low = (folder / path.name for path in (files.dit_high_noise, files.dit_low_noise))
+        shutil.copytree(shipped.tokenizer, folder / "tokenizer")
+        files |= {"tokenizer": shipped.tokenizer}
+        paths = {name: f"model/{path.name}" for name, path in files.items()}
+        high, low = (folder / expert.path.name for expert in shipped.experts)
         flags = ["--model", "nano", *(word for name, path in paths.items() for word in (f"--{name}", path))]
     else:
         model = write_tiny_model(folder)

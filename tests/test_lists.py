@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from safetensors.torch import load_file
 
 import holocine_ext.cli
 import wan2.cli.main
+import wan2.run.decode
+import wan2.run.denoise
 from tests.tiny import QUICK, TinyModel, impatient
 from wan2.run.video_io import read_video
 
@@ -77,7 +81,7 @@ def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path,
     class Blocking(wan2.cli.main.Console):
         def stage(self, name: str, total: int = 1) -> None:
             super().stage(name, total)
-            if name == "Denoising" and (tmp_path / "out/a-001.json").exists():
+            if name == "list.txt:2: Denoising":
                 blocked.mkdir(exist_ok=True)
 
     with monkeypatch.context() as patch:
@@ -92,19 +96,20 @@ def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path,
     assert_same(tmp_path / "out", tmp_path / "whole", 3)
 
 
+@pytest.mark.parametrize(
+    ("module", "name"), [(wan2.run.denoise, "initial_noise"), (wan2.run.decode, "save_latents")], ids=["early", "late"]
+)
 def test_a_bug_in_one_shows_its_traceback_and_costs_no_other(
-    make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ):
-    class Buggy(wan2.cli.main.Console):
-        stages = 0
+    sound, calls = getattr(module, name), count()
 
-        def stage(self, name: str, total: int = 1) -> None:
-            super().stage(name, total)
-            Buggy.stages += name == "Decoding"
-            if name == "Decoding" and Buggy.stages == 1:
-                raise RuntimeError("a bug")
+    def buggy(*given: object) -> object:
+        if not next(calls):
+            raise RuntimeError("a bug")
+        return sound(*given)
 
-    monkeypatch.setattr(wan2.cli.main, "Console", Buggy)
+    monkeypatch.setattr(module, name, buggy)
     code, said = make("wan2", ["a gull", "a cat"])
     assert code == 1
     assert "Traceback (most recent call last):" in said
@@ -112,10 +117,13 @@ def test_a_bug_in_one_shows_its_traceback_and_costs_no_other(
     assert made(tmp_path / "out").keys() == {"a-002.mp4"}
 
 
-# In the first video; denoising the second, decoding it; each takes 2 steps and 9 frames.
-@pytest.mark.parametrize(("program", "step"), [("wan2", 1), ("holocine", 13), ("wan2", 19)])
+# Three videos take two steps each, then nine frames each: after the first step of all, at the last step of the second
+# expert, while the first is decoded, while the second is.
+@pytest.mark.parametrize(
+    ("program", "step", "states"), [("wan2", 1, 1), ("wan2", 5, 3), ("holocine", 13, 3), ("wan2", 19, 2)]
+)
 def test_an_interrupted_list_goes_on_bit_for_bit(
-    make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, step: int
+    make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, step: int, states: int
 ):
     names = ("one", "three", "fifteen")
     lines = boards(tmp_path, *names) if program == "holocine" else list(names)
@@ -126,17 +134,26 @@ def test_an_interrupted_list_goes_on_bit_for_bit(
     assert code == 130
     assert said[-1].endswith(f"--from_file {tmp_path / 'list.txt'} --resume")
     before = made(tmp_path / "out")
-    assert len(before) == step // 11
-    assert len(list((tmp_path / "out").glob("*.state.safetensors"))) == 1
+    assert len(before) == max(0, step - 6) // 9
+    assert len(list((tmp_path / "out").glob("*.state.safetensors"))) == states
     assert make(program, lines, "--resume")[0] == 0
     assert {name: made(tmp_path / "out")[name] for name in before} == before
     assert_same(tmp_path / "out", tmp_path / "whole", 3)
 
 
-def assert_same(one: Path, other: Path, count: int) -> None:
+@pytest.mark.parametrize("words", [[], ["--blocks_to_swap", "2", "--sample_solver", "dpm++", "--step_cache", "0.3"]])
+def test_how_many_go_together_changes_no_bit(make: List, tmp_path: Path, words: list[str]):
+    lines = ["a gull", "a cat --s 4", "a dog --f 13"]
+    for wave in ("1", "2", "3"):
+        assert make("wan2", lines, *words, "--wave", wave, folder=wave)[0] == 0
+    assert_same(tmp_path / "1", tmp_path / "2", 3)
+    assert_same(tmp_path / "1", tmp_path / "3", 3)
+
+
+def assert_same(one: Path, other: Path, videos: int) -> None:
     """The same files, latents and frames."""
     assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
-    for number in range(1, count + 1):
+    for number in range(1, videos + 1):
         first, second = (load_file(folder / f"a-{number:03d}.safetensors")["latents"] for folder in (one, other))
         assert torch.equal(first, second)
         frames = [read_video(folder / f"a-{number:03d}.mp4") for folder in (one, other)]

@@ -28,11 +28,12 @@ def test_it_is_small() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_its_experts_say_what_they_are_and_differ(variant: str) -> None:
-    files = MODELS["nano"][variant].files
-    for path in (files.dit_high_noise, files.dit_low_noise):
-        found = inspect_transformer(path)
+    experts = MODELS["nano"][variant].model.experts
+    for expert in experts:
+        found = inspect_transformer(expert.path)
         assert found.header.metadata["variant"] == variant and found.config.num_layers == 6
-    assert files.dit_high_noise.read_bytes() != files.dit_low_noise.read_bytes()
+    high, low = (expert.path.read_bytes() for expert in experts)
+    assert high != low
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,4 +1,4 @@
-"""What has been found out is carried on: everything is opened, tokenised and loaded once, for one video and for waves."""
+"""What was found out is carried on: everything is opened, tokenised and loaded once, for a video and for waves."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from wan2.cli.console import Console
+from wan2.events import Event, FramesDecoded, StepTaken
 
 DATA = Path(__file__).parent / "data"
 VARIANTS = ("full", "sparse")
@@ -57,9 +58,11 @@ def impatient(stop: int) -> type[Console]:
     class Impatient(Console):
         steps = 0
 
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            before, Impatient.steps = Impatient.steps, Impatient.steps + steps
+        def event(self, event: Event, title: str = "") -> None:
+            super().event(event, title)
+            before = Impatient.steps
+            Impatient.steps += isinstance(event, StepTaken)
+            Impatient.steps += len(event.frames) if isinstance(event, FramesDecoded) else 0
             if before < stop <= Impatient.steps:
                 raise KeyboardInterrupt
 

@@ -117,12 +117,15 @@ def main(words: Sequence[str]) -> int:
         report.single = make_alone(path, folder / "alone")
         report.different = compare(folder / "waves", folder / "alone")
     waves = -(-args.scenes // args.wave)
-    print(f"{args.scenes} scenes, waves of {args.wave}: {waves} waves")
-    print(f"loaded: {dict(report.loaded)}")
-    print(f"once more, texts kept: {dict(again.loaded)}")
-    print(f"{len(report.different)} files differ from those of single runs {report.different[:5]}")
-    print(f"{report.seconds:.1f} s in waves, {report.work:.1f} s of it denoising and decoding")
-    print(f"{report.single:.1f} s one by one in one process")
+    lines = [
+        f"{args.scenes} scenes, waves of {args.wave}: {waves} waves",
+        f"loaded: {dict(report.loaded)}",
+        f"once more, texts kept: {dict(again.loaded)}",
+        f"{len(report.different)} files differ from those of single runs {report.different[:5]}",
+        f"{report.seconds:.1f} s in waves, {report.work:.1f} s of it denoising and decoding",
+        f"{report.single:.1f} s one by one in one process",
+    ]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     most = max(count for name, count in report.loaded.items())
     return int(report.code or again.code or bool(report.different) or most > waves or again.loaded["t5"] > 0)
 

@@ -17,10 +17,11 @@ from tools.nano.export import export_expert, export_text, export_vae
 from tools.nano.train_dit import BOUNDARY, Course, train_transformer
 from tools.nano.train_text import train_text
 from tools.nano.train_vae import train_vae
+from wan2.request.model import Noise
 
 ABLATED = {"without_window": ("full", False), "without_summary": ("apart", True)}
 """Row of the ablation -> its self-attention, and whether it has windows."""
-NOISE = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
+NOISE: dict[Noise, tuple[float, float]] = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY)}
 # Lengths in frames of what the sparse experts are trained on: longer, so with more cuts, than before.
 MANY_SHOTS = (33, 49, 65, 97)
 ON_SPARSE = Course(2000, 1e-3, 0.5, seed=41, variants=("sparse",), lengths=MANY_SHOTS)
@@ -81,9 +82,9 @@ def run(stage: str, args: argparse.Namespace) -> Iterator[str]:
     elif stage == "export":
         yield from export(state)
     else:
-        files = MODELS["nano"]["full"].files
+        shared = MODELS["nano"]["full"].model
         for start, path, course in courses(stage, args):
-            yield from train_transformer(files.t5 if stage == "ablated" else text, start, path, course)
+            yield from train_transformer(shared.t5 if stage == "ablated" else text, start, path, course)
             if stage == "ablated":
                 export_expert(path, path.with_suffix(".safetensors"), "full" if "full" in course.variants else "sparse")
 
@@ -115,17 +116,16 @@ def weights(state: Path, stage: str, noise: str) -> Path:
     return state / (f"{noise}.pt" if stage == "experts" else f"{stage}_{noise}.pt")
 
 
-def shipped(variant: str, noise: str) -> Path:
+def shipped(variant: str, noise: Noise) -> Path:
     """The file of an expert that the command line runs."""
-    files = MODELS["nano"][variant].files
-    return files.dit_high_noise if noise == "high" else files.dit_low_noise
+    return MODELS["nano"][variant].model.expert(noise).path
 
 
 def export(state: Path) -> Iterator[str]:
     """Write every checkpoint to where the command line looks for it."""
-    files = MODELS["nano"]["full"].files
-    export_vae(state / "vae.pt", files.vae)
-    export_text(state / "text.pt", files)
+    model = MODELS["nano"]["full"].model
+    export_vae(state / "vae.pt", model.vae)
+    export_text(state / "text.pt", model)
     for variant, noise in product(VARIANTS, NOISE):
         path = shipped(variant, noise)
         export_expert(weights(state, SHIPPED[variant], noise), path, variant)

@@ -15,7 +15,7 @@ from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import TransformerConfig, WanTransformer
-from wan2.plan.memory import Decoding, Memory, predict_memory
+from wan2.plan.memory import Clip, Decoding, Holding, Memory, ValueBytes, predict_memory
 from wan2.sampling.schedule import timesteps
 from wan2.weights.fp8 import linears, quantised
 
@@ -25,6 +25,7 @@ A14B = TransformerConfig(
 )  # fmt: skip
 TWO_LAYERS = TransformerConfig(**{**vars(A14B), "num_layers": 2})
 LENGTH = 512
+WHOLE = Holding()
 
 
 def on_meta(config: TransformerConfig, layout: ShotLayout, conditioning: Conditioning) -> None:
@@ -68,19 +69,19 @@ def test_the_published_floor(num_frames: int, num_shots: int, sparse: bool, peta
 
 def test_passes() -> None:
     times = timesteps(50, 5.0, "euler")
-    assert count_passes(times, 0.875, 5.0, 5.0, 0.0) == (50, 50)
-    assert count_passes(times, 0.875, 5.0, 5.0, 0.3) == (50, 35)
-    assert count_passes(times, 0.875, 5.0, 5.0, 1.0) == (50, 0)
-    assert count_passes(times, 0.875, 1.0, 1.0, 0.0) == (50, 0)
-    steps, negative = count_passes(times, 0.875, 1.0, 3.0, 0.0)
+    assert count_passes(times, 0.875, (5.0, 5.0), 0.0) == (50, 50)
+    assert count_passes(times, 0.875, (5.0, 5.0), 0.3) == (50, 35)
+    assert count_passes(times, 0.875, (5.0, 5.0), 1.0) == (50, 0)
+    assert count_passes(times, 0.875, (1.0, 1.0), 0.0) == (50, 0)
+    steps, negative = count_passes(times, 0.875, (1.0, 3.0), 0.0)
     assert steps == 50
-    assert negative == 50 - count_passes(times, 0.875, 3.0, 1.0, 0.0)[1]
+    assert negative == 50 - count_passes(times, 0.875, (3.0, 1.0), 0.0)[1]
     assert 20 < negative < 50
 
 
-def predicted(config: TransformerConfig, layout: ShotLayout, sparse: bool, **how: bool | int) -> Memory:
+def predicted(config: TransformerConfig, layout: ShotLayout, sparse: bool, holding: Holding = WHOLE) -> Memory:
     decoding = Decoding(layout.num_frames, 480 * 832, 480 * 832)
-    return predict_memory(config, layout.tokens, attended(layout, sparse), decoding, size=2, **how)
+    return predict_memory(config, Clip(layout.tokens, attended(layout, sparse)), decoding, ValueBytes(2), holding)
 
 
 def like_q(q: Tensor, *_: Tensor) -> Tensor:
@@ -118,18 +119,20 @@ def test_predicted_work_in_fp8_is_what_is_alive(fast: bool, sparse: bool, num_fr
         linear.bias.data = linear.bias.bfloat16()
     with LiveBytes() as live, torch.inference_mode():
         model(latents, timestep, given)
-    memory = predicted(one, layout, sparse, fp8=names, fast=fast)
+    memory = predicted(one, layout, sparse, Holding(fp8=names, fast=fast))
     assert memory.transformer_work == pytest.approx(live.peak, rel=0.1 if fast else 0.2)
 
 
 def test_fp8_takes_half_the_memory_but_for_the_ends() -> None:
-    known = {"config": A14B, "layout": plan_layout(241, 6, None, 1560), "sparse": True}
-    plain, small = predicted(**known), predicted(**known, fp8=quantised(A14B), fp8_t5=True)
+    layout = plan_layout(241, 6, None, 1560)
+    plain, small = (
+        predicted(A14B, layout, True, holding) for holding in (WHOLE, Holding(fp8=quantised(A14B), fp8_t5=True))
+    )
     assert plain.transformer_weights - small.transformer_weights == pytest.approx(36 * 351e6, rel=0.01)
     assert 0 <= small.transformer_work - plain.transformer_work <= 5120 * 13824 * 2
     assert small.text_encoder == pytest.approx(0.65 * plain.text_encoder, rel=0.01)
     streamed, streamed_small = (
-        predicted(**known, streamed=40, from_ram=True, fp8=fp8) for fp8 in ((), quantised(A14B))
+        predicted(A14B, layout, True, Holding(streamed=40, from_ram=True, fp8=fp8)) for fp8 in ((), quantised(A14B))
     )
     assert streamed_small.host < 0.6 * streamed.host
 
@@ -142,9 +145,8 @@ def test_the_memory_of_the_real_model() -> None:
 
 def test_streamed_blocks_wait_off_the_device() -> None:
     layout = plan_layout(241, 6, None, 1560)
-    known = {"config": A14B, "layout": layout, "sparse": True}
     resident, one, all_disk, all_ram = (
-        predicted(**known, streamed=streamed, from_ram=ram)
+        predicted(A14B, layout, True, Holding(streamed=streamed, from_ram=ram))
         for streamed, ram in ((0, False), (1, False), (40, False), (40, True))
     )
     stream, block = layout.tokens * 5120 * 2, 702e6

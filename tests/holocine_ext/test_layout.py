@@ -125,5 +125,5 @@ def test_shot_masks() -> None:
     assert shot_mask(layout, "id") == (0.0, 0.0, 1.0, 1.0, 2.0)
     assert shot_mask(layout, "normalized") == (0.0, 0.0, 0.05, 0.05, 0.1)
     assert shot_mask(layout, "alternating") == (0.0, 0.0, 1.0, 1.0, 0.0)
-    with pytest.raises(InputError, match="--shot_mask_type ids: must be one of id, normalized, alternating"):
+    with pytest.raises(InputError, match="^shot_mask_type ids: must be one of id, normalized, alternating"):
         shot_mask(layout, "ids")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from holocine_ext.job import shot_paths
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from holocine_ext.pictures.sheet import PICTURES, ContactSheet, ShotExport, pick_frames
+from holocine_ext.request import shot_paths
 from holocine_ext.shots.layout import ShotLayout
 from wan2.run.video_io import read_metadata, read_video
 

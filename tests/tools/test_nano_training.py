@@ -173,7 +173,7 @@ def test_a_stage_of_a_variant_goes_on_from_the_one_before(variant: str) -> None:
 
 
 def test_the_shipped_text_encoder_is_trained_on_as_inference_runs_it() -> None:
-    files = MODELS["nano"]["full"].files
+    files = MODELS["nano"]["full"].model
     tokenizer = fit_tokenizer()
     trained = new_text_encoder(tokenizer)
     load_text(files.t5, trained)

@@ -18,7 +18,7 @@ from holocine_ext.evaluate.nano_world.world import Scene, draw, random_cuts, ran
 from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.shots.spans import allowed_key_ranges, text_spans
 from tools.nano.code import LinearCode, to_tensor
-from wan2.request.presets import NEGATIVE_PROMPT
+from wan2.request.request import NEGATIVE_PROMPT
 from wan2.text.tokenizer import TokenizedPrompt, clean_prompt
 
 TEXT_LENGTH = 512

@@ -14,7 +14,7 @@ from tools.nano.tokenizer import fit_tokenizer, save_tokenizer
 from tools.nano.train_dit import CONFIG, new_transformer
 from tools.nano.train_text import new_text_encoder
 from tools.nano.train_vae import new_vae
-from wan2.request.presets import ModelFiles
+from wan2.request.model import Model
 from wan2.weights.text_names import to_transformers
 
 LAYER = (
@@ -40,17 +40,17 @@ def export_vae(state: Path, path: Path) -> None:
     save(tensors, path, {})
 
 
-def export_text(state: Path, files: ModelFiles) -> None:
+def export_text(state: Path, shipped: Model) -> None:
     """Write the tokenizer, and the text encoder under the names of `models_t5_umt5-xxl-enc-bf16.pth`."""
     tokenizer = fit_tokenizer()
-    save_tokenizer(tokenizer, files.tokenizer)
+    save_tokenizer(tokenizer, shipped.tokenizer)
     model = new_text_encoder(tokenizer)
     load_model(state, model)
     tensors = model.text.state_dict()
     layers = range(model.text.config.num_layers)
     names = ["token_embedding.weight", "norm.weight"]
     names += [f"blocks.{i}.{name}.weight" for i in layers for name in LAYER]
-    save({name: tensors[to_transformers(name)] for name in names}, files.t5, {})
+    save({name: tensors[to_transformers(name)] for name in names}, shipped.t5, {})
 
 
 def export_expert(state: Path, path: Path, variant: str) -> None:

@@ -82,7 +82,8 @@ def plan_each(
         with Ended(partial(_pass_over, item, broken, console.flags)):
             planned.append((item, plan(item)))
     if not planned:
-        others = f" (none of the other {len(broken) - 1} will do either)" if len(broken) > 1 else ""
+        what = "lines" if items[0].line is not None else "seeds"
+        others = f" (none of the other {len(broken) - 1} {what} will do either)" if len(broken) > 1 else ""
         raise InputError(broken[0][1] + others)
     return planned, broken
 

@@ -101,10 +101,11 @@ def check_several(given: Mapping[str, Any]) -> None:
 
 
 def make_several(
-    items: Sequence[Item], plan: Callable[[Item], Job], given: Mapping[str, Any], console: Console
+    items: Sequence[Item], plan: Callable[[Item], Job], given: Mapping[str, Any], words: Sequence[str], console: Console
 ) -> None:
-    """Plan every video, then make them a wave at a time."""
+    """Plan every video, then make them a wave at a time. words: the command line, which also goes on with them."""
     planned, broken = plan_each(items, plan, console)
+    console.repeats(words)
     first = planned[0][1].plan.request
     prepare(first)
     with held_names(items), Session(first.model, first.compute, cache_folder()) as session:
@@ -121,13 +122,11 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_several(given)
     files = Files()
     if scenes_of(given) == ["--from_file"]:
-        console.repeats(words)
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
-        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, console)
+        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console)
     elif seeds := asked_by_seeds(given):
-        console.repeats(words)
         plan = partial(_by_seed, files=files, console=console)
-        make_seeds(seeds, lambda: make_several(seeds, plan, given, console), given, console)
+        make_seeds(seeds, lambda: make_several(seeds, plan, given, words, console), given, console)
     else:
         job = _planned(asked(given, WAN22_T2V), files, {}, console)
         prepare(job.plan.request)

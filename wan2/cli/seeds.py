@@ -34,9 +34,9 @@ def asked_by_seeds(given: Mapping[str, Any]) -> list[Item]:
     if seeds is None and count is None:
         return []
     if seeds is not None and count is not None:
-        raise InputError("and `num_seeds`: two ways of giving seeds; give one", field="seeds")
+        raise InputError("`seeds` and `num_seeds`: two ways of giving seeds; give one")
     if seeds is not None and given["seed"] is not None:
-        raise InputError("and `seed`: two ways of giving seeds; give one", field="seeds")
+        raise InputError("`seeds` and `seed`: two ways of giving seeds; give one")
     if given["resume"] not in (None, BESIDE):
         raise InputError("one state for many videos; give no path", field="resume", value=given["resume"])
     if given["resume"] is not None and seeds is None and given["seed"] is None:

@@ -95,9 +95,8 @@ class Compute:
     def __post_init__(self) -> None:
         check_settings(self)
         if not DEVICE.fullmatch(self.device):
-            raise InputError(
-                "must be auto, cpu, mps, cuda or one card such as cuda:1", field="device", value=self.device
-            )
+            rule = "must be auto, cpu, mps, cuda or one card such as cuda:1"
+            raise InputError(rule, field="device", value=self.device or "''")
         if self.fp8_cache and not self.quantises:
             raise InputError("keeps what `fp8_scaled` or `fp8_fast` makes; give one of them", field="fp8_cache")
         self.check_device(self.device.partition(":")[0])

@@ -64,7 +64,7 @@ def _written(one: Active) -> Iterator[Path]:
     main = one.claim.paths.main(one.request)
     yield main
     for what, path, _ in one.claim.targets:
-        if what != "state" and path != main and os.path.lexists(path):
+        if what not in ("state", "preview") and path != main and os.path.lexists(path):
             yield path
 
 
