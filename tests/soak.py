@@ -12,7 +12,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,8 @@ from pathlib import Path
 import holocine_ext.cli
 import wan2.cli.main
 from tests.tiny import MODELS, QUICK, model_flags
-from wan2.plan.budget import Work
+from wan2.events import Event, Finished
 from wan2.plan.outputs import OutputPaths
-from wan2.request.request import Request
 from wan2.run.video_io import read_metadata, read_video
 
 WARM = 10
@@ -47,22 +46,20 @@ def write_scene(folder: Path, number: int) -> str:
     return f"{number}.json --f {LENGTHS[number % len(LENGTHS)]}"
 
 
-def run(words: list[str], blocked: Path | None = None) -> tuple[int, list[float]]:
+def run(words: list[str], blocked: tuple[str, Path] | None = None) -> tuple[int, list[float]]:
     """Run the command line: its exit code, and the resident memory after every video in MB.
 
-    blocked: the record in whose place a folder appears while its video is made.
+    blocked: the title of a scene, and the record in whose place a folder appears while it is made.
     """
     memory: list[float] = []
 
     class Measuring(wan2.cli.main.Console):
-        def done(self, written: Iterable[Path]) -> None:
-            super().done(written)
-            memory.append(resident_mb())
-
-        def about(self, options: Request, work: Work) -> None:
-            super().about(options, work)
-            if blocked is not None and options.save_path.stem == blocked.stem:
-                blocked.mkdir()
+        def event(self, event: Event, title: str = "") -> None:
+            super().event(event, title)
+            if isinstance(event, Finished):
+                memory.append(resident_mb())
+            if blocked is not None and title == blocked[0] and not blocked[1].exists():
+                blocked[1].mkdir()
 
     usual, wan2.cli.main.Console = wan2.cli.main.Console, Measuring
     try:
@@ -99,7 +96,7 @@ def soak(scenes: int, model: str, folder: Path) -> list[float]:
     names = {number: OutputPaths(out, f"list-{number:03d}") for number in range(1, scenes + 1)}
     words = [*model_flags(model, folder / "model"), *[word for word in QUICK if word not in ("--seed", "7")]]
     words += ["--from_file", str(boards / "list.txt"), "--save_path", str(out)]
-    code, memory = run(words, names[broken + 1].record)
+    code, memory = run(words, (f"list.txt:{broken + 1}", names[broken + 1].record))
     failed = {broken, broken + 1}
     if (code, len(memory)) != (1, scenes - len(failed)):
         raise AssertionError(f"exit code {code} after {len(memory)} of {scenes} videos")

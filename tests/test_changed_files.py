@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 import wan2.cli.main
-from tests.tiny import QUICK, TinyModel, write_tiny_model
+from tests.tiny import QUICK, TinyModel, at, reacting, write_tiny_model
 from tests.wan2.fp8_files import SIX, six_blocks, write
 from tests.wan2.lora_files import comfy, draw, write_lora
+from wan2.events import Stage
 from wan2.run.video_io import read_video
+from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8_cache import cache_path
 from wan2.weights.header import read_header
 
@@ -88,41 +89,18 @@ def change(path: Path, content: bytes, way: str) -> None:
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def changing(stage: str, step: int, meddle: Callable[[], None]) -> type[wan2.cli.main.Console]:
-    """A console that meddles after so many steps of a stage, or as the stage begins."""
-
-    class Changing(wan2.cli.main.Console):
-        steps = 0
-
-        def stage(self, name: str, total: int = 1) -> None:
-            super().stage(name, total)
-            Changing.steps = 0
-            self.look()
-
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            Changing.steps += steps
-            self.look()
-
-        def look(self) -> None:
-            if (self.doing, Changing.steps) == (stage, step):
-                meddle()
-
-    return Changing
-
-
 CASES = {
-    "low, before its turn": ("low", "Denoising", 1, []),
-    "low, in its turn": ("low", "Denoising", 3, STREAMED),
-    "low, before its turn, streamed": ("low", "Denoising", 1, STREAMED),
-    "high, in its turn": ("high", "Denoising", 1, STREAMED),
-    "high, loaded whole": ("high", "Denoising", 1, []),
-    "lora, before its turn": ("lora", "Denoising", 1, []),
-    "lora, in its turn": ("lora", "Denoising", 3, STREAMED),
-    "kept fp8, in its turn": ("kept fp8", "Denoising", 3, [*STREAMED, "--fp8_scaled", "--fp8_cache"]),
-    "t5": ("t5", "Reading the text", 0, []),
-    "vae, before it is read": ("vae", "Denoising", 2, []),
-    "vae": ("vae", "Decoding", 3, []),
+    "low, before its turn": ("low", Stage.DENOISE, 1, []),
+    "low, in its turn": ("low", Stage.DENOISE, 3, STREAMED),
+    "low, before its turn, streamed": ("low", Stage.DENOISE, 1, STREAMED),
+    "high, in its turn": ("high", Stage.DENOISE, 1, STREAMED),
+    "high, loaded whole": ("high", Stage.DENOISE, 1, []),
+    "lora, before its turn": ("lora", Stage.DENOISE, 1, []),
+    "lora, in its turn": ("lora", Stage.DENOISE, 3, STREAMED),
+    "kept fp8, in its turn": ("kept fp8", Stage.DENOISE, 3, [*STREAMED, "--fp8_scaled", "--fp8_cache"]),
+    "t5": ("t5", Stage.ENCODE_TEXT, 0, []),
+    "vae, before it is read": ("vae", Stage.DENOISE, 2, []),
+    "vae": ("vae", Stage.DECODE, 3, []),
 }
 
 
@@ -144,13 +122,12 @@ def test_a_file_that_changes_is_noticed(
     done: list[int] = []
 
     def meddle() -> None:
-        if not done:
-            change(path, content, way)
+        change(path, content, way)
         done.append(1)
 
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli.main, "Console", changing(stage, step, meddle))
+        patch.setattr(wan2.cli.main, "Console", reacting(at(stage, step, meddle)))
         code = model.run("a", *words)
     err = capsys.readouterr().err
     assert done
@@ -159,9 +136,9 @@ def test_a_file_that_changes_is_noticed(
     assert "Traceback" not in err
     out = model.folder / "out"
     left = {file.name for file in out.iterdir()} - {"b.mp4", "b.json", "b.safetensors"}
-    latents = {"a.safetensors"} if stage == "Decoding" else set()
-    assert left == ({"a.state.safetensors"} if stage in ("Denoising", "Decoding") else set()) | latents
-    if stage == "Denoising":
+    latents = {"a.safetensors"} if stage == Stage.DECODE else set()
+    assert left == ({"a.state.safetensors"} if stage in (Stage.DENOISE, Stage.DECODE) else set()) | latents
+    if stage == Stage.DENOISE:
         state = json.loads(read_header(out / "a.state.safetensors").metadata["state"])
         assert state["step"] + 1 in (step, step + 1)
     kept.replace(path)
@@ -187,34 +164,33 @@ def of(out: Path, name: str, field: str) -> object:
     return json.loads((out / f"{name}.json").read_text())["checkpoints"]
 
 
-def test_a_changed_file_of_a_list_costs_one_scene(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("wave", [1, 2])
+def test_a_changed_file_of_a_list_costs_the_wave_that_ran(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wave: int
 ):
-    """The scene that ran when the file changed is not made; the next one is made with the new file, and says so."""
+    """What ran when the file changed is not made, and keeps its state; the next is made with the new file."""
     listed = tmp_path / "list.txt"
-    listed.write_text("a gull --d 1\na gull --d 2\n")
-    path, out, done = model.files["low"], model.folder / "out", []
+    listed.write_text("".join(f"a gull --d {seed}\n" for seed in range(1, wave + 2)))
+    path, out = model.files["low"], model.folder / "out"
 
     def meddle() -> None:
-        if not done:
-            change(path, altered(path), "replaced")
-        done.append(1)
+        change(path, altered(path), "replaced")
 
     words = [word for word in [*model.tiny.flags(), *QUICK, *STEPS] if word not in ("--seed", "7")]
     words = [word for word in words if word not in ("--prompt", "a gull")]
-    words += ["--from_file", str(listed), "--save_path", str(out / "a.mp4")]
+    words += ["--from_file", str(listed), "--save_path", str(out / "a.mp4"), "--wave", str(wave)]
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli.main, "Console", changing("Denoising", 3, meddle))
+        patch.setattr(wan2.cli.main, "Console", reacting(at(Stage.DENOISE, 3, meddle)))
         assert wan2.cli.main.main(words) == 1
-    assert str(path) in capsys.readouterr().err
-    videos = {file.name for file in out.glob("*.mp4")}
-    assert "a-001.mp4" not in videos
-    assert (out / "a-001.state.safetensors").exists()
-    if "a-002.mp4" in videos:
-        from wan2.weights.fingerprint import fingerprint
-
-        record = json.loads((out / "a-002.json").read_text())
-        assert record["checkpoints"]["dit_low_noise"] == fingerprint([path])
+    err = capsys.readouterr().err
+    assert f"{path}: was changed while the run used it" in err
+    assert f"{path}: has changed; the videos that are left are planned anew" in err
+    names = {file.name for file in out.iterdir()}
+    assert names == {f"a-00{number}.state.safetensors" for number in range(1, wave + 1)} | {
+        f"a-00{wave + 1}{ending}" for ending in (".mp4", ".json", ".safetensors")
+    }
+    record = json.loads((out / f"a-00{wave + 1}.json").read_text())
+    assert record["checkpoints"]["dit_low_noise"] == fingerprint([path])
 
 
 @pytest.mark.parametrize("harmless", ["read", "linked", "permissions"])
@@ -227,6 +203,6 @@ def test_what_changes_nothing_ends_no_run(model: Model, harmless: str, monkeypat
     }[harmless]
     assert model.run("b", *STREAMED) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(wan2.cli.main, "Console", changing("Denoising", 3, meddle))
+        patch.setattr(wan2.cli.main, "Console", reacting(at(Stage.DENOISE, 3, meddle)))
         assert model.run("a", *STREAMED) == 0
     assert_same(model.folder / "out")

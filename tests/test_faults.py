@@ -16,8 +16,9 @@ import torch
 import holocine_ext.cli
 import wan2.cli.main
 from holocine_ext.presets import MODELS
-from tests.tiny import QUICK, TinyModel
+from tests.tiny import QUICK, TinyModel, at, reacting
 from wan2.cli.out_of_memory import explain_out_of_memory, is_out_of_memory
+from wan2.events import Stage
 from wan2.files import held
 from wan2.weights.header import read_header
 
@@ -83,25 +84,22 @@ import os, resource, sys
 from pathlib import Path
 import wan2.cli.main
 
-class Meddling(wan2.cli.main.Console):
-    def stage(self, name, total=1):
-        super().stage(name, total)
-        if not {late} and name == 'Decoding':
-            {what}
+from tests.tiny import reacting
+from wan2.events import FramesDecoded, Stage, StageBegan
 
-    def advance(self, steps=1):
-        super().advance(steps)
-        if {late} and self.doing == "Decoding":
-            {what}
+def meddle(event):
+    begins = isinstance(event, StageBegan) and event.stage is Stage.{stage}
+    if isinstance(event, FramesDecoded) if {late} else begins:
+        {what}
 
-wan2.cli.main.Console = Meddling
+wan2.cli.main.Console = reacting(meddle)
 raise SystemExit(wan2.cli.main.main(sys.argv[1:]))
 """
 
 
 def meddled(what: str, words: list[str], late: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a command line; `what` happens as decoding begins, or after every frame of it."""
-    code = [sys.executable, "-c", MEDDLING.format(what=what, late=late)]
+    code = [sys.executable, "-c", MEDDLING.format(what=what, late=late, stage="DECODE")]
     return subprocess.run([*code, *words], capture_output=True, text=True, cwd=ROOT)
 
 
@@ -137,7 +135,7 @@ def test_memory_that_runs_out_is_one_line_and_the_state_stays(tiny: TinyModel, t
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1, done.stderr
     assert "out of memory while decoding (peak " in last
-    assert "; what would help: --dtype bfloat16, a smaller --video_size" in last
+    assert "; what would help: --vae_tiling, --vae_cache_cpu, --dtype bfloat16, a smaller --video_size" in last
     assert "; to go on: " in last
     assert {path.name for path in tmp_path.iterdir()} == {"a.state.safetensors"}
 
@@ -160,7 +158,7 @@ def test_what_is_out_of_memory_and_what_would_help():
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
     assert not is_out_of_memory(RuntimeError("a bug"))
-    said = explain_out_of_memory(torch.OutOfMemoryError(""), "Decoding")
+    said = explain_out_of_memory(torch.OutOfMemoryError(""), Stage.DECODE)
     assert said.startswith("out of device memory while decoding")
     assert "a smaller --video_size" in said
 
@@ -168,7 +166,7 @@ def test_what_is_out_of_memory_and_what_would_help():
 def test_a_state_that_cannot_be_written_ends_no_run(tiny: TinyModel, tmp_path: Path):
     state = tmp_path / "a.state.safetensors"
     blocking = f"Path({str(state)!r}).mkdir(exist_ok=True)"
-    code = [sys.executable, "-c", MEDDLING.replace("'Decoding'", "'Denoising'").format(what=blocking, late=False)]
+    code = [sys.executable, "-c", MEDDLING.format(what=blocking, late=False, stage="DENOISE")]
     words = script(tiny, tmp_path / "a.mp4", "--save_every", "1")[2:]
     done = subprocess.run([*code, *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
@@ -188,21 +186,11 @@ def test_a_folder_in_the_place_of_the_state_is_refused(tiny: TinyModel, tmp_path
 
 @pytest.mark.parametrize("blocks", [0, 6], ids=["before its turn", "while its blocks are streamed"])
 def test_a_checkpoint_that_shrinks_while_it_is_used(tmp_path: Path, blocks: int, capsys: pytest.CaptureFixture[str]):
-    files, low = MODELS["nano"]["full"].files, tmp_path / "low.safetensors"
-    low.write_bytes(files.dit_low_noise.read_bytes())
-    at = 4 if blocks else 1  # of six steps, half of each expert
-
-    class Shrinking(wan2.cli.main.Console):
-        steps = 0
-
-        def advance(self, steps: int = 1) -> None:
-            super().advance(steps)
-            self.steps += 1
-            if self.steps == at:
-                os.truncate(low, 40_000)
-
+    nano, low = MODELS["nano"]["full"].model, tmp_path / "low.safetensors"
+    low.write_bytes(nano.expert("low").path.read_bytes())
+    step = 4 if blocks else 1  # of six steps, half of each expert
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wan2.cli.main, "Console", Shrinking)
+        patch.setattr(wan2.cli.main, "Console", reacting(at(Stage.DENOISE, step, lambda: os.truncate(low, 40_000))))
         words = ["--model", "nano", *QUICK, *PROMPT, "--infer_steps", "6", "--dit_low_noise", str(low)]
         words += ["--blocks_to_swap", str(blocks), "--save_path", str(tmp_path / "a.mp4")]
         assert holocine_ext.cli.main(words) in (1, 2)
@@ -210,7 +198,7 @@ def test_a_checkpoint_that_shrinks_while_it_is_used(tmp_path: Path, blocks: int,
     assert str(low) in line
     assert "; to go on: " in line
     state = json.loads(read_header(tmp_path / "a.state.safetensors").metadata["state"])
-    assert state["step"] == at - 1
+    assert state["step"] == step - 1
 
 
 def test_a_vae_that_shrinks_while_it_decodes_costs_no_latents(tiny: TinyModel, tmp_path: Path):

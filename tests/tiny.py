@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
 from wan2.cli.console import Console
-from wan2.events import Event, FramesDecoded, StepTaken
+from wan2.events import Event, FramesDecoded, Stage, StageBegan, StepTaken
 
 DATA = Path(__file__).parent / "data"
 VARIANTS = ("full", "sparse")
@@ -52,21 +53,50 @@ class TinyModel:
 QUICK = ["--video_size", "32", "32", "--video_length", "9", "--infer_steps", "2", "--seed", "7", "--device", "cpu"]
 
 
-def impatient(stop: int) -> type[Console]:
-    """A console that presses Ctrl-C after so many steps of anything, the frames of a video counted."""
+def reacting(act: Callable[[Event], None]) -> type[Console]:
+    """A console after whose events something is done."""
 
-    class Impatient(Console):
-        steps = 0
-
+    class Reacting(Console):
         def event(self, event: Event, title: str = "") -> None:
             super().event(event, title)
-            before = Impatient.steps
-            Impatient.steps += isinstance(event, StepTaken)
-            Impatient.steps += len(event.frames) if isinstance(event, FramesDecoded) else 0
-            if before < stop <= Impatient.steps:
-                raise KeyboardInterrupt
+            act(event)
 
-    return Impatient
+    return Reacting
+
+
+def at(stage: Stage, step: int, act: Callable[[], object]) -> Callable[[Event], None]:
+    """What does something once, after so many steps or frames of a stage, or at 0 as it begins."""
+    doing: Stage | None = None
+    steps, over = 0, False
+
+    def look(event: Event) -> None:
+        nonlocal doing, steps, over
+        if isinstance(event, StageBegan):
+            doing, steps = event.stage, event.done
+        steps += steps_of(event)
+        if not over and doing is stage and steps >= step:
+            over = True
+            act()
+
+    return look
+
+
+def steps_of(event: Event) -> int:
+    """How many steps, or frames, are done with an event."""
+    return len(event.frames) if isinstance(event, FramesDecoded) else int(isinstance(event, StepTaken))
+
+
+def impatient(stop: int) -> type[Console]:
+    """A console that presses Ctrl-C after so many steps of anything, the frames of a video counted."""
+    steps = 0
+
+    def look(event: Event) -> None:
+        nonlocal steps
+        before, steps = steps, steps + steps_of(event)
+        if before < stop <= steps:
+            raise KeyboardInterrupt
+
+    return reacting(look)
 
 
 def write_tiny_model(root: Path) -> TinyModel:

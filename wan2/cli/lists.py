@@ -76,16 +76,37 @@ def plan_each(
         InputError: no item leads to anything, why the first does not; or an item would write where something stands
             that is not to be replaced.
     """
-    planned: list[tuple[Item, Planned]] = []
-    broken: list[tuple[Item, str]] = []
-    for item in items:
-        with Ended(partial(_pass_over, item, broken, console.flags)):
-            planned.append((item, plan(item)))
+    planned, broken = _plan_all(items, plan, console)
     if not planned:
         what = "lines" if items[0].line is not None else "seeds"
         others = f" (none of the other {len(broken) - 1} {what} will do either)" if len(broken) > 1 else ""
         raise InputError(broken[0][1] + others)
     return planned, broken
+
+
+def _plan_all(
+    items: Sequence[Item], plan: Callable[[Item], Planned], console: Console
+) -> tuple[list[tuple[Item, Planned]], list[tuple[Item, str]]]:
+    planned: list[tuple[Item, Planned]] = []
+    broken: list[tuple[Item, str]] = []
+    for item in items:
+        with Ended(partial(_pass_over, item, broken, console.flags)):
+            planned.append((item, plan(item)))
+    return planned, broken
+
+
+def plan_anew(
+    todo: Sequence[tuple[Item, Job]], plan: Callable[[Item], Job], console: Console
+) -> tuple[Sequence[tuple[Item, Job]], list[Item]]:
+    """Videos planned once more if model files have changed since; and the items that can no longer be made."""
+    changed = todo[0][1].plan.files.renew()
+    if changed is None:
+        return todo, []
+    console.note(f"{changed}: has changed; the videos that are left are planned anew")
+    planned, broken = _plan_all([item for item, _ in todo], plan, console)
+    for _, said in broken:
+        console.note(f"{said}; passed over")
+    return planned, [item for item, _ in broken]
 
 
 def _pass_over(item: Item, broken: list[tuple[Item, str]], flags: frozenset[str], error: BaseException) -> int:
@@ -102,6 +123,7 @@ def make_each(
     planned: Sequence[tuple[Item, Job]],
     broken: Sequence[tuple[Item, str]],
     console: Console,
+    plan: Callable[[Item], Job],
     make: Callable[[Sequence[tuple[Item, Job]]], Sequence[Item]],
     wave: int,
 ) -> None:
@@ -111,6 +133,7 @@ def make_each(
         planned: items, and what is made of each.
         broken: items of which no video can be made, and why.
         console: shows what comes of each.
+        plan: plans an item.
         make: makes the videos of one wave; those that failed.
         wave: how many are made together.
 
@@ -124,8 +147,10 @@ def make_each(
     if ready := len(planned) - len(todo):
         console.note(f"{ready} of {count} videos are there already")
     failed = [item for item, _ in broken]
-    for start in range(0, len(todo), wave):
-        failed += make(todo[start : start + wave])
+    while todo:
+        left, lost = plan_anew(todo, plan, console)
+        batch, todo = left[:wave], list(left[wave:])
+        failed += [*lost, *(make(batch) if batch else [])]
     if failed:
         raise RunError(f"{len(failed)} of {count} videos failed: {_named(failed)}")
 

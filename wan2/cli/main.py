@@ -110,7 +110,7 @@ def make_several(
     prepare(first)
     with held_names(items), Session(first.model, first.compute, cache_folder()) as session:
         make = partial(make_wave, session, total=len(items), console=console)
-        make_each(planned, broken, console, make, given["wave"] or WAVE)
+        make_each(planned, broken, console, plan, make, given["wave"] or WAVE)
 
 
 def _run(words: Sequence[str], console: Console) -> None:

@@ -105,6 +105,13 @@ class Files:
     _prints: dict[tuple[Path, ...], dict[str, Any]] = field(default_factory=dict)
     _parts: dict[Path, list[Path]] = field(default_factory=dict)
 
+    def renew(self) -> Path | None:
+        """Forget everything if a file has changed since it was looked at: the first that has, None if none has."""
+        changed = self.watch.changed()
+        if changed is not None:
+            vars(self).update(vars(Files()))
+        return changed
+
     def header(self, path: Path) -> CheckpointHeader:
         """What the header of a checkpoint says. Raises `InputError` when it cannot be read."""
         if path not in self._headers:
@@ -169,11 +176,12 @@ class Files:
         found = {}
         for name, paths in named_files(request).items():
             if name not in without:
-                parts = [part for path in paths for part in self._shards(name, path)]
+                parts = [part for path in paths for part in self.parts(name, path)]
                 found[name] = self.fingerprint(parts)
         return found
 
-    def _shards(self, name: str, path: Path) -> list[Path]:
+    def parts(self, name: str, path: Path) -> list[Path]:
+        """The files that a setting's path stands for. Raises `InputError` when there are none."""
         if name == "tokenizer":
             return [path / TOKENIZER_FILE]
         if path not in self._parts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from wan2.weights.checkpoint import load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
 from wan2.weights.fp8_cache import gains_by_cache, write_cache
 from wan2.weights.sources import TransformerFile
+from wan2.weights.watch import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from wan2.models.vae import WanVAE
@@ -48,6 +50,7 @@ class Models:
     def __init__(self, model: Model, compute: Compute) -> None:
         self.model, self.compute, self.machine = model, compute, resolve_machine(compute)
         self.keep = False
+        self._stamps: dict[Noise | Literal["vae"], dict[Path, Stamp | None]] = {}
         self._vae_file: VaeFile | None = None
         self._vae: WanVAE | None = None
         self._colours: Tensor | None = None
@@ -60,6 +63,12 @@ class Models:
         self._experts.clear()
         self._vae = None
         self.machine.release()
+
+    def _is_as_loaded(self, name: Noise | Literal["vae"], parts: Iterable[Path]) -> bool:
+        """Whether a model is that of these files as they are now; they are noted as those of what is loaded next."""
+        before, now = self._stamps.get(name), {part: stamp_of(part) for part in parts}
+        self._stamps[name] = now
+        return before == now
 
     def held_bytes(self) -> int:
         """Bytes of what is loaded."""
@@ -83,18 +92,21 @@ class Models:
 
     def vae(self, files: Files, cache_on_host: bool) -> WanVAE:
         """The VAE on the device. cache_on_host: its temporal cache is kept in host memory."""
+        file = self._inspected_vae(files)
         if self._vae is None or self._vae.cache_on_host != cache_on_host:
             from wan2.run.vae import load_vae
 
             dtype = DTYPES.get(self.model.vae_dtype, self.machine.wide_dtype)
-            self._vae = load_vae(self._inspected_vae(files), self.machine.device, dtype, cache_on_host)
+            self._vae = load_vae(file, self.machine.device, dtype, cache_on_host)
         return self._vae
 
     def _inspected_vae(self, files: Files) -> VaeFile:
+        path = self.model.vae
+        if not self._is_as_loaded("vae", files.parts("vae", path)):
+            self._vae_file = self._vae = self._colours = None
         if self._vae_file is None:
             from wan2.run.vae import inspect_vae
 
-            path = self.model.vae
             with naming("vae", path):
                 self._vae_file = inspect_vae(path, files.header(path) if readable(path) else None)
         return self._vae_file
@@ -106,7 +118,8 @@ class Models:
             self.machine.release()
 
     def colours(self, files: Files) -> Tensor:
-        """The linear map of `preview.fit_colours`, once a session."""
+        """The linear map of `preview.fit_colours`, once for each VAE."""
+        self._inspected_vae(files)
         if self._colours is None:
             from wan2.run.preview import fit_colours
 
@@ -177,11 +190,14 @@ class Models:
 
     @contextmanager
     def _whole(self, files: Mapping[Noise, TransformerFile], noise: Noise) -> Iterator[WanTransformer]:
+        file = files[noise]
+        loaded = self._is_as_loaded(noise, [*file.header.files, *(lora.path for lora in file.loras)])
+        if noise in self._experts and not loaded:
+            self._experts.pop(noise).to("meta")
+            self.machine.release()
         if noise not in self._experts:
             fp8 = Fp8(self.compute.quantises, self.compute.fp8_fast)
-            self._experts[noise] = self._ready(
-                load_transformer(files[noise], self.machine.device, self.machine.dtype, fp8)
-            )
+            self._experts[noise] = self._ready(load_transformer(file, self.machine.device, self.machine.dtype, fp8))
         try:
             yield self._experts[noise]
         finally:

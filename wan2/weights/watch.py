@@ -42,6 +42,14 @@ class Watch:
         Raises:
             RunError: the first that was replaced, written to or removed.
         """
+        if file := self.changed():
+            what = "was changed" if stamp_of(file) else "was removed"
+            raise RunError(
+                f"{file}: {what} while the run used it; what came of it since the last saved step is dropped"
+            )
+
+    def changed(self) -> Path | None:
+        """The first file that was replaced, written to or removed since it was added, None if none was."""
         for file, stamp in self._seen.items():
             now = stamp_of(file)
             if now == stamp:
@@ -49,10 +57,8 @@ class Watch:
             if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
                 self._seen[file] = now  # only its name, owner or links changed
                 continue
-            what = "was changed" if now else "was removed"
-            raise RunError(
-                f"{file}: {what} while the run used it; what came of it since the last saved step is dropped"
-            )
+            return file
+        return None
 
 
 def stamp_of(file: Path) -> Stamp | None:
