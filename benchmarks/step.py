@@ -28,7 +28,7 @@ from wan2.weights.checkpoint import inspect_transformer
 
 SIDE = 2048
 # Name -> sizes of the transformer, frames, shots, latent rows and columns.
-NANO = inspect_transformer(MODELS["nano"]["full"].files.dit_high_noise).config
+NANO = inspect_transformer(MODELS["nano"]["full"].model.expert("high").path).config
 CASES: dict[str, tuple[TransformerConfig, int, int, int, int]] = {
     "nano, 33 frames, 64x64, 3 shots": (NANO, 33, 3, 8, 8),
     "nano, 97 frames, 64x64, 6 shots": (NANO, 97, 6, 8, 8),

@@ -29,7 +29,7 @@ from wan2.text.tokenizer import TOKENIZER_FILE
 
 ROOT = Path(__file__).parents[1]
 KEYS = ROOT / "tests" / "data" / "checkpoint_keys.json"
-TOKENIZER = MODELS["nano"]["full"].files.tokenizer
+TOKENIZER = MODELS["nano"]["full"].model.tokenizer
 ALLOWED_BYTES, SPARE_DISK = 6e9, 4e9
 STEPS, SIZE, FRAMES, SHIFT = 2, 64, 5, 5.0
 SAMPLED_EVERY = 0.1

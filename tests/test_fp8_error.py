@@ -14,7 +14,7 @@ from tests.wan2.fp8_files import needs_product
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import quantised
 
-NANO = MODELS["nano"]["full"].files.dit_high_noise
+NANO = MODELS["nano"]["full"].model.expert("high").path
 
 
 def test_every_weight_loses_what_three_bits_of_mantissa_lose() -> None:

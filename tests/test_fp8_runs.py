@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from wan2.run.transformers import FLAGS
 
 import holocine_ext.cli
 import wan2.cli.main
 import wan2.plan.checks
 from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import needs_product, scaled, six_blocks, write
+from wan2.request.model import EXPERT_FLAG
 from wan2.weights.fp8_cache import cache_path
 
 PROMPT = ["--prompt", "a gull"]
@@ -27,7 +27,7 @@ STEPS = ["--infer_steps", "4", "--flow_shift", "5"]  # two of each expert
 def model(tmp_path: Path) -> TinyModel:
     """A whole model, its transformers six blocks deep."""
     made = write_tiny_model(tmp_path / "model")
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         write(made.expert(noise), six_blocks(noise), torch.float32)
     return made
 
@@ -72,7 +72,7 @@ def test_streamed_and_kept_make_no_difference(
     capsys.readouterr()
     assert torch.equal(latents(model, tmp_path / "d.safetensors", flag, "--fp8_cache"), whole)
     assert capsys.readouterr().err.count("Writing ") == 2
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         assert cache_path(model.expert(noise)).exists()
     assert torch.equal(latents(model, tmp_path / "e.safetensors", flag, "--fp8_cache", "--blocks_to_swap", "6"), whole)
     assert "Writing " not in capsys.readouterr().err
@@ -87,7 +87,7 @@ def test_the_text_encoder_in_fp8_changes_the_video_a_little(model: TinyModel, tm
 
 def test_a_file_in_fp8_needs_no_option(model: TinyModel, tmp_path: Path) -> None:
     """Multiplied out or held in fp8, the video is the same."""
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         tensors = scaled(six_blocks(noise))
         values = {
             name: tensor.float() * tensors.get(name.removesuffix("weight") + "scale_weight", 1)
@@ -96,7 +96,7 @@ def test_a_file_in_fp8_needs_no_option(model: TinyModel, tmp_path: Path) -> None
         }
         write(model.expert(noise), values, torch.float32)
     plain = latents(model, tmp_path / "a.safetensors")
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         write(model.expert(noise), scaled(six_blocks(noise)), torch.float32)
     for words in ([], ["--fp8_scaled"], ["--blocks_to_swap", "6"]):
         assert torch.equal(latents(model, tmp_path / "b.safetensors", *words), plain)
@@ -168,7 +168,7 @@ def test_where_there_is_nothing_to_do_or_no_way_to_do_it(
     with monkeypatch.context() as patched:
         patched.setattr(wan2.plan.checks.os, "access", lambda path, _: Path(path) != high.parent)
         assert "lies in a folder that cannot be written to" in refusal(model, capsys, "--fp8_scaled", "--fp8_cache")
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         write(model.expert(noise), scaled(six_blocks(noise)))
     line = refusal(model, capsys, "--fp8_scaled", "--fp8_cache")
     assert line == "--fp8_cache: the linears of both transformers are fp8 already"
@@ -195,6 +195,6 @@ def test_the_plan_knows_of_fp8(model: TinyModel, capsys: pytest.CaptureFixture[s
         return capsys.readouterr().out.partition("transformer ")[2].partition(" +")[0]
 
     plain, small = weights(), weights("--fp8_scaled")
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         write(model.expert(noise), scaled(six_blocks(noise)))
     assert float(weights().split()[0]) < float(small.split()[0]) < float(plain.split()[0])

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from wan2.run.transformers import FLAGS
 
 import holocine_ext.cli
 import wan2.cli.main
-from tests.tiny import QUICK, TinyModel, write_tiny_model
+from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import FOUR_HEADS, SIX, scaled, six_blocks, write
 from tests.wan2.lora_files import Drawn, comfy, draw, kohya, with_whole, write_lora
 from wan2.request.flat import make_request
+from wan2.request.model import EXPERT_FLAG
 from wan2.request.presets import WAN22_T2V
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ HIGH, LOW = with_whole(draw(SIX, seed=1), SIX), draw(SIX, seed=2, rank=6)
 def model(tmp_path: Path) -> TinyModel:
     """A whole model, its transformers six blocks deep, and a LoRA for each of them in the folder beside."""
     made = write_tiny_model(tmp_path / "model")
-    for noise in FLAGS:
+    for noise in EXPERT_FLAG:
         write(made.expert(noise), six_blocks(noise), torch.float32)
     write_lora(tmp_path / "high.lora", comfy(HIGH))
     write_lora(tmp_path / "low.lora", kohya(LOW))
@@ -100,11 +100,12 @@ def test_each_option_is_for_one_expert_alone(model: TinyModel) -> None:
 def test_one_multiplier_is_for_all_and_none_is_one() -> None:
     def made(*multipliers: float) -> tuple[float, ...]:
         given = {"lora_weight": [Path("a"), Path("b")], "lora_multiplier": list(multipliers) or None}
-        return make_request(WAN22_T2V, {"prompt": "-", **given}).lora_multiplier
+        made = make_request(WAN22_T2V, {"prompt": "-", **given})
+        return tuple(lora.multiplier for lora in made.model.expert("low").loras)
 
     assert (made(), made(0.5), made(0.5, -2.0)) == ((1.0, 1.0), (0.5, 0.5), (0.5, -2.0))
     plain = make_request(WAN22_T2V, {"prompt": "-"})
-    assert plain.lora_multiplier_high_noise == plain.lora_weight_high_noise == ()
+    assert plain.model.expert("high").loras == plain.model.expert("low").loras == ()
 
 
 @pytest.mark.parametrize("kind", ["float32", "fp8"])
@@ -113,7 +114,7 @@ def test_kept_fp8_weights_are_those_of_the_loras(
 ) -> None:
     folder = model.root.parent
     if kind == "fp8":
-        for noise in FLAGS:
+        for noise in EXPERT_FLAG:
             write(model.expert(noise), scaled(six_blocks(noise)), torch.float32)
     kept = model.expert("high").parent
     whole = latents(model, "--fp8_scaled", *loras(folder))
@@ -134,20 +135,12 @@ def test_kept_fp8_weights_are_those_of_the_loras(
     assert torch.equal(latents(model, "--fp8_scaled", *loras(folder)), changed)
 
 
-class Impatient(wan2.cli.main.Console):
-    """Somebody who presses Ctrl-C in the first step."""
-
-    def advance(self, steps: int = 1) -> None:
-        super().advance(steps)
-        raise KeyboardInterrupt
-
-
 def test_a_broken_run_goes_on_with_the_same_loras_alone(
     model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = latents(model, *loras(tmp_path), name="b")
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.cli.main, "Console", Impatient)
+        patched.setattr(wan2.cli.main, "Console", impatient(1))
         assert run(model, tmp_path / "a.safetensors", *loras(tmp_path)) == 130
     state = tmp_path / "a.state.safetensors"
 
@@ -178,7 +171,7 @@ def test_a_state_without_loras_takes_none(
     model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(wan2.cli.main, "Console", Impatient)
+        patched.setattr(wan2.cli.main, "Console", impatient(1))
         assert run(model, tmp_path / "a.safetensors") == 130
     assert run(model, tmp_path / "a.safetensors", *loras(tmp_path)[4:], "--resume") == 2
     assert "was saved with --lora_weight none, not low.lora" in capsys.readouterr().err

@@ -53,7 +53,9 @@ def make_older(path: Path) -> None:
 
 
 def test_every_model_says_how_it_was_run() -> None:
-    fields = {preset.name: (preset.round_timestep, preset.vae_dtype) for preset in [WAN22_T2V, *_holocines()]}
+    fields = {
+        preset.name: (preset.model.round_timestep, preset.model.vae_dtype) for preset in [WAN22_T2V, *_holocines()]
+    }
     assert fields == {"wan2.2-t2v": (False, "float32"), "holocine": (True, "auto"), "nano": (True, "auto")}
 
 

@@ -369,7 +369,7 @@ def test_decoding_keeps_the_true_record(run: Run, tiny: TinyModel, tmp_path: Pat
         for field in ("checkpoints", "attention", "passes", "captions", "cuts", "created"):
             assert record[field] == true[field]
         assert record["checkpoints"].keys() == {"tokenizer", "t5", "dit_high_noise", "dit_low_noise", "vae"}
-        assert record["seconds"]["Denoising"] == true["seconds"]["Denoising"]
+        assert record["seconds"]["denoise"] == true["seconds"]["denoise"]
 
 
 # Names.

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
+from wan2.request.presets import WAN22_T2V
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [
@@ -78,7 +80,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 def parser_of(script: str) -> Any:  # noqa: ANN401
     """The parser behind an installed command."""
     module = importlib.import_module(SCRIPTS[script].partition(":")[0])
-    return module.build_parser(script.replace("-", "_")) if script.startswith("wan2") else module.build_parser()
+    return module.build_parser(script.replace("-", "_"), WAN22_T2V) if "wan2" in script else module.build_parser()
 
 
 def script_of(words: list[str]) -> tuple[str, list[str]] | None:

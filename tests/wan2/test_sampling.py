@@ -243,7 +243,7 @@ def test_leaving_the_loop_closes_the_expert() -> None:
 
 def test_values_that_are_not_finite_stop_the_run() -> None:
     noise, (positive, negative) = initial_noise((1, 16, 2, 4, 4), 1), conditionings()
-    with pytest.raises(RunError, match=r"step 1 of 4 \(high-noise expert\).*not finite.*--dtype bfloat16"):
+    with pytest.raises(RunError, match=r"step 1 of 4 \(high-noise expert\).*not finite.*`dtype` bfloat16"):
         list(denoise(Experts(), noise * float("inf"), small_plan(), positive, negative))
 
 

@@ -9,17 +9,22 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from wan2.run.transformers import inspect_experts, keep_fp8
 
+from tests.refused import FLAGS
 from tests.wan2.fp8_files import SIX, scaled, six_blocks, write
 from tests.wan2.weights.test_fp8_weights import same, velocities
+from wan2.cli.flags import spelled
 from wan2.errors import InputError
-from wan2.events import Silent
+from wan2.events import Noted, StageBegan
+from wan2.plan.files import Files
 from wan2.request.flat import make_request
+from wan2.request.model import Noise
 from wan2.request.presets import WAN22_T2V
+from wan2.run.models import Models
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights, quantised
 from wan2.weights.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache, write_cache
+from wan2.weights.sources import TransformerFile
 
 CPU = torch.device("cpu")
 QUANTISED = Fp8(quantise=True)
@@ -30,29 +35,23 @@ def checkpoint(tmp_path: Path) -> Path:
     return write(tmp_path / "high.safetensors", six_blocks("high"))
 
 
-class Watcher(Silent):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def stage(self, name: str, total: int = 1) -> None:  # noqa: ARG002
-        self.told.append(name)
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
-
-
 def keep(high: Path, low: Path) -> tuple[list[str], Path]:
-    """What is told, and which file is used in the place of `high`."""
-    options = make_request(
+    """What a person is shown, and which file is used in the place of `high`."""
+    request = make_request(
         WAN22_T2V, {"prompt": "-", "fp8_scaled": True, "fp8_cache": True, "dit_high_noise": high, "dit_low_noise": low}
     )
-    watcher = Watcher()
-    files = inspect_experts(options, [("high", range(1)), ("low", range(1, 2))])
-    kept = keep_fp8(files, watcher)
-    assert kept["high"].loras == () and kept["low"] is files["low"]
-    return watcher.told, kept["high"].path
+    files = Files()
+    experts: dict[Noise, TransformerFile] = {e.noise: files.transformer(e) for e in request.model.experts}
+    shown, kept = list[str](), dict[Noise, TransformerFile]()
+    for found in Models(request.model, request.compute).kept_fp8(experts, files, plan=0):
+        if isinstance(found, Noted):
+            shown.append(spelled(found.text, FLAGS))
+        elif isinstance(found, StageBegan):
+            shown.append(f"Writing {found.of}")
+        elif isinstance(found, tuple):
+            kept |= [found]
+    assert kept["high"].loras == () and kept["low"] is experts["low"]
+    return shown, kept["high"].path
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float16], ids=str)
@@ -124,8 +123,8 @@ def test_one_of_another_time_is_made_again_and_that_is_said(
     else:
         monkeypatch.setattr("wan2.weights.fp8_cache.FORMAT", 2)
     assert look_for_cache(inspect_transformer(checkpoint)).state == "stale"
-    told, used = keep(checkpoint, low)
-    assert told == [f"{path} is not of the --dit_high_noise of today; it is made again", f"Writing {path}"]
+    shown, used = keep(checkpoint, low)
+    assert shown == [f"{path} is not of the --dit_high_noise of today; it is made again", f"Writing {path}"]
     assert used == path and look_for_cache(inspect_transformer(checkpoint)).state == "good"
     made, found = (load_transformer(inspect_transformer(p), CPU, torch.float32, QUANTISED) for p in (checkpoint, path))
     assert same(velocities(made), velocities(found))
