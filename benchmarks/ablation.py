@@ -13,28 +13,27 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 
-from holocine_ext.job import plan_job
-from holocine_ext.preflight import check_job
 from tqdm import tqdm
-from wan2.run.generate import generate
 
 from benchmarks.nano_control import write_storyboards
+from holocine_ext.asked import asked
 from holocine_ext.cli import build_parser
 from holocine_ext.evaluate import result
 from holocine_ext.evaluate.cli import main as evaluate
 from holocine_ext.evaluate.detect import DETECTORS
 from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
+from holocine_ext.plan import plan_video
+from holocine_ext.run import Session, job_of
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.shots.layout import Range, ShotLayout
 from tools.nano.ablated import ShotsApart
 from wan2.cli.asked import given_values
 from wan2.models.conditioning import AttentionProcessor, Attentions
-from wan2.run.claim import claimed
 
 SEED = 40_000_000
 LONGEST, MOST_SHOTS, SHORTEST_SHOT = 97, 6, 9
@@ -86,11 +85,13 @@ def film(name: str, row: Row, boards: Sequence[Path], folder: Path, options: Seq
         if video.exists() and video.with_suffix(".json").exists():
             continue
         command = ["--model", "nano", "--variant", row.variant, "--storyboard", str(board), "--save_path", str(video)]
-        job = plan_job(given_values(build_parser().parse_args([*command, *options])))
-        windows = check_job(job)
-        assert job.layout is not None
-        with claimed(job.options, {}, job.shown) as claim:
-            generate(job.options, claim, partial(row.attentions, job.layout, windows), scene=job.as_record())
+        plan = plan_video(asked(given_values(build_parser().parse_args([*command, *options]))))
+        layout = plan.asked.layout
+        assert layout is not None
+        job = replace(job_of(plan), attentions=partial(row.attentions, layout, plan.key_ranges))
+        with Session(plan.model, plan.compute) as session:
+            for _ in session.run(job):
+                pass
 
 
 def measure(name: str, folder: Path, detector: str, ceiling: bool) -> list[result.Row]:

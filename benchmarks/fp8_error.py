@@ -115,7 +115,7 @@ def forward_table(run: Callable[[torch.dtype, Fp8], list[Tensor]], fast: bool) -
 
 def report(args: argparse.Namespace, path: Path) -> list[str]:
     """The whole text."""
-    machine = resolve_machine(make_request(WAN22_T2V, {"prompt": "-", "device": args.device}))
+    machine = resolve_machine(make_request(WAN22_T2V, {"prompt": "-", "device": args.device}).compute)
     if args.fast:
         check_fast(machine.device)
     file = inspect_transformer(path)

@@ -32,6 +32,7 @@ from wan2.models.fp8 import hold_in_fp8
 from wan2.models.transformer import WanTransformer
 from wan2.models.vae import WanVAE
 from wan2.plan.budget import Work, predict, vae_size
+from wan2.plan.files import Files
 from wan2.plan.memory import Decoding, encoder_bytes
 from wan2.request.flat import make_request
 from wan2.request.request import Request
@@ -40,9 +41,10 @@ from wan2.run.vae import inspect_vae, load_vae
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
 from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer
-from wan2.weights.checkpoint import inspect_transformer, load_transformer
+from wan2.weights.checkpoint import load_transformer
 
 MB = 1e6
+UNGUIDED = {"guidance_scale": 1.0, "guidance_scale_high_noise": 1.0}
 UMT5 = UMT5Config(
     vocab_size=2, d_model=4096, d_kv=64, d_ff=10240, num_layers=1, num_heads=64, relative_attention_num_buckets=32,
     dropout_rate=0.0,
@@ -74,9 +76,9 @@ def forward(config: TransformerConfig, layout: ShotLayout, sparse: bool, size: t
 def published(frames: int, shots: int, sparse: bool) -> list[list[str]]:
     """Rows of the real model: the work of a pass, and the decoder whole and in tiles."""
     layout = plan_layout(frames, shots, None, 1560)
-    options = make_request(MODELS["holocine"]["full"], {"prompt": "-", "num_frames": frames, "device": "cuda"})
-    options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
-    memory = predict(options, Work(A14B, attended=attended(layout, sparse)))
+    values = {"prompt": "-", "num_frames": frames, "device": "cuda", **UNGUIDED}
+    request = make_request(MODELS["holocine"]["full"], values)
+    memory = predict(request, Work(A14B, attended=attended(layout, sparse)))
     name = f"14B, {frames} frames, 480x832, {shots} shots, {'sparse' if sparse else 'full'}: work of a pass"
     return [row(name, memory.transformer_work, forward(A14B, layout, sparse, (60, 104)))]
 
@@ -99,14 +101,15 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     """Rows of nano, in fp32, with numbers: every stage."""
     preset = MODELS["nano"]["sparse"]
     values = {"prompt": "a red ball", "num_frames": frames, "height": height, "width": width, "device": "cpu"}
-    options = make_request(preset, {**values, "blocks_to_swap": 0, "negative_prompt": "dark"})
-    shape, name = options.shape, f"nano, {frames} frames, {height}x{width}"
+    request = make_request(preset, {**values, **UNGUIDED, "blocks_to_swap": 0})
+    shape, name = request.shape, f"nano, {frames} frames, {height}x{width}"
     layout = plan_layout(frames, 3, None, shape.tokens_per_frame)
-    options = replace(options, guidance_scale=1.0, guidance_scale_high_noise=1.0)
-    config = inspect_transformer(options.files.dit_high_noise).config
-    work = Work(config, attended=attended(layout, True), vae=vae_size(options.files.vae))
-    memory = predict(options, work)
-    model = load_transformer(inspect_transformer(options.files.dit_high_noise), "cpu", torch.float32)
+    files = Files()
+    high = files.transformer(request.model.expert("high"))
+    config = high.config
+    work = Work(config, attended=attended(layout, True), vae=vae_size(request, files))
+    memory = predict(request, work)
+    model = load_transformer(high, "cpu", torch.float32)
     dense, _ = plan_attentions(layout, None, True, DenseAttention("fused", like_q))
     context = torch.zeros(1, TEXT_LENGTH, config.text_dim)
     latents = torch.zeros(1, *shape.latent)
@@ -114,16 +117,16 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     weights = sum(map(math.prod, config.tensor_shapes().values())) * 4
     pass_ = alive(lambda: model(latents, torch.tensor(900.0), given))
     return [
-        row(f"{name}: text encoder", memory.text_encoder, read_text(options)),
+        row(f"{name}: text encoder", memory.text_encoder, read_text(request)),
         row(f"{name}: transformer, with its weights", memory.transformer, weights + pass_),
-        row(f"{name}: VAE, with its weights", memory.vae, decoded(options, latents, work)),
+        row(f"{name}: VAE, with its weights", memory.vae, decoded(request, latents, work)),
     ]
 
 
-def read_text(options: Request) -> int:
+def read_text(request: Request) -> int:
     """Bytes alive while the longest prompt is read."""
-    prompt = load_tokenizer(options.files.tokenizer).tokenize("ball " * TEXT_LENGTH).truncated(TEXT_LENGTH)
-    encoder = load_text_encoder(options.files.t5, "cpu", torch.float32)
+    prompt = load_tokenizer(request.model.tokenizer).tokenize("ball " * TEXT_LENGTH).truncated(TEXT_LENGTH)
+    encoder = load_text_encoder(request.model.t5, "cpu", torch.float32)
     return alive(lambda: encode(encoder, prompt))
 
 
@@ -143,9 +146,9 @@ def published_text(dtype: torch.dtype, fp8: bool = False) -> list[str]:
     return row(name, predicted, slots * size + alive(lambda: layer(states)))
 
 
-def decoded(options: Request, latents: torch.Tensor, work: Work) -> int:
+def decoded(request: Request, latents: torch.Tensor, work: Work) -> int:
     """Bytes alive while the first frames of the latents are decoded, and the weights."""
-    vae = load_vae(inspect_vae(options.files.vae), "cpu", torch.float32)
+    vae = load_vae(inspect_vae(request.model.vae), "cpu", torch.float32)
 
     def decode() -> None:
         for chunk in vae.decode_chunks(latents[:, :, :3]):

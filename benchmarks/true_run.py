@@ -22,6 +22,7 @@ from benchmarks.table import columns, heading
 from holocine_ext.presets import MODELS
 from wan2.models.config import A14B
 from wan2.plan.budget import GB, predict, work_of
+from wan2.plan.files import Files
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
 from wan2.streaming.residency import weight_bytes
@@ -80,8 +81,10 @@ def table(folder: Path, found: dict[str, float]) -> str:
     floor = weight_bytes(A14B, DTYPE.itemsize).on_device(A14B.num_layers)
     given = {"height": SIZE, "width": SIZE, "num_frames": FRAMES, "device": "cpu", "dtype": "bfloat16", "prompt": "-"}
     files = {"dit_high_noise": folder / "expert.safetensors", "vae": folder / "vae.safetensors"}
-    options = make_request(WAN22_T2V, {**given, **files, "blocks_to_swap": A14B.num_layers})
-    predicted = predict(options, work_of(options)).peak
+    request = make_request(WAN22_T2V, {**given, **files, "blocks_to_swap": A14B.num_layers})
+    opened = Files()
+    work = work_of(request, opened, opened.transformer(request.model.expert("high")))
+    predicted = predict(request, work).peak
     peak, verdict = found["RssAnon"], "within" if found["RssAnon"] <= ALLOWED_BYTES else "ABOVE"
     rows = [
         ["", "floor", "predicted", "measured", "measured / floor"],

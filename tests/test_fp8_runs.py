@@ -171,7 +171,7 @@ def test_where_there_is_nothing_to_do_or_no_way_to_do_it(
     for noise in EXPERT_FLAG:
         write(model.expert(noise), scaled(six_blocks(noise)))
     line = refusal(model, capsys, "--fp8_scaled", "--fp8_cache")
-    assert line == "--fp8_cache: the linears of both transformers are fp8 already"
+    assert line == "--fp8_cache: the linear layers of both transformers are fp8 already"
     three = write_tiny_model(tmp_path / "three")
     line = refusal(replace(model, root=three.root), capsys, "--fp8_scaled")
     assert line.endswith("has 3 blocks; the first and the last 2 are left as they are, so none remains")
