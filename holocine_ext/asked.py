@@ -131,5 +131,5 @@ def _decoding(given: Mapping[str, Any]) -> SceneRequest:
     base = make_request(MODELS[DEFAULT_MODEL][DEFAULT_VARIANT], _settings(values))
     if record.get("cuts") is None:
         return SceneRequest(base, None, None, "", (), _shown(given))
-    layout, title, captions = saved_shots(record, f"--latent_path {given['latent_path']}", base.shape)
+    layout, title, captions = saved_shots(record, f"`latent_path` {given['latent_path']}", base.shape)
     return SceneRequest(base, None, layout, title, captions, _shown(given))

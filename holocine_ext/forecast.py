@@ -49,7 +49,7 @@ class Forecast:
         passes: of the transformer, with the prompt and with the negative prompt.
         positive_flops, negative_flops: operations of one pass. full_flops: of one with full attention.
         memory: predicted bytes.
-        chosen: what was chosen to fit `vram_budget`, as words of a command line.
+        chosen: what was chosen to fit `vram_budget`, setting by setting.
         tflops: what the machine does in a second, in 10^12 operations, if that is known.
         warnings: lines to show with it.
     """

@@ -133,7 +133,7 @@ def look_ahead(
         check_fp8(base, expert, config, weights)
         check_loras(expert, config, files)
     experts = base.model.experts
-    if absent := [f"--{expert.flag}" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
+    if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, weights = found[experts[0]]
     work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files))

@@ -61,7 +61,7 @@ def _budget(plan: Forecast) -> list[str]:
     budget = plan.request.compute.vram_budget
     if not budget:
         return []
-    return [f"           fits --vram_budget {budget:g}{f' by {plan.chosen}' if plan.chosen else ' as it is'}"]
+    return [f"           fits `vram_budget` {budget:g}{f' by {plan.chosen}' if plan.chosen else ' as it is'}"]
 
 
 def _streaming(streamed: int | str) -> list[str]:

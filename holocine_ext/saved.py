@@ -42,7 +42,7 @@ def saved_scene(state: SavedState) -> SavedScene:
     Raises:
         InputError: the state is of a run without one, or what it says breaks a rule.
     """
-    place = f"--resume {state.path}"
+    place = f"`resume` {state.path}"
     if "storyboard" not in state.scene:
         raise InputError(f"{place}: was saved by another program, which alone can go on with it")
     fields = Fields(state.scene, place, (*FIELDS, *SHOWING))

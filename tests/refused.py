@@ -21,8 +21,8 @@ def said(error: BaseException) -> str:
 
 
 @contextmanager
-def refused(pattern: str, kind: type[InputError] = InputError) -> Iterator[None]:
-    """A block that must be refused, with a line in which the pattern is found."""
+def refused(pattern: str, kind: type[InputError] = InputError) -> Iterator[pytest.ExceptionInfo[InputError]]:
+    """A block that must be refused, with a line in which the pattern is found; what was raised is the block's value."""
     with pytest.raises(kind) as caught:
-        yield
+        yield caught
     assert re.search(pattern, line := said(caught.value)), line

@@ -73,7 +73,7 @@ def find_asked(paths: Sequence[Path], storyboard: Path | None, model: str) -> tu
                 found.append(_asked_of(str(path), video, board))
     if not found:
         raise InputError(
-            f"{', '.join(map(str, paths))}: no video with a record; or give what was asked with --storyboard"
+            f"{', '.join(map(str, paths))}: no video with a record; or give what was asked with `storyboard`"
         )
     return [replace(one, model=one.model or model) for one in _once(found)], left_out
 
@@ -94,7 +94,7 @@ def _asked_of(row: str, video: Path, board: Storyboard | None) -> Asked:
         return Asked(row, video, title, board.shot_captions, board.shot_cut_frames, board, "")
     record = _record_of(video)
     if record is None:
-        raise InputError(f"{video}: no record next to it or inside it; give what was asked with --storyboard")
+        raise InputError(f"{video}: no record next to it or inside it; give what was asked with `storyboard`")
     cuts, captions, title = record["cuts"], record.get("captions"), record.get("title", "")
     readable = isinstance(captions, list) and all(_is_text(text) for text in [title, *captions])
     if not readable or not _are_cuts(cuts) or len(cuts) != len(captions or ()) - 1:

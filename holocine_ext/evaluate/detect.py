@@ -54,9 +54,9 @@ def resolve_device(name: str) -> str:
         return "cuda" if count else "cpu"
     kind, _, index = name.partition(":")
     if name != "cpu" and (kind != "cuda" or not (index or "0").isdecimal()):
-        raise InputError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
+        raise InputError(f"`device` {name}: must be auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(index or 0) >= count:
-        raise InputError(f"--device {name}: this machine has {count} of cuda; auto takes the best one")
+        raise InputError(f"`device` {name}: this machine has {count} of cuda; auto takes the best one")
     return name
 
 

@@ -47,7 +47,7 @@ class Embedder:
             self.tokenizer = AutoTokenizer.from_pretrained(name) if self.reads else None
         except (OSError, ValueError) as error:
             kind = "folder" if Path(name).is_dir() else "model"
-            raise InputError(f"--embed_model {name}: this {kind} cannot be loaded ({error})") from error
+            raise InputError(f"`embed_model` {name}: this {kind} cannot be loaded ({error})") from error
 
     def pictures(self, frames: Frames) -> Tensor:
         """uint8 [N, h, w, 3] -> vectors [N, D] of length 1."""

@@ -47,20 +47,20 @@ def check_report(folder: Path, replace: bool) -> None:
     """
     above = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not above.is_dir():
-        raise InputError(f"--save_path {folder}: {above} is a file; the report takes a folder")
+        raise InputError(f"`save_path` {folder}: {above} is a file; the report takes a folder")
     if not os.access(above, os.W_OK):
-        raise InputError(f"--save_path {folder}: {above} is a folder that cannot be written to")
+        raise InputError(f"`save_path` {folder}: {above} is a folder that cannot be written to")
     for name, ours in OURS.items():
         path = folder / name
         if not os.path.lexists(path):
             continue
         if path.is_symlink() or not ours(path):
             kind = "a link" if path.is_symlink() else "something that this program did not make"
-            raise InputError(f"--save_path {folder}: {kind} stands at {path}; remove it, or give another folder")
+            raise InputError(f"`save_path` {folder}: {kind} stands at {path}; remove it, or give another folder")
         if not replace:
             raise InputError(
-                f"--save_path {folder}: {path} is there from an earlier evaluation; keep it by another --save_path, "
-                "or replace it by --overwrite"
+                f"`save_path` {folder}: {path} is there from an earlier evaluation; keep it by another `save_path`, "
+                "or replace it by `overwrite`"
             )
 
 
@@ -80,7 +80,7 @@ def held_report(folder: Path, replace: bool) -> Iterator[Callable[[Mapping[str, 
         try:
             work = stack.enter_context(held(folder / PAGE))
         except Busy as error:
-            raise RunError(f"--save_path {folder}: another process is writing a report there now") from error
+            raise RunError(f"`save_path` {folder}: another process is writing a report there now") from error
         check_report(folder, replace)
 
         def write(texts: Mapping[str, str]) -> list[Path]:

@@ -109,7 +109,7 @@ def plan_layout(
     num_shots: int,
     cuts: Sequence[int] | None,
     tokens_per_frame: int,
-    names: tuple[str, str] = ("--video_length", "--shot_cut_frames"),
+    names: tuple[str, str] = ("`num_frames`", "`shot_cut_frames`"),
 ) -> ShotLayout:
     """Snap a video and its cuts to the latent grid.
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from holocine_ext.story.characters import strangers
+from holocine_ext.story.lengths import ShotLength
 from holocine_ext.story.prompt import COUNT_PHRASE, CUT_TAG, GLOBAL_TAG, SHOTS_TAG, shorten, untagged_parts
-from holocine_ext.story.storyboard import ShotLength, Storyboard
+from holocine_ext.story.storyboard import Storyboard
 from wan2.errors import InputError
 from wan2.request.fields import exact_rate
 from wan2.request.flat import RANGES
@@ -69,22 +70,22 @@ def plan_scene(
         InputError: a flag outside its range, or lengths that do not fit the video's.
     """
     prefix = f"{storyboard.source}: " if storyboard.source else ""
-    _check("--video_length", num_frames, "num_frames")
-    _check("--fps", fps, "fps")
-    length_name = f"{prefix}num_frames" if num_frames is None and storyboard.num_frames else "--video_length"
+    _check("num_frames", num_frames)
+    _check("fps", fps)
+    length_name = f"{prefix}num_frames" if num_frames is None and storyboard.num_frames else "`num_frames`"
     asked = num_frames if num_frames is not None else storyboard.num_frames
     rate = exact_rate(next(value for value in (fps, storyboard.fps, preset.fps) if value is not None))
     if storyboard.lengths is None:
-        cuts_name = f"{prefix}cuts" if prefix else "--shot_cut_frames"
+        cuts_name = f"{prefix}cuts" if prefix else "`shot_cut_frames`"
         return Scene(storyboard, asked or preset.num_frames, rate, storyboard.shot_cut_frames, (length_name, cuts_name))
     total, cuts = _place(storyboard.lengths, asked, preset.num_frames, rate, length_name)
     return Scene(storyboard, total, rate, cuts, (length_name, f"{prefix}lengths of the shots, cuts at"))
 
 
-def _check(flag: str, value: float | None, field: str) -> None:
+def _check(field: str, value: float | None) -> None:
     low, high = RANGES[field]
     if value is not None and not low <= value <= high:  # which NaN does not, either
-        raise InputError(f"{flag} {value}: must lie between {low:g} and {high:g}")
+        raise InputError(f"must lie between {low:g} and {high:g}", field=field, value=value)
 
 
 def _place(
@@ -123,7 +124,7 @@ def scene_warnings(scene: Scene, trained_frames: int, trained_shots: int) -> tup
         if parts := untagged_parts(scene.storyboard.prompt):
             found.append(
                 f"the prompt says {' and '.join(map(shorten, parts))}, but without tags it is a single shot; write "
-                f"{GLOBAL_TAG} ... {SHOTS_TAG} ... {CUT_TAG} ..., or --global_caption and --shot_captions"
+                f"{GLOBAL_TAG} ... {SHOTS_TAG} ... {CUT_TAG} ..., or `global_caption` and `shot_captions`"
             )
         return tuple(found)
     stated = re.search(rf"{COUNT_PHRASE} ([0-9]+) shots?", scene.storyboard.global_caption)

@@ -12,6 +12,7 @@ from typing import Any
 
 from holocine_ext.story.characters import Character, check_cast, introduce, number_references, uncalled
 from holocine_ext.story.fields import Fields, read_document
+from holocine_ext.story.lengths import TIMES, ShotLength, timing
 from holocine_ext.story.prompt import build_prompt, check_caption, parse_prompt
 from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
 from wan2.errors import InputError
@@ -23,21 +24,8 @@ from wan2.text.tokenizer import check_length
 SETTINGS = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
 FIELDS = ("prompt", "global_caption", "characters", "shots", *SETTINGS, "shot_captions")
 CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
-TIMES = ("seconds", "frames", "cut_frame")
 MOST_CHARACTERS = 100
 A_RECORD = "is the record of a run; a storyboard is global_caption, shot_captions and shot_cut_frames of its storyboard"
-
-
-@dataclass(frozen=True)
-class ShotLength:
-    """How long a shot was asked to be; one of the two is 0."""
-
-    seconds: float = 0.0
-    frames: int = 0
-
-    def in_frames(self, fps: float) -> float:
-        """The length in frames, not rounded."""
-        return self.seconds * fps + self.frames
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ class Storyboard:
         """How messages call the captions."""
         if self.source:
             return f"{self.source}: captions"
-        return "--prompt" if self.global_caption is None else "--shot_captions"
+        return "`prompt`" if self.global_caption is None else "`shot_captions`"
 
 
 def from_arguments(
@@ -105,14 +93,14 @@ def from_arguments(
     ways = [
         flag
         for flag, given in (
-            ("--storyboard", storyboard is not None),
-            ("--prompt", prompt is not None),
-            ("--shot_captions" if global_caption is None else "--global_caption", structured),
+            ("`storyboard`", storyboard is not None),
+            ("`prompt`", prompt is not None),
+            ("`shot_captions`" if global_caption is None else "`global_caption`", structured),
         )
         if given
     ]
     if not ways:
-        raise InputError("no scene: give --storyboard, or --global_caption with --shot_captions, or --prompt")
+        raise InputError("no scene: give `storyboard`, or `global_caption` with `shot_captions`, or `prompt`")
     if len(ways) > 1:
         raise InputError(f"{' and '.join(ways)}: two ways of giving a scene; give exactly one")
     cuts = None if shot_cut_frames is None else tuple(shot_cut_frames)
@@ -128,9 +116,9 @@ def from_arguments(
         raise InputError("needs `global_caption`, which says what all shots share", field="shot_captions")
     if not shot_captions:
         raise InputError("needs `shot_captions`, one for every shot", field="global_caption")
-    _check_caption(global_caption, "--global_caption")
+    _check_caption(global_caption, "`global_caption`")
     for number, caption in enumerate(shot_captions, 1):
-        _check_caption(caption, f"--shot_captions, shot {number}")
+        _check_caption(caption, f"`shot_captions`, shot {number}")
     return _structured(global_caption, tuple(shot_captions), shot_cut_frames=cuts)
 
 
@@ -141,7 +129,7 @@ def _check_caption(caption: str, name: str) -> None:
         check_caption(caption, name)
 
 
-def from_prompt(prompt: str, shot_cut_frames: tuple[int, ...] | None = None, name: str = "--prompt") -> Storyboard:
+def from_prompt(prompt: str, shot_cut_frames: tuple[int, ...] | None = None, name: str = "`prompt`") -> Storyboard:
     """The scene of a raw prompt, which is kept as it is; without tags, a single shot and an ordinary video."""
     check_length(prompt, name)
     with Reading(name):
@@ -155,7 +143,7 @@ def from_file(path: Path) -> Storyboard:
     Raises:
         InputError: the file cannot be read, or breaks a rule; one line with file, field, value and rule.
     """
-    document = read_document(path, "--storyboard")
+    document = read_document(path, "`storyboard`")
     with Reading(str(path)):
         return from_document(document, str(path))
 
@@ -213,7 +201,7 @@ def _from_shots(fields: Fields, global_caption: str, shots: Sequence[object], se
         Fields(shot, f"{fields.place}: shot {i}", ("caption", *TIMES), OF_SHOT) for i, shot in enumerate(shots, 1)
     ]
     captions = tuple(number_references(_caption(table), cast, table.name("caption"), text) for table in tables)
-    lengths, cuts = _timing(fields.place, tables)
+    lengths, cuts = timing(fields.place, tables)
     if settings["shot_cut_frames"] is not None:
         if lengths or cuts is not None:
             raise InputError(f"{fields.place}: shot_cut_frames: the shots say their own times; give one or the other")
@@ -236,7 +224,7 @@ def _caption(shot: Fields) -> str:
 def _structured(global_caption: str, captions: tuple[str, ...], **settings: Any) -> Storyboard:  # noqa: ANN401
     """The storyboard of checked captions, which are not too long together."""
     prompt = build_prompt(global_caption, captions)
-    check_length(prompt, f"{settings['source']}: captions" if settings.get("source") else "--shot_captions")
+    check_length(prompt, f"{settings['source']}: captions" if settings.get("source") else "`shot_captions`")
     return Storyboard(prompt, global_caption, captions, **settings)
 
 
@@ -262,45 +250,3 @@ def _size(fields: Fields) -> tuple[int, int] | None:
     if len(size) != 2 or any(side < SIZE_MULTIPLE or side % SIZE_MULTIPLE for side in size):
         raise fields.refuse("size", f"must be [height, width], both multiples of {SIZE_MULTIPLE}")
     return size[0], size[1]
-
-
-def _timing(
-    place: str, tables: Sequence[Fields]
-) -> tuple[tuple[ShotLength | None, ...] | None, tuple[int, ...] | None]:
-    """The lengths of the shots, or their cuts, or neither: whichever the file gives, and no mixture."""
-    lengths: list[ShotLength | None] = []
-    starts: list[int | None] = []
-    high = RANGES["num_frames"][1]
-    for table in tables:
-        given = [field for field in TIMES if table.table.get(field) is not None]
-        if len(given) > 1:
-            raise InputError(f"{table.place}: {given[0]} and {given[1]}: give at most one of {', '.join(TIMES)}")
-        seconds, frames = table.number("seconds", 0, high), table.whole("frames", 1, high)
-        if seconds == 0:
-            raise table.refuse("seconds", "must be more than 0")
-        starts.append(table.whole("cut_frame", 0, high))
-        lengths.append(ShotLength(seconds or 0.0, frames or 0) if seconds or frames else None)
-    return _consistent(place, lengths, starts)
-
-
-def _consistent(
-    place: str, lengths: Sequence[ShotLength | None], starts: Sequence[int | None]
-) -> tuple[tuple[ShotLength | None, ...] | None, tuple[int, ...] | None]:
-    """All lengths (the last may be open), or all cuts (the first is 0 or open), or InputError for what lies between."""
-    timed, cut = any(lengths), any(start is not None for start in starts)
-    if timed and cut:
-        raise InputError(f"{place}: shots: some give a length and some a cut_frame; use one of them throughout")
-    if timed:
-        for number, length in enumerate(lengths[:-1], 1):
-            if length is None:
-                raise InputError(f"{place}: shot {number}: no seconds or frames; only the last shot may leave it open")
-        return tuple(lengths), None
-    if not cut:
-        return None, None
-    if starts[0]:
-        raise InputError(f"{place}: shot 1: cut_frame {starts[0]}: the first shot begins at frame 0")
-    cuts = tuple(start for start in starts[1:] if start is not None)
-    if len(cuts) != len(starts) - 1:
-        number = 2 + starts[1:].index(None)
-        raise InputError(f"{place}: shot {number}: no cut_frame; when one shot has it, every shot but the first does")
-    return None, cuts

@@ -10,7 +10,7 @@ _CAST = "did you mean characters, a table of names with a description each?"
 
 
 def _flags(*names: str) -> dict[str, str]:
-    return {name: f"it is no field but a flag of the command line: --{name}" for name in names}
+    return {name: f"it is no field but a flag of the command line: `{name}`" for name in names}
 
 
 # Beside the field that says it, in lower case and with underscores.
@@ -33,9 +33,9 @@ OF_SCENE: dict[str, str] = (
     | _flags("negative_prompt", "infer_steps", "sample_solver", "flow_shift", "guidance_scale", "save_path", "model")
     | _flags("variant", "preset", "output_type", "device", "dtype", "attn_mode", "lora_weight")
     | dict.fromkeys(
-        ("steps", "num_inference_steps", "sampling_steps"), "it is a flag of the command line: --infer_steps"
+        ("steps", "num_inference_steps", "sampling_steps"), "it is a flag of the command line: `infer_steps`"
     )
-    | dict.fromkeys(("cfg", "cfg_scale", "guidance"), "it is a flag of the command line: --guidance_scale")
+    | dict.fromkeys(("cfg", "cfg_scale", "guidance"), "it is a flag of the command line: `guidance_scale`")
 )
 OF_SHOT: dict[str, str] = (
     dict.fromkeys(

@@ -13,7 +13,8 @@ import yaml
 
 from holocine_ext.shots.spans import text_spans
 from holocine_ext.story.fields import MAX_PARTS
-from holocine_ext.story.storyboard import FIELDS, TIMES, from_document, from_file
+from holocine_ext.story.lengths import TIMES
+from holocine_ext.story.storyboard import FIELDS, from_document, from_file
 from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
 from holocine_ext.story.words import hint
 from holocine_ext.story.yaml_document import MOST_NODES, parse_yaml
@@ -92,7 +93,7 @@ def test_every_synonym_names_a_field_or_a_flag_and_is_none_itself():
         assert len(synonyms) > 30 and not set(synonyms) & set(known)
         for name, meant in synonyms.items():
             assert name == name.lower() and " " not in name
-            assert any(field in meant for field in known) or "--" in meant or "shots" in meant
+            assert any(field in meant for field in known) or "`" in meant or "shots" in meant
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_looking_ahead_needs_none_of_the_files_of_the_published_model(
     assert full.full_flops == full.negative_flops > sparse.negative_flops
     text = render(full)
     assert "--tokenizer: not there" in text
-    assert "--dit_high_noise and --dit_low_noise: not there" in text
+    assert "`dit_high_noise` and `dit_low_noise`: not there" in text
 
 
 def test_a_file_that_was_given_must_be_there_even_to_look_ahead(

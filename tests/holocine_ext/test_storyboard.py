@@ -11,7 +11,7 @@ import pytest
 from holocine_ext.presets import MODELS, TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.story.scene import plan_scene, scene_warnings
 from holocine_ext.story.storyboard import from_arguments, from_document, from_file, from_prompt
-from wan2.errors import InputError
+from tests.refused import refused
 
 PRESET = MODELS["holocine"]["sparse"]
 SHOTS = [{"caption": "A gull lands"}, {"caption": "The lamp turns"}]
@@ -83,9 +83,9 @@ def test_lengths_become_cuts() -> None:
     assert scene_of(document, fps=8) == (72, (20, 40))
     assert scene_of({**document, "fps": 8}) == (72, (20, 40))
     assert scene_of({**document, "num_frames": 117}) == (118, (38, 58))
-    with pytest.raises(InputError, match=re.escape("a.toml: num_frames 81: the lengths of the shots add up to 118")):
+    with refused(re.escape("a.toml: num_frames 81: the lengths of the shots add up to 118")):
         scene_of({**document, "num_frames": 81})
-    with pytest.raises(InputError, match=re.escape("--video_length 81: the lengths of the shots add up to 118")):
+    with refused(re.escape("--video_length 81: the lengths of the shots add up to 118")):
         scene_of(document, num_frames=81)
 
 
@@ -93,7 +93,7 @@ def test_an_open_last_shot_takes_the_rest() -> None:
     document = {"global_caption": "G.", "shots": [{**SHOTS[0], "seconds": 2}, SHOTS[1]]}
     assert scene_of(document) == (241, (30,))
     assert scene_of(document, num_frames=81) == (81, (30,))
-    with pytest.raises(InputError, match="nothing is left for the last"):
+    with refused("nothing is left for the last"):
         scene_of(document, num_frames=30)
 
 
@@ -132,9 +132,9 @@ def test_the_record_of_a_scene_is_a_storyboard() -> None:
         ({"prompt": "a", "storyboard": Path("a.toml")}, "--storyboard and --prompt: two ways of giving a scene"),
         ({"prompt": "a", "shot_captions": ["b"]}, "--prompt and --shot_captions: two ways"),
         ({"global_caption": "a", "storyboard": Path("a.toml")}, "--storyboard and --global_caption: two ways"),
-        ({"shot_captions": ["a"]}, "shot_captions: needs `global_caption`"),
-        ({"global_caption": "a"}, "global_caption: needs `shot_captions`"),
-        ({"global_caption": "a", "shot_captions": []}, "global_caption: needs `shot_captions`"),
+        ({"shot_captions": ["a"]}, "--shot_captions: needs --global_caption"),
+        ({"global_caption": "a"}, "--global_caption: needs --shot_captions"),
+        ({"global_caption": "a", "shot_captions": []}, "--global_caption: needs --shot_captions"),
         ({"global_caption": " ", "shot_captions": ["a"]}, "--global_caption: is empty"),
         ({"global_caption": "a", "shot_captions": ["a", ""]}, "--shot_captions, shot 2: is empty"),
         ({"global_caption": "a", "shot_captions": ["a [shot cut] b"]}, "holds the tag [shot cut]"),
@@ -145,7 +145,7 @@ def test_the_record_of_a_scene_is_a_storyboard() -> None:
     ],
 )
 def test_arguments_that_make_no_scene(arguments: dict, said: str) -> None:
-    with pytest.raises(InputError, match=re.escape(said)):
+    with refused(re.escape(said)):
         from_arguments(**arguments)
 
 
@@ -206,7 +206,7 @@ def test_arguments_that_make_no_scene(arguments: dict, said: str) -> None:
 )
 def test_a_file_with_a_mistake(change: dict, said: str) -> None:
     document = {"global_caption": "A storm nears.", "shots": SHOTS, **change}
-    with pytest.raises(InputError, match=f"^{re.escape('a.toml: ' + said)}") as caught:
+    with refused(f"^{re.escape('a.toml: ' + said)}") as caught:
         from_document(document, "a.toml")
     assert "\n" not in str(caught.value)
 
@@ -233,7 +233,7 @@ def test_a_file_with_a_mistake(change: dict, said: str) -> None:
 def test_files_that_cannot_be_parsed(tmp_path: Path, name: str, text: str, said: str) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: .*({said})") as caught:
+    with refused(f"^{re.escape(str(path))}: .*({said})") as caught:
         from_file(path)
     assert "\n" not in str(caught.value)
 
@@ -241,9 +241,9 @@ def test_files_that_cannot_be_parsed(tmp_path: Path, name: str, text: str, said:
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(b'global_caption = "\xff"')
-    with pytest.raises(InputError, match="not UTF-8 text"):
+    with refused("not UTF-8 text"):
         from_file(path)
-    with pytest.raises(InputError, match="no such file"):
+    with refused("no such file"):
         from_file(tmp_path / "folder.toml")
 
 
@@ -251,7 +251,7 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     ("flags", "said"), [({"fps": float("nan")}, "--fps nan"), ({"num_frames": 0}, "--video_length 0")]
 )
 def test_flags_outside_their_range(flags: dict, said: str) -> None:
-    with pytest.raises(InputError, match=f"^{said}: must lie between"):
+    with refused(f"^{said}: must lie between"):
         plan_scene(from_prompt("a"), PRESET, **flags)
 
 

@@ -106,17 +106,17 @@ class Console:
 
     def note(self, text: str) -> None:
         """Something worth knowing that ends nothing, in one line on stderr."""
-        self._line(f"{self.program}: warning: {text}")
+        self._line(f"{self.program}: warning: {spelled(text, self.flags)}")
 
     def chose(self, text: str) -> None:
         """What was settled for the user, in one line on stderr."""
         if not self.quiet:
-            self._line(f"{self.program}: {text}")
+            self._line(f"{self.program}: {spelled(text, self.flags)}")
 
     def fitted(self, plan: Plan) -> None:
-        """What was chosen for `--vram_budget`."""
+        """What was chosen for `vram_budget`."""
         if plan.chosen:
-            self.chose(f"to fit --vram_budget {plan.request.compute.vram_budget:g}: {plan.chosen}")
+            self.chose(f"to fit `vram_budget` {plan.request.compute.vram_budget:g}: {plan.chosen}")
 
     def about(self, plan: Plan) -> None:
         """The run that begins; `leanest` knows of it."""
@@ -126,7 +126,7 @@ class Console:
         """The settings with which the present stage would take the least memory, if any would."""
         if self._about is None or self._about.work is None or self.doing is None:
             return ""
-        return leanest(self._about.request, self._about.work, PARTS.get(self.doing))
+        return spelled(leanest(self._about.request, self._about.work, PARTS.get(self.doing)), self.flags)
 
     def stepwise(self) -> AbstractContextManager[Callable[[], bool]]:
         """A block in which Ctrl-C waits for the end of a step: whether one does."""
@@ -136,7 +136,7 @@ class Console:
 
     def show(self, text: str) -> None:
         """Several lines that were asked for, on stdout."""
-        self.out.write(as_lines(text) + "\n")
+        self.out.write(as_lines(spelled(text, self.flags)) + "\n")
         self.out.flush()
 
     def done(self, written: Iterable[Path]) -> None:
@@ -158,7 +158,7 @@ class Console:
             case Settled():
                 self.say(spelled(event.text, self.flags))
             case Noted():
-                self.note(spelled(event.text, self.flags))
+                self.note(event.text)
             case StateSaved():
                 self.state = event.path
             case Finished():
@@ -166,7 +166,7 @@ class Console:
             case Failed():
                 self.close()
                 self.state = None
-                self._line(f"{self.program}: {title}: {self._explained(event.error)}")
+                self._line(f"{self.program}: {spelled(title, self.flags)}: {self._explained(event.error)}")
 
     def _began(self, event: StageBegan, title: str) -> None:
         name = f"Writing {event.of}" if event.of else STAGES[event.stage]

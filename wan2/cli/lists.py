@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wan2.cli.console import Console
-from wan2.cli.flags import line_of
+from wan2.cli.flags import line_of, spelled
 from wan2.errors import Ended, InputError, RunError
 from wan2.files import Busy, held
 from wan2.plan.taken import TakenError
@@ -112,7 +112,8 @@ def plan_anew(
 def _pass_over(item: Item, broken: list[tuple[Item, str]], flags: frozenset[str], error: BaseException) -> int:
     """Any failure of an item is that item's, but for what would be lost by making the others."""
     said = line_of(error, flags) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
-    placed = said if said.startswith(item.place) else f"{item.place}: {said}"
+    place = spelled(item.place, flags)
+    placed = said if said.startswith(place) else f"{place}: {said}"
     if isinstance(error, TakenError):
         raise InputError(placed) from error
     broken.append((item, placed))

@@ -168,17 +168,17 @@ def needed(request: Request, part: Part) -> bool:
 
 
 def chosen(asked: Request, made: Request) -> str:
-    """What was completed, as words of a command line."""
+    """What was completed, setting by setting."""
     before, after = asked.compute, made.compute
     words = []
     if before.blocks_to_swap != after.blocks_to_swap:
-        words.append(f"--blocks_to_swap {after.blocks_to_swap}")
+        words.append(f"`blocks_to_swap` {after.blocks_to_swap}")
     if before.passes_apart != after.passes_apart:
-        words.append("--passes_apart")
+        words.append("`passes_apart`")
     if (before.tile_height, before.tile_width) != (after.tile_height, after.tile_width):
-        words.append(f"--vae_tiling {after.tile_height} {after.tile_width}")
+        words.append(f"`tile_height` {after.tile_height} {after.tile_width}")
     if before.vae_cache_cpu != after.vae_cache_cpu:
-        words.append("--vae_cache_cpu")
+        words.append("`vae_cache_cpu`")
     return " ".join(words)
 
 

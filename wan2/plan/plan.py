@@ -54,7 +54,7 @@ class Plan:
         inputs: setting -> every file that the command reads.
         found: the checkpoints of the transformers, and the prompts as tokens.
         work: what decides the memory of the run besides the request.
-        chosen: what was completed, as words of a command line.
+        chosen: what was completed, setting by setting.
         saved: the state that the run goes on from.
         checkpoints: fingerprints of the model files.
         finished: the video is there already, so that nothing is left to do.

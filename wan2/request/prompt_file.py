@@ -42,7 +42,7 @@ class Line:
     @property
     def place(self) -> str:
         """How messages call it."""
-        return f"--from_file {self.path}:{self.number}"
+        return f"`from_file` {self.path}:{self.number}"
 
 
 def read_lines(path: Path) -> list[Line]:

@@ -105,7 +105,7 @@ def test_an_absent_package_is_named_with_the_line_that_installs_it(monkeypatch: 
 
 @pytest.mark.parametrize("name", ["cuda:99", "cuda:x", "toaster", ""])
 def test_devices_that_are_not_there(name: str):
-    with pytest.raises(InputError, match="--device"):
+    with pytest.raises(InputError, match="`device`"):
         resolve_device(name)
 
 

@@ -74,5 +74,5 @@ def test_the_same_character_is_followed_across_shots():
 
 
 def test_a_folder_without_a_model(tmp_path: Path):
-    with pytest.raises(InputError, match="--embed_model .* cannot be loaded"):
+    with pytest.raises(InputError, match="`embed_model` .* cannot be loaded"):
         Embedder(str(tmp_path), "cpu")
