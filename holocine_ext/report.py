@@ -11,6 +11,8 @@ from holocine_ext.forecast import Forecast, lora_words
 from wan2.shown import one_line
 from wan2.text.tokenizer import TEXT_LENGTH
 
+MINUTE, HOUR = 60, 3600
+
 
 def render(plan: Forecast) -> str:
     """The plan as text for a terminal: lines of at most 80 characters, but for long names and warnings."""
@@ -53,8 +55,14 @@ def _time(plan: Forecast) -> list[str]:
         return []
     sampling = plan.request.sampling
     step = plan.total_flops / plan.tflops / 1e12 / sampling.infer_steps
-    whole = f"{step * sampling.infer_steps:.3g} s{', at the most' if sampling.step_cache else ''}"
+    whole = f"{_duration(step * sampling.infer_steps)}{', at the most' if sampling.step_cache else ''}"
     return [f"time       denoising, at {plan.tflops:g} TFLOP/s: {step:.3g} s a step, {whole} in all"]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.3g} s"
+    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
 
 
 def _budget(plan: Forecast) -> list[str]:

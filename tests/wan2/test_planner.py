@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,26 @@ from diffusers import AutoencoderKLWan
 import holocine_ext.cli
 import wan2.cli.main
 from benchmarks.counting import LiveBytes
-from tests.refused import refused, said
+from holocine_ext.forecast import make_forecast
+from holocine_ext.presets import MODELS
+from holocine_ext.request import scene_request
+from holocine_ext.story.storyboard import from_arguments
+from tests.refused import FLAGS, refused, said
 from tests.tiny import DATA, QUICK, TinyModel
+from wan2.cli.flags import spelled
 from wan2.cli.out_of_memory import explain_out_of_memory
 from wan2.errors import InputError
 from wan2.events import Stage
 from wan2.models.config import A14B
 from wan2.models.vae import WanVAE
-from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget, work_of
+from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget, within_memory, work_of
 from wan2.plan.files import Files
 from wan2.plan.memory import VAE_CACHE_PER_PIXEL, Decoding
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
 from wan2.request.request import Request
 from wan2.run.latents import load_latents
+from wan2.weights.fp8 import quantised
 
 WORK = Work(A14B)
 CARD = {"height": 480, "width": 832, "num_frames": 241, "device": "cuda"}
@@ -59,6 +66,21 @@ def test_what_is_chosen_fits_and_one_block_fewer_does_not(budget: int) -> None:
     assert within_budget(made, WORK) == made
 
 
+@pytest.mark.parametrize("size", [6, 8, 12, 16, 24, 32, 48])
+@pytest.mark.parametrize("more", [{}, {"fp8_scaled": True}, {"dtype": "float16", "num_frames": 81}], ids=str)
+def test_auto_a_budget_and_a_look_ahead_give_one_answer(size: int, more: dict[str, Any]) -> None:
+    """What a card of so many free bytes gets by itself is what a budget of that size chooses, and `--dry_run` says."""
+    work = Work(A14B, fp8=quantised(A14B) if "fp8_scaled" in more else frozenset())
+    scene = from_arguments(global_caption="A lighthouse.", shot_captions=["The tower", "The sea"])
+    budget = scene_request(scene, MODELS["holocine"]["full"], {**CARD, **more, "vram_budget": size})
+    free = scene_request(scene, MODELS["holocine"]["full"], {**CARD, **more})
+    by_memory, by_budget = within_memory(free.base, work, size * 10**9), within_budget(budget.base, work)
+    assert by_memory.compute == replace(by_budget.compute, vram_budget=0)
+    ahead = make_forecast(budget, None, work)
+    assert ahead.memory == predict(by_budget, work) == predict(by_memory, work)
+    assert ahead.chosen == chosen(free.base, by_memory)
+
+
 def test_the_less_there_is_the_more_is_given_up() -> None:
     counts = [streamed(within_budget(asked(vram_budget=budget), WORK)) for budget in (90, 30, 20, 12)]
     assert counts[0] == 0
@@ -68,7 +90,7 @@ def test_the_less_there_is_the_more_is_given_up() -> None:
 def test_the_cache_goes_to_the_host_before_the_picture_is_cut() -> None:
     only = {"latent_path": DATA / "denoise.safetensors"}
     words = [
-        chosen(options, within_budget(options, WORK))
+        spelled(chosen(options, within_budget(options, WORK)), FLAGS)
         for options in (asked(vram_budget=b, **only) for b in (18, 8, 3.4, 2.4))
     ]
     assert words[0] == ""
@@ -239,10 +261,10 @@ def test_refusals(words: list[str], line: str, capsys: pytest.CaptureFixture[str
 
 
 def test_out_of_memory_names_the_leanest_options() -> None:
-    assert leanest(asked(), WORK, "transformer").startswith("--blocks_to_swap 40 --passes_apart (predicted ")
-    assert "--vae_tiling" in leanest(asked(), WORK, "vae")
+    assert leanest(asked(), WORK, "transformer").startswith("`blocks_to_swap` 40 `passes_apart` (predicted ")
+    assert "`tile_height`" in leanest(asked(), WORK, "vae")
     assert leanest(asked(), WORK, "text_encoder") == leanest(asked(), WORK, None) == ""
-    assert leanest(asked(blocks_to_swap=40), WORK, "transformer").startswith("--passes_apart (predicted ")
+    assert leanest(asked(blocks_to_swap=40), WORK, "transformer").startswith("`passes_apart` (predicted ")
     assert leanest(asked(blocks_to_swap=40, passes_apart=True), WORK, "transformer") == ""
     line = explain_out_of_memory(MemoryError(), Stage.DENOISE, "--blocks_to_swap 40 (predicted 7 GB)")
     assert line.endswith("; the least as it is: --blocks_to_swap 40 (predicted 7 GB)")

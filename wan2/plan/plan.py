@@ -99,6 +99,7 @@ def make_plan(
         return Plan(request, added, opened, inputs or {}, finished=True)
     read = {**(inputs or {}), **inputs_of(left)}
     check_outputs(left, read, added.also, replace=left.output.overwrite)
+    opened.watch.expect(input_files(left))
     added.check(left, opened)
     found = check_run(left, opened, added.extra_channels)
     opened.watch.add(input_files(left))

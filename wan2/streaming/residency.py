@@ -12,11 +12,6 @@ from wan2.models.config import TransformerConfig
 RING_BLOCKS = 2
 # What the layers of the text encoder on the device may take together: two in bfloat16, one in fp32.
 ENCODER_RING_BYTES = 1_000_000_000
-# In addition to the weights: the largest number of tensors as long as the video that exist at once (two streams, or one
-# when passes run apart, keys and values, and queries and results of an attention without parts), and bytes for
-# everything that does not grow with the video.
-LONG_TENSORS = 6
-SPARE_BYTES = 2_000_000_000
 # A value in fp8, and the scale of a row of them.
 FP8_BYTES, SCALE_BYTES = 1, 4
 
@@ -58,19 +53,3 @@ def weight_bytes(config: TransformerConfig, item_bytes: int, fp8: Collection[str
         else:
             others += size
     return WeightBytes(tuple(blocks), others)
-
-
-def blocks_to_stream(
-    free: int, config: TransformerConfig, tokens: int, item_bytes: int, fp8: Collection[str] = ()
-) -> tuple[int, bool]:
-    """How many blocks must be streamed for a transformer and its work to fit into `free` bytes of its device.
-
-    The second value is whether its passes must run apart, too; only when every block is streamed can that be needed.
-
-    tokens: those of one sample; item_bytes: of a value in the compute dtype; fp8: the weights held in fp8.
-    """
-    weights = weight_bytes(config, item_bytes, fp8)
-    room = free - LONG_TENSORS * tokens * config.dim * item_bytes - SPARE_BYTES
-    counts = range(config.num_layers + 1)
-    count = next((count for count in counts if weights.on_device(count) <= room), None)
-    return (config.num_layers, True) if count is None else (count, False)

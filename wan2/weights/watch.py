@@ -30,11 +30,20 @@ class Watch:
         self._seen: dict[Path, Stamp] = {}
         self._prints: dict[Path, str] = {}
 
-    def add(self, files: Iterable[Path]) -> None:
-        """Watch these, too, as they are now."""
+    def expect(self, files: Iterable[Path]) -> None:
+        """Watch these, too, as they are now, before anything of them is read."""
         for file in files:
             if file not in self._seen and (stamp := stamp_of(file)) is not None:
-                self._seen[file], self._prints[file] = stamp, _print(file)
+                self._seen[file] = stamp
+
+    def add(self, files: Iterable[Path]) -> None:
+        """Watch these, too, as they are now or were when they were expected; they can be read."""
+        for file in files:
+            self.expect([file])
+            if file in self._seen and file not in self._prints:
+                found = _print(file)
+                if stamp_of(file) == self._seen[file]:
+                    self._prints[file] = found
 
     def check(self) -> None:
         """Refuse to go on with files that are not the ones that were added.
@@ -54,7 +63,7 @@ class Watch:
             now = stamp_of(file)
             if now == stamp:
                 continue
-            if now and now[:-1] == stamp[:-1] and _print(file) == self._prints[file]:
+            if now and now[:-1] == stamp[:-1] and _print(file) == self._prints.get(file):
                 self._seen[file] = now  # only its name, owner or links changed
                 continue
             return file
