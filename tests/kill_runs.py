@@ -1,6 +1,6 @@
 """Kills runs at random moments and lets them go on: `python -m tests.kill_runs --runs 300`.
 
-A run is one of 13 configurations, of random weights or of the miniature. It is killed up to four times in a row, by
+A run is one of 14 configurations, of random weights or of the miniature. It is killed up to four times in a row, by
 `kill -9`; each time the same command line is started again, which has `--resume`, and the last one ends by itself.
 
 A moment is one of the times at which the run opens a file for writing, renames, makes or removes something, or a
@@ -79,7 +79,9 @@ CONFIGS: dict[str, list[str]] = {
     "latents": [*LATENT, *EVERY],
     "latents clock": LATENT,
     "list": [*BOTH, *EVERY],
+    "waves": [*BOTH, *EVERY, "--wave", "2"],
 }
+LISTS = ("list", "waves")
 # What lies there after a kill: no file, a state alone, some of the files that a run ends with, all of them. Or the run
 # had ended by itself.
 MOMENTS = ("nothing", "state", "some", "all", "ended")
@@ -298,8 +300,8 @@ def write_list(folder: Path) -> list[str]:
 def make_case(root: Path, name: str, model: str) -> Case:
     """A configuration in a folder of its own, made once."""
     flags = write_model(root / "model", model)
-    scene = write_list(root / "scenes") if name == "list" else SCENE
-    quick = [word for word in QUICK if name != "list" or word not in ("--seed", "7")]
+    scene = write_list(root / "scenes") if name in LISTS else SCENE
+    quick = [word for word in QUICK if name not in LISTS or word not in ("--seed", "7")]
     ending = ".safetensors" if "latent" in CONFIGS[name] else ".mp4"
     case = Case(root, name, [*flags, *quick, *STEPS, *CONFIGS[name], *scene, "--save_path", f"out/scene{ending}"])
     case.learn()

@@ -72,6 +72,17 @@ def test_sizes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*BASE, *EXTENSION], ids=name)
+def test_records_are_small(path: Path) -> None:
+    """No record of more than 15 fields: what has more is several things."""
+    large = [
+        f"{node.name}: {count} fields"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and (count := sum(isinstance(part, ast.AnnAssign) for part in node.body)) > 15
+    ]
+    assert large == []
+
+
+@pytest.mark.parametrize("path", [*BASE, *EXTENSION], ids=name)
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
