@@ -213,8 +213,8 @@ def test_the_first_real_run_costs_what_it_says(tmp_path: Path) -> None:
     hosts = set()
     for row in rows:
         tflops = row["assumed"].removesuffix(" TFLOP/s")
-        vendor = float(row["bf16, vendor"].removesuffix(" TFLOPS"))
-        assert abs(float(tflops) - vendor / 2) <= 0.1
+        maker = float(row["bf16, maker"].removesuffix(" TFLOPS"))
+        assert abs(float(tflops) - maker / 2) <= 0.1
         figures = planned(f"{asked} {row['add'].strip('`')} --tflops {tflops}", tmp_path)
         told = {column: row[column] for column in ("device memory", "streamed", "denoising, at most")}
         assert told == {column: figures[column] for column in told}, row["card"]
