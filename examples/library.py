@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
         first = plan("first.mp4", seed=7)
     except InputError as error:  # found before anything loads: the field, its value, the rule
         sys.exit(f"{error.field}: {error.rule}")
-    print(first)  # what --dry_run prints
+    print(first)  # what --dry_run shows
 
     # Models stay loaded for as long as the session is open and they fit.
     with Session(first.model, first.compute) as session:

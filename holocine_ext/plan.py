@@ -69,7 +69,7 @@ class Plan:
         return self.base.finished
 
     def __str__(self) -> str:
-        """What `--dry_run` prints."""
+        """What `--dry_run` prints, with settings by their own names in the place of flags."""
         return render(self.forecast) if self.forecast else f"{self.output}: nothing is denoised"
 
 

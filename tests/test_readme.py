@@ -112,13 +112,13 @@ def planned(flags: str, folder: Path) -> dict[str, str]:
     text = run(words, folder)
     blocks_ = re.search(r"with (no|\d+) blocks? (?:of each transformer )?streamed", text)
     memory = re.search(r"device, predicted: (\S+ \S+) at most", text)
-    seconds = re.search(r"time .*?([\d.e+]+) s(?: in all|, at the most)", text)
+    time = re.search(r"time .* a step, (\d+ min)", text)
     host = re.search(r"host, predicted: (\S+ \S+) ", text)
     assert blocks_ and memory and host, text
     return {
         "streamed": f"{blocks_[1].replace('no', '0')} of 40",
         "device memory": memory[1],
-        "denoising, at most": f"{float(seconds[1]) / 60:.0f} min" if seconds else "",
+        "denoising, at most": time[1] if time else "",
         "host": host[1],
         "apart": "passes one by one" if "--passes_apart" in text else "",
     }
