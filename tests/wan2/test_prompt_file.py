@@ -19,7 +19,7 @@ def test_blank_lines_and_remarks_are_passed_over(tmp_path: Path):
     path.write_text("\ufeffA gull\n\n# not this one\n  A cat --d 1  \n", encoding="utf-8")
     lines = read_lines(path)
     assert lines == [Line(path, 1, "A gull"), Line(path, 4, "A cat --d 1")]
-    assert lines[1].place == f"--from_file {path}:4"
+    assert lines[1].place == f"`from_file` {path}:4"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
