@@ -32,6 +32,13 @@ class InputError(ValueError):
         return f"{shown}: {self.rule}" if shown else self.rule
 
 
+def refusal(place: str, value: object, rule: str) -> InputError:
+    """The error about a value at a place: a setting, in backticks, becomes its field; any other begins the rule."""
+    if place.startswith("`") and place.endswith("`"):
+        return InputError(rule, field=place.strip("`"), value=value)
+    return InputError(f"{place} {value}: {rule}")
+
+
 class RunError(RuntimeError):
     """A failure while running. `str(error)` is one line. The command line exits 1."""
 

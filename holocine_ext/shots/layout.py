@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from wan2.errors import InputError
+from wan2.errors import InputError, refusal
 from wan2.shapes import latent_index, snap_frames
 
 Range = tuple[int, int]
@@ -126,26 +126,31 @@ def plan_layout(
     """
     length_name, cuts_name = names
     if num_frames < 1:
-        raise InputError(f"{length_name} {num_frames}: a video has at least 1 frame")
+        raise refusal(length_name, num_frames, "a video has at least 1 frame")
     total = snap_frames(num_frames)
     room = latent_index(total - 1) + 1
     if num_shots > room:
-        raise InputError(
-            f"{length_name} {num_frames}: {total} frames are {room} latent frames, too few for {num_shots} shots; "
-            "every shot needs at least one"
+        raise refusal(
+            length_name,
+            num_frames,
+            f"{total} frames are {room} latent frames, too few for {num_shots} shots; every shot needs at least one",
         )
     if cuts is None:
         even = auto_cuts(total, num_shots)
         if len({0, *even, total}) < num_shots + 1:
-            raise InputError(
-                f"{length_name} {num_frames}: {total} frames do not divide evenly into {num_shots} shots of at least "
-                "one latent frame; make the video longer, or say where to cut"
+            raise refusal(
+                length_name,
+                num_frames,
+                f"{total} frames do not divide evenly into {num_shots} shots of at least "
+                "one latent frame; make the video longer, or say where to cut",
             )
         return ShotLayout(total, even, tokens_per_frame)
     if len(cuts) != num_shots - 1:
-        raise InputError(
-            f"{cuts_name} {_words(cuts)}: {_count(len(cuts), 'cut')} for {_count(num_shots, 'shot')}; "
-            f"must be {num_shots - 1}, the first frame of every shot but the first"
+        raise refusal(
+            cuts_name,
+            _words(cuts),
+            f"{_count(len(cuts), 'cut')} for {_count(num_shots, 'shot')}; "
+            f"must be {num_shots - 1}, the first frame of every shot but the first",
         )
     return ShotLayout(total, _snap_cuts(total, cuts, cuts_name), tokens_per_frame)
 
@@ -154,21 +159,25 @@ def _snap_cuts(total: int, cuts: Sequence[int], name: str) -> tuple[int, ...]:
     """The cuts on the grid 4t+1; InputError unless every shot they bound owns a latent frame."""
     for cut in cuts:
         if not 0 < cut < total:
-            raise InputError(f"{name} {cut}: outside the video; a cut lies between 1 and {total - 1} ({total} frames)")
+            raise refusal(name, cut, f"outside the video; a cut lies between 1 and {total - 1} ({total} frames)")
     for a, b in pairwise(cuts):
         if a >= b:
-            raise InputError(f"{name} {a} {b}: out of order; every cut must be later than the one before")
+            raise refusal(name, f"{a} {b}", "out of order; every cut must be later than the one before")
     snapped = tuple(snap_frames(cut) for cut in cuts)
     for (a, b), frame in zip(pairwise(cuts), snapped[1:], strict=False):
         if snap_frames(a) == frame:
-            raise InputError(
-                f"{name} {a} {b}: both snap to frame {frame} (the nearest 4t+1), which leaves a shot without a latent "
-                "frame; keep cuts at least 4 frames apart"
+            raise refusal(
+                name,
+                f"{a} {b}",
+                f"both snap to frame {frame} (the nearest 4t+1), which leaves a shot without a latent "
+                "frame; keep cuts at least 4 frames apart",
             )
     if snapped and snapped[-1] >= total:
-        raise InputError(
-            f"{name} {cuts[-1]}: snaps to frame {snapped[-1]}, past the last frame {total - 1}, which leaves the last "
-            f"shot without a latent frame; the latest cut here is {total - 4}"
+        raise refusal(
+            name,
+            cuts[-1],
+            f"snaps to frame {snapped[-1]}, past the last frame {total - 1}, which leaves the last "
+            f"shot without a latent frame; the latest cut here is {total - 4}",
         )
     return snapped
 

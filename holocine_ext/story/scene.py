@@ -16,7 +16,7 @@ from holocine_ext.story.characters import strangers
 from holocine_ext.story.lengths import ShotLength
 from holocine_ext.story.prompt import COUNT_PHRASE, CUT_TAG, GLOBAL_TAG, SHOTS_TAG, shorten, untagged_parts
 from holocine_ext.story.storyboard import Storyboard
-from wan2.errors import InputError
+from wan2.errors import InputError, refusal
 from wan2.request.fields import exact_rate
 from wan2.request.flat import RANGES
 from wan2.request.presets import Preset
@@ -96,16 +96,17 @@ def _place(
     if lengths[-1] is None:
         total = default if asked is None else asked
         if round(ends[-1]) >= total:
-            raise InputError(
-                f"{name} {total}: the shots before the last take {round(ends[-1])} frames at {fps:g} fps; "
-                "nothing is left for the last"
+            raise refusal(
+                name,
+                total,
+                f"the shots before the last take {round(ends[-1])} frames at {fps:g} fps; nothing is left for the last",
             )
         return total, tuple(round(end) for end in ends)
     total = round(ends[-1])
     if not 1 <= total <= RANGES["num_frames"][1]:
-        raise InputError(f"{name} {total}: the lengths of the shots add up to it; must lie between 1 and 10000")
+        raise refusal(name, total, "the lengths of the shots add up to it; must lie between 1 and 10000")
     if asked is not None and snap_frames(asked) != snap_frames(total):
-        raise InputError(f"{name} {asked}: the lengths of the shots add up to {total} frames at {fps:g} fps; give one")
+        raise refusal(name, asked, f"the lengths of the shots add up to {total} frames at {fps:g} fps; give one")
     return total, tuple(round(end) for end in ends[:-1])
 
 
