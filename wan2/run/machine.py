@@ -14,6 +14,8 @@ from wan2.errors import InputError
 from wan2.models.fp8 import check_fast
 from wan2.request.compute import Compute
 
+AMPERE = (8, 0)
+"""The compute capability from which on GPUs compute in bfloat16."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -79,8 +81,16 @@ def resolve_machine(compute: Compute) -> Machine:
     compute.check_device(device.type)
     if compute.fp8_fast:
         check_fast(device)
-    fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return Machine(device, DTYPES.get(compute.dtype, fallback))
+    return Machine(device, DTYPES.get(compute.dtype, _best_dtype(device)))
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    """What `auto` computes in. GPUs before Ampere emulate bfloat16, and no attention kernel of theirs takes it."""
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < AMPERE:
+        return torch.float16
+    return torch.bfloat16
 
 
 def _best() -> str:
