@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.refused import refused
 from tests.wan2.fp8_files import SIX
+from wan2.cli.main import prepare
 from wan2.models import compiled, fp8
 from wan2.models.attention import DenseAttention, dense_attention
 from wan2.models.kernels import Call, choose_kernel
 from wan2.models.transformer import WanTransformer
 from wan2.request.compute import Compute
+from wan2.request.flat import make_request
+from wan2.request.presets import WAN22_T2V
 from wan2.run import machine
 from wan2.run.preview import fit_colours
 from wan2.run.vae import wants_channels_last
@@ -136,3 +141,28 @@ def test_convolutions_in_half_precision_are_channels_last_on_a_gpu() -> None:
     assert not wants_channels_last(CUDA, torch.float32)
     assert [wants_channels_last(CPU, dtype) for dtype in (*halves, torch.float32)] == [True, False, False]
     assert not wants_channels_last(torch.device("mps"), torch.bfloat16)
+
+
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+
+
+@pytest.mark.parametrize(
+    ("platform", "before", "after"),
+    [
+        ("linux", {}, "expandable_segments:True"),
+        ("linux", {ALLOCATOR: "max_split_size_mb:64"}, "max_split_size_mb:64"),
+        ("linux", {"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, None),
+        ("win32", {}, None),
+    ],
+)
+def test_segments_grow_where_they_can_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, platform: str, before: dict[str, str], after: str | None
+) -> None:
+    for name in (ALLOCATOR, "PYTORCH_ALLOC_CONF"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    prepare(make_request(WAN22_T2V, {"prompt": "-"}))
+    assert os.environ.get(ALLOCATOR) == after

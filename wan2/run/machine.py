@@ -62,12 +62,18 @@ class Machine:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def as_record(self) -> dict[str, Any]:
-        """What was used, and the peak of device memory since `start_measuring` where the device says it."""
-        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+        """What was used, and the peak of device memory since `start_measuring` where the device says it.
+
+        The peak counts tensors; what is reserved for them, gaps and all, is what other programs cannot have.
+        """
+        cuda = self.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(self.device) if cuda else None
+        reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
         return {
             "device": f"{self.device} ({self.name})",
             "dtype": str(self.dtype).removeprefix("torch."),
             "device_peak_bytes": peak,
+            "device_reserved_bytes": reserved,
         }
 
 
