@@ -155,7 +155,7 @@ def _planned(request: Request, files: Files, inputs: Inputs, console: Console) -
 def prepare(request: Request) -> None:
     """What must be settled before PyTorch is imported.
 
-    What `--compile` makes is kept in a folder, for the next run. The memory of a GPU is taken in segments that can grow,
+    What `--compile` makes is kept in a folder, for the next run. GPU memory is taken in segments that can grow,
     where the platform has them: fixed ones leave gaps that nothing fits into. A setting of the user's own stays.
     """
     if sys.platform == "linux" and not any(name in os.environ for name in ALLOCATOR_SETTINGS):
