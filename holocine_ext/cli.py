@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import inf
 from typing import Any
 
 from holocine_ext.asked import asked, asked_by_line, items, storyboards
@@ -27,6 +26,7 @@ from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
+from wan2.plan.rates import Rate, given_rate, rate_of_card
 from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
@@ -49,14 +49,14 @@ def _run(words: Sequence[str], console: Console) -> None:
     console.quiet = bool(given["quiet"])
     check_paths(given)
     check_several(given)
-    check_rate(given["tflops"], given["dry_run"])
+    rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
     several = items(given) if listed else asked_by_seeds(given)
     inputs = inputs_given(given, several)
     plan = asked_by_line if listed else _by_values
     if given["dry_run"]:
         files = Files()
-        _show(several, lambda item: look_ahead(plan(item), files, inputs, given["tflops"]), given, console)
+        _show(several, lambda item: look_ahead(plan(item), files, inputs, rate), given, console)
     elif not several:
         job = _planned(asked(given), Files(), inputs, console)
         prepare(job.plan.request)
@@ -108,12 +108,17 @@ def _show(
         raise InputError(f"{len(broken)} of {len(several)} {'lines' if given['from_file'] else 'seeds'} cannot be made")
 
 
-def check_rate(tflops: float | None, dry_run: bool | None) -> None:
-    """Refuse a rate that is none, or that nobody asks for."""
-    if tflops is not None and not dry_run:
-        raise InputError("only `dry_run` says how long a run takes; give both", field="tflops", value=f"{tflops:g}")
-    if tflops is not None and not 0 < tflops < inf:
-        raise InputError("must be a finite number above 0", field="tflops", value=f"{tflops:g}")
+def rate_given(given: Mapping[str, Any]) -> Rate | None:
+    """The rate of the machine, if one was given. Refuses one that is none, or that nobody asks for."""
+    tflops, card = given["tflops"], given["card"]
+    for name, value in (("tflops", None if tflops is None else f"{tflops:g}"), ("card", card)):
+        if value is not None and not given["dry_run"]:
+            raise InputError("only `dry_run` says how long a run takes; give both", field=name, value=value)
+    if tflops is not None and card is not None:
+        raise InputError("`tflops` and `card`: two ways of giving a rate; give one")
+    if card is not None:
+        return rate_of_card(card)
+    return None if tflops is None else given_rate(tflops)
 
 
 def build_parser(full: bool = False) -> Parser:
@@ -163,6 +168,8 @@ def _add_looking(table: Table) -> None:
     table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
     what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"
     table.add("looking", "tflops", what, type=number, metavar="N")
+    what = 'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes'
+    table.add("looking", "card", what, common=True, metavar="NAME")
     table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
     what = "a picture with a row for every shot, next to the video (default: written)"
     table.add("looking", "contact_sheet", what, **flag)

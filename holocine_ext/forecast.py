@@ -13,6 +13,7 @@ from holocine_ext.story.scene import Scene
 from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work, chosen, predict, within_budget
 from wan2.plan.memory import Memory
+from wan2.plan.rates import Rate
 from wan2.request.model import Model
 from wan2.request.request import Request
 from wan2.sampling.schedule import timesteps
@@ -50,7 +51,7 @@ class Forecast:
         positive_flops, negative_flops: operations of one pass. full_flops: of one with full attention.
         memory: predicted bytes.
         chosen: what was chosen to fit `vram_budget`, setting by setting.
-        tflops: what the machine does in a second, in 10^12 operations, if that is known.
+        rate: what the machine does in a second, if that is known.
         warnings: lines to show with it.
     """
 
@@ -66,7 +67,7 @@ class Forecast:
     full_flops: int
     memory: Memory
     chosen: str = ""
-    tflops: float | None = None
+    rate: Rate | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -80,7 +81,7 @@ def make_forecast(
     tokenized: TokenizedPrompt | None,
     work: Work,
     warnings: Sequence[str] = (),
-    tflops: float | None = None,
+    rate: Rate | None = None,
 ) -> Forecast:
     """The forecast of a run.
 
@@ -89,7 +90,7 @@ def make_forecast(
         tokenized: the tokens of its prompt; None where no tokenizer is there.
         work: what decides its memory besides the request.
         warnings: lines to show with it.
-        tflops: what the machine does in a second, in 10^12 operations, if that is known.
+        rate: what the machine does in a second, if that is known.
 
     Raises:
         InputError: the run does not fit `vram_budget`.
@@ -114,7 +115,7 @@ def make_forecast(
         full_flops=_flops(config, layout, False, None),
         memory=predict(request, work),
         chosen=chosen(asked.base, request),
-        tflops=tflops,
+        rate=rate,
         warnings=tuple(warnings),
     )
 

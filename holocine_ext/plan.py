@@ -19,6 +19,7 @@ from wan2.plan.files import Files, inputs_of, naming
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import Extension, make_plan
 from wan2.plan.plan import Plan as BasePlan
+from wan2.plan.rates import Rate
 from wan2.plan.resume import check_resume, refuse_difference, saved_origin
 from wan2.plan.saved_latents import CHANNELS
 from wan2.plan.taken import check_names, check_outputs
@@ -103,10 +104,8 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
     return Plan(asked, base, ranges, forecast)
 
 
-def look_ahead(
-    asked: SceneRequest, files: Files, inputs: Inputs | None = None, tflops: float | None = None
-) -> Forecast:
-    """What a video would cost, and how long it would take on a machine of so many 10^12 operations a second.
+def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, rate: Rate | None = None) -> Forecast:
+    """What a video would cost, and how long it would take on a machine of that rate.
 
     A model whose sizes are published needs no file for that: what only the files can say is then a warning.
 
@@ -137,7 +136,7 @@ def look_ahead(
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, weights = found[experts[0]]
     work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files))
-    return make_forecast(asked, tokens, work, notes, tflops)
+    return make_forecast(asked, tokens, work, notes, rate)
 
 
 def _check(asked: SceneRequest, files: Files) -> None:

@@ -51,12 +51,13 @@ def render(plan: Forecast) -> str:
 
 def _time(plan: Forecast) -> list[str]:
     """Seconds, where it is known how many operations the machine does in one."""
-    if plan.tflops is None:
+    if plan.rate is None:
         return []
     sampling = plan.request.sampling
-    step = plan.total_flops / plan.tflops / 1e12 / sampling.infer_steps
-    whole = f"{_duration(step * sampling.infer_steps)}{', at the most' if sampling.step_cache else ''}"
-    return [f"time       denoising, at {plan.tflops:g} TFLOP/s: {step:.3g} s a step, {whole} in all"]
+    step = plan.total_flops / plan.rate.tflops / 1e12 / sampling.infer_steps
+    whole = f"{_duration(step * sampling.infer_steps)} in all{', at the most' if sampling.step_cache else ''}"
+    line = f"time       denoising, predicted: {_duration(step)} a step, {whole}"
+    return [line, f"           {plan.rate.source}"]
 
 
 def _duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from wan2.run.video_io import read_metadata, read_video
 from wan2.weights.header import read_header
 
-LEFT_OUT = ("created", "seconds", "host_peak_bytes", "device_peak_bytes")
+LEFT_OUT = ("created", "seconds", "host_peak_bytes", "device_peak_bytes", "device_reserved_bytes")
 """Of a record: when the run began, the seconds of each stage (the stages themselves are compared), and memory."""
 # Texts of files that hold a record or a plan as JSON.
 NOTES = ("comment", "record", "plan")

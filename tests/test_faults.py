@@ -17,7 +17,8 @@ import holocine_ext.cli
 import wan2.cli.main
 from holocine_ext.presets import MODELS
 from tests.tiny import QUICK, TinyModel, at, reacting
-from wan2.cli.out_of_memory import explain_out_of_memory, is_out_of_memory
+from wan2.cli.out_of_memory import explain_out_of_memory
+from wan2.errors import is_out_of_memory
 from wan2.events import Stage
 from wan2.files import held
 from wan2.weights.header import read_header
@@ -158,6 +159,9 @@ def test_what_is_out_of_memory_and_what_would_help():
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
     assert not is_out_of_memory(RuntimeError("a bug"))
+    for words in ("CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"):
+        assert is_out_of_memory(RuntimeError(words))
+        assert explain_out_of_memory(RuntimeError(words), Stage.DENOISE).startswith("out of device memory while denois")
     said = explain_out_of_memory(torch.OutOfMemoryError(""), Stage.DECODE)
     assert said.startswith("out of device memory while decoding")
     assert "a smaller --video_size" in said

@@ -112,7 +112,7 @@ def planned(flags: str, folder: Path) -> dict[str, str]:
     text = run(words, folder)
     blocks_ = re.search(r"with (no|\d+) blocks? (?:of each transformer )?streamed", text)
     memory = re.search(r"device, predicted: (\S+ \S+) at most", text)
-    time = re.search(r"time .* a step, (\d+ min)", text)
+    time = re.search(r"time .* a step, (\S+ (?:min|h))", text)
     host = re.search(r"host, predicted: (\S+ \S+) ", text)
     assert blocks_ and memory and host, text
     return {
@@ -208,16 +208,13 @@ def test_the_first_real_run_costs_what_it_says(tmp_path: Path) -> None:
     words = found[0][2:]
     words = words[: words.index("--vram_budget")] + words[words.index("--vram_budget") + 2 :]
     asked = shlex.join(str(ROOT / word) if word.startswith("examples/") else word for word in words)
-    rows = table(README, "assumed", "add", "device memory", "streamed", "denoising, at most")
+    rows = table(README, "memory of the card", "add", "device memory", "streamed", "denoising, at most")
     assert len(rows) == 3
     hosts = set()
     for row in rows:
-        tflops = row["assumed"].removesuffix(" TFLOP/s")
-        maker = float(row["bf16, maker"].removesuffix(" TFLOPS"))
-        assert abs(float(tflops) - maker / 2) <= 0.1
-        figures = planned(f"{asked} {row['add'].strip('`')} --tflops {tflops}", tmp_path)
+        figures = planned(f"{asked} {row['add'].strip('`')}", tmp_path)
         told = {column: row[column] for column in ("device memory", "streamed", "denoising, at most")}
-        assert told == {column: figures[column] for column in told}, row["card"]
+        assert told == {column: figures[column] for column in told}, row["add"]
         hosts.add(figures["host"])
     assert {f"**Main memory**: {host}" for host in hosts} <= set(
         re.findall(r"\*\*Main memory\*\*: \S+ \S+B", prose(README))

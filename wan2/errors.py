@@ -43,6 +43,36 @@ class RunError(RuntimeError):
     """A failure while running. `str(error)` is one line. The command line exits 1."""
 
 
+# What the CPU's allocator says, and oneDNN, whose layers want memory of their own: neither has an error of its own.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "could not create a primitive",
+)
+# The same of a GPU: its driver, and the libraries that take memory of their own from it.
+OUT_OF_DEVICE_MEMORY = (
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the device or of the host."""
+    if isinstance(error, MemoryError) or is_out_of_device_memory(error):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def is_out_of_device_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a GPU ran out. PyTorch's own class is known by its name."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_DEVICE_MEMORY)
+
+
 RUST_PANIC = "PanicException"
 """What libraries in Rust raise; it is no `Exception`, and its class cannot be imported."""
 

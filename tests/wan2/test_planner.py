@@ -238,7 +238,7 @@ def test_a_dry_run_plans_for_the_budget_and_tells_seconds_at_a_given_rate(
     text = capsys.readouterr().out
     assert "fits --vram_budget 12 by --blocks_to_swap" in text
     assert "blocks of each transformer streamed" in text
-    assert "denoising, at 400 TFLOP/s:" in text
+    assert "at 400 TFLOP/s" in text and "denoising, predicted: " in text
     assert holocine_ext.cli.main([*SCENE, "--step_cache", "0.1"]) == 0
     text = capsys.readouterr().out
     assert "less what the step cache spares" in text and "time " not in text
@@ -249,6 +249,8 @@ def test_a_dry_run_plans_for_the_budget_and_tells_seconds_at_a_given_rate(
     [
         (["--tflops", "0", "--dry_run"], "--tflops 0: must be a finite number above 0"),
         (["--tflops", "nan", "--dry_run"], "--tflops nan: must be a finite number above 0"),
+        (["--card", "h100", "--tflops", "9", "--dry_run"], "--tflops and --card: two ways of giving a rate; give one"),
+        (["--card", "h100"], "--card h100: only --dry_run says how long a run takes; give both"),
         (["--tflops", "400"], "--tflops 400: only --dry_run says how long a run takes; give both"),
         (["--vram_budget", "-1"], "--vram_budget -1.0: must lie between 0 and 10000"),
         (["--vram_budget", "nan"], "--vram_budget nan: must be a finite number"),

@@ -306,7 +306,8 @@ class Pins:
         monkeypatch.setattr(copies, "_register", self.register)
         monkeypatch.setattr(copies, "_unregister", lambda memory: self.pinned.remove(memory.data_ptr()))
 
-    def register(self, memory: Tensor) -> int:
+    def register(self, memory: Tensor, device: torch.device) -> int:
+        assert device == CPU
         if not self.code:
             self.pinned.append(memory.data_ptr())
         return self.code
@@ -343,15 +344,19 @@ def test_an_interrupt_leaves_neither_thread_nor_pinned_memory(
     assert slot() is None
 
 
-def test_memory_that_cannot_be_pinned_is_one_clear_error(
+def test_memory_that_cannot_be_pinned_is_used_all_the_same(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pins = Pins(monkeypatch, code=2)
-    with (
-        pytest.raises(RunError, match=r"cannot pin .* GB of host memory; try `weights_from` disk"),
-        transformers(phases_of(files, 1), Placement(CPU, torch.float32, streamed=3, weights_from="ram")),
-    ):
-        pass
+    pins, notes, forgotten = Pins(monkeypatch, code=2), list[str](), list[torch.device]()
+    monkeypatch.setattr(copies, "_forget_error", forgotten.append)
+    phases = phases_of(files, 1)
+    with transformers(phases, Placement(CPU, torch.float32, streamed=3, weights_from="ram")) as load:
+        pinned = velocities(load("high"))
+    assert forgotten == [CPU]
+    placement = Placement(CPU, torch.float32, streamed=3, weights_from="ram", note=notes.append)
+    with transformers(phases, placement) as load:
+        assert all(map(torch.equal, velocities(load("high")), pinned))
+    assert len(notes) == 1 and notes[0].startswith("the system refuses to pin ")
     assert pins.pinned == []
 
 

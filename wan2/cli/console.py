@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wan2.cli.flags import line_of, spelled
 from wan2.cli.interrupts import waiting
-from wan2.cli.out_of_memory import explain_out_of_memory, is_out_of_memory
+from wan2.cli.out_of_memory import explain_out_of_memory
 from wan2.cli.streams import Steady
-from wan2.errors import InputError, RunError
+from wan2.errors import InputError, RunError, is_out_of_memory
 from wan2.events import (
     Event,
     Failed,

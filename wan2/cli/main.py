@@ -38,6 +38,8 @@ CACHE = "WAN2_CACHE"
 """The variable that names the folder for what is kept for later runs."""
 COMPILED = "compiled"
 MOST = 10_000
+ALLOCATOR_SETTINGS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""The variables in which PyTorch looks for settings of its allocator of GPU memory: any version, and from 2.9 on."""
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -151,7 +153,13 @@ def _planned(request: Request, files: Files, inputs: Inputs, console: Console) -
 
 
 def prepare(request: Request) -> None:
-    """What must be settled before PyTorch is imported: what `--compile` makes is kept in a folder, for the next run."""
+    """What must be settled before PyTorch is imported.
+
+    What `--compile` makes is kept in a folder, for the next run. GPU memory is taken in segments that can grow,
+    where the platform has them: fixed ones leave gaps that nothing fits into. A setting of the user's own stays.
+    """
+    if sys.platform == "linux" and not any(name in os.environ for name in ALLOCATOR_SETTINGS):
+        os.environ[ALLOCATOR_SETTINGS[0]] = "expandable_segments:True"
     if request.compute.compile:
         os.environ[INDUCTOR_CACHE] = str(_compiled_folder())
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from wan2.errors import is_out_of_device_memory
 from wan2.events import Stage
 from wan2.run.record import host_peak_bytes
 
-# What the CPU's allocator says, and oneDNN, whose layers want memory of their own: neither has an error of its own.
-ALLOCATOR = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "could not create a primitive")
 SMALLER = "a smaller --video_size, a shorter --video_length"
 # What helps a stage besides that.
 HELPS = {
@@ -26,16 +25,9 @@ WHILE = {
 }
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the device or beside it."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATOR)
-
-
 def explain_out_of_memory(error: BaseException, stage: Stage | None, leanest: str = "") -> str:
     """One line: where it happened, the peak until then, the settings that would help, and which help the most."""
-    device = type(error).__name__ == "OutOfMemoryError"
+    device = is_out_of_device_memory(error)
     peak = _device_peak() if device else host_peak_bytes()
     where = f" while {WHILE[stage]}" if stage else ""
     shown = f" (peak {peak / 1e9:.2f} GB)" if peak else ""

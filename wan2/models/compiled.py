@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.torch_version import TorchVersion
 
 from wan2.errors import InputError
 from wan2.models.fp8 import Rows
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from wan2.models.layers import Block
 
+ADA = (8, 9)
+# From this version on, Triton converts fp8 on older GPUs, too.
+FP8_BEFORE_ADA = "2.13"
 TRITON = "pip install triton"
 # Round to half precision wherever the uncompiled code does, also within a fused loop.
 INDUCTOR: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision_casts": True}
@@ -58,13 +62,20 @@ def _by_tokens(argument: Tensor | Rope | Rows) -> tuple[Sequence[Tensor], int]:
     return (argument[:2], 1) if isinstance(argument, Rows) else ((argument,), 1)
 
 
-def check_compiler(device: torch.device) -> None:
-    """Refuse to compile where no compiler is available.
+def check_compiler(device: torch.device, fp8: bool) -> None:
+    """Refuse to compile where no compiler is available, or none that can do it. fp8: whether weights are in fp8.
 
     Raises:
         InputError: with the device, the program or the package that is needed.
     """
     if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if fp8 and capability < ADA and TorchVersion(torch.__version__) < FP8_BEFORE_ADA:
+            rule = (
+                f"PyTorch {torch.__version__} cannot compile fp8 weights for a GPU of compute capability "
+                f"{capability[0]}.{capability[1]}; it needs PyTorch 2.13 or a GPU of 8.9 (Ada) or later"
+            )
+            raise InputError(rule, field="compile")
         from torch.utils._triton import has_triton
 
         if not has_triton():

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wan2.errors import InputError
+from wan2.errors import InputError, is_out_of_memory
+from wan2.shown import shortened
 
 FP8 = torch.float8_e4m3fn
 LARGEST = 448.0
@@ -143,9 +144,12 @@ def check_fast(device: torch.device) -> None:
         linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
         linear(torch.ones(SIDE, SIDE, dtype=dtype, device=device))
     except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        one = " ".join(str(error).split())
         rule = (
-            f"PyTorch {torch.__version__} has no fp8 product with a scale a row on {device}; a GPU needs "
-            "compute capability 8.9 (Ada) or 9.0 (Hopper) or later; `fp8_scaled` alone works everywhere"
+            f"PyTorch {torch.__version__} has no fp8 product with a scale a row on {device} ({shortened(one, 120)}); a "
+            "GPU needs compute capability 8.9 (Ada) or 9.0 (Hopper) or later; `fp8_scaled` alone works everywhere"
         )
         raise InputError(rule, field="fp8_fast") from error
 

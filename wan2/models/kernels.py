@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from wan2.errors import InputError
+from wan2.errors import InputError, is_out_of_memory
 from wan2.models.attention import DenseAttention, dense_attention
 from wan2.models.kernel_table import AUTO, CANDIDATES, KERNELS, check_kernel
 
@@ -124,6 +124,8 @@ def _fault(kernel: DenseAttention, inputs: tuple[Tensor, Tensor, Tensor], allowe
     try:
         found = kernel(q, k, v)
     except (RuntimeError, ValueError, AssertionError) as error:  # how kernels refuse a size, a type or a card
+        if is_out_of_memory(error):
+            raise
         return f"fails here ({' '.join(str(error).split())[:120]})"
     if found.shape != q.shape:
         return f"returns {list(found.shape)} for queries of {list(q.shape)}"

@@ -76,7 +76,7 @@ class WanTransformer(nn.Module):
         """`forward` for every conditioning together, block by block: every block is taken once."""
         grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
         rope = rope_table(grid, self.config.head_dim, latents.device)
-        time, time_per_block = self.embed_time(timestep.to(latents.device))
+        time, time_per_block = self.embed_time(timestep)
         texts = [_Text(self, conditioning) for conditioning in conditionings]
         streams = [self.patchify(_joined(latents, conditioning).to(self.dtype)) for conditioning in conditionings]
         with closing(self.take_blocks()) as blocks:
@@ -87,11 +87,15 @@ class WanTransformer(nn.Module):
         return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim], of a timestep as it is given."""
-        position = timestep.double().reshape(-1, 1)
+        """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim], of a timestep as it is given.
+
+        The waves are computed on the host: Apple's GPUs have no float64.
+        """
+        position = timestep.cpu().double().reshape(-1, 1)
         half = self.config.freq_dim // 2
-        rates = 10000.0 ** -(torch.arange(half, dtype=torch.float64, device=position.device) / half)
+        rates = 10000.0 ** -(torch.arange(half, dtype=torch.float64) / half)
         wave = torch.cat([(position * rates).cos(), (position * rates).sin()], dim=1).float()
+        wave = wave.to(next(self.time_embedding.parameters()).device)
         time = _in_fp32(self.time_embedding[2], F.silu(_in_fp32(self.time_embedding[0], wave)))
         projected = _in_fp32(self.time_projection[1], F.silu(time))
         return time.unsqueeze(1), rearrange(projected, "b (parts d) -> b parts d", parts=6)

@@ -153,7 +153,7 @@ def to_uint8(pixels: Tensor) -> Tensor:
 
 
 def channels_last(model: nn.Module) -> None:
-    """Store the convolutions' weights channels last: on a CPU faster in bfloat16, slower in fp32."""
+    """Store the convolutions' weights channels last, which their outputs are then, too."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in model.parameters():
         if weight.dim() in formats:

@@ -14,6 +14,8 @@ from wan2.errors import InputError
 from wan2.models.fp8 import check_fast
 from wan2.request.compute import Compute
 
+AMPERE = (8, 0)
+"""The compute capability from which on GPUs compute in bfloat16."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -60,12 +62,18 @@ class Machine:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def as_record(self) -> dict[str, Any]:
-        """What was used, and the peak of device memory since `start_measuring` where the device says it."""
-        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+        """What was used, and the peak of device memory since `start_measuring` where the device says it.
+
+        The peak counts tensors; what is reserved for them, gaps and all, is what other programs cannot have.
+        """
+        cuda = self.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(self.device) if cuda else None
+        reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
         return {
             "device": f"{self.device} ({self.name})",
             "dtype": str(self.dtype).removeprefix("torch."),
             "device_peak_bytes": peak,
+            "device_reserved_bytes": reserved,
         }
 
 
@@ -79,8 +87,16 @@ def resolve_machine(compute: Compute) -> Machine:
     compute.check_device(device.type)
     if compute.fp8_fast:
         check_fast(device)
-    fallback = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return Machine(device, DTYPES.get(compute.dtype, fallback))
+    return Machine(device, DTYPES.get(compute.dtype, _best_dtype(device)))
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    """What `auto` computes in. GPUs before Ampere emulate bfloat16, and no attention kernel of theirs takes it."""
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < AMPERE:
+        return torch.float16
+    return torch.bfloat16
 
 
 def _best() -> str:

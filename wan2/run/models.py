@@ -50,6 +50,7 @@ class Models:
     def __init__(self, model: Model, compute: Compute) -> None:
         self.model, self.compute, self.machine = model, compute, resolve_machine(compute)
         self.keep = False
+        self._notes: dict[str, bool] = {}
         self._stamps: dict[Noise | Literal["vae"], dict[Path, Stamp | None]] = {}
         self._vae_file: VaeFile | None = None
         self._vae: WanVAE | None = None
@@ -70,6 +71,16 @@ class Models:
         self._stamps[name] = now
         return before == now
 
+    def note(self, text: str) -> None:
+        """Keep a line about this machine."""
+        self._notes.setdefault(text, False)
+
+    def new_notes(self) -> list[str]:
+        """The lines that were kept since the last call, each once a session."""
+        found = [text for text, shown in self._notes.items() if not shown]
+        self._notes |= dict.fromkeys(found, True)
+        return found
+
     def held_bytes(self) -> int:
         """Bytes of what is loaded."""
         modules = [*self._experts.values(), *([self._vae.model] if self._vae is not None else [])]
@@ -83,7 +94,7 @@ class Models:
         header = files.header(path) if readable(path) else None
         with naming("t5", path):
             encoder = load_text_encoder(path, machine.device, machine.wide_dtype, self.compute.fp8_t5, header)
-        contexts = encode(encoder, *prompts)
+        contexts = encode(encoder, *prompts, note=self.note)
         return [context[: prompt.num_tokens] for context, prompt in zip(contexts, prompts, strict=True)]
 
     def check_vae(self, files: Files) -> None:
@@ -186,6 +197,7 @@ class Models:
             streamed,
             compute.weights_from,
             compute.passes_apart,
+            self.note,
         )
 
     @contextmanager

@@ -33,7 +33,7 @@ SHEET_FRAMES, SHEET_COLUMNS, SHEET_WIDTH = 12, 4, 1600
 def fit_colours(vae: WanVAE) -> Tensor:
     """The linear map [17, 3] from a latent pixel and a constant 1 to red, green and blue in [-1, 1]."""
     card = _test_card()
-    latents = vae.encode(card)[0].double().cpu()
+    latents = vae.encode(card)[0].cpu().double()
     shrunk = [
         F.avg_pool3d(frames, (stride, SPACE_STRIDE, SPACE_STRIDE))
         for frames, stride in ((card[:, :, :1], 1), (card[:, :, 1:], TIME_STRIDE))

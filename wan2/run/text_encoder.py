@@ -10,7 +10,7 @@ Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +21,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from wan2.errors import InputError
 from wan2.models.fp8 import FP8, hold_in_fp8
+from wan2.streaming.copies import ignore
 from wan2.streaming.layout import LayerWeights, StoredBlock
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
 from wan2.streaming.ring import block_ring
@@ -49,8 +50,11 @@ class TextEncoder:
         self.device, self.dtype = torch.device(device), dtype
 
     @torch.inference_mode()
-    def run(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Last hidden states [1, tokens, dim] of every list of token ids; each layer is copied once for all of them."""
+    def run(self, prompts: Sequence[Sequence[int]], note: Callable[[str], None] = ignore) -> list[Tensor]:
+        """Last hidden states [1, tokens, dim] of every list of token ids; each layer is copied once for all of them.
+
+        note: gets a line if copies are slower here than they could be.
+        """
         table = self.weights[EMBEDDING]
         hidden = [table.rows(torch.tensor(ids)).on(self.device, self.dtype)[None] for ids in prompts]
         stack = self.model.encoder
@@ -60,7 +64,7 @@ class TextEncoder:
         largest = max(layout.nbytes for layout in file.layouts)
         slots = RING_BLOCKS if RING_BLOCKS * largest <= ENCODER_RING_BYTES else 1
         buffers = [] if self.device.type == "cpu" else [largest] * RING_BLOCKS
-        with block_ring(set(file.layouts), iter(schedule), self.device, buffers, slots) as ring:
+        with block_ring(set(file.layouts), iter(schedule), self.device, buffers, slots, note) as ring:
             for stored, layer in zip(schedule, layers.values(), strict=True):
                 with ring.use(stored) as streamed:
                     weights = cast("LayerWeights", streamed)
@@ -74,10 +78,16 @@ def _states(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_LENGTH) -> Tensor:
+def encode(
+    encoder: TextEncoder,
+    *prompts: TokenizedPrompt,
+    length: int = TEXT_LENGTH,
+    note: Callable[[str], None] = ignore,
+) -> Tensor:
     """Embeddings [prompts, length, dim] on the encoder's device and in its dtype, zero after the last token.
 
-    Several prompts cost one pass over the weights, and each gets the bits it gets alone.
+    Several prompts cost one pass over the weights, and each gets the bits it gets alone. `note` gets a line if copies
+    are slower here than they could be.
 
     Raises:
         InputError: a prompt has more than `length` tokens, cutting it is the caller's choice; or a token for which the
@@ -90,7 +100,7 @@ def encode(encoder: TextEncoder, *prompts: TokenizedPrompt, length: int = TEXT_L
         if max(prompt.ids, default=0) >= rows:
             rule = f"has {rows} embeddings; the prompt has the token {max(prompt.ids)}"
             raise InputError(rule, field="t5", value=encoder.path)
-    states = encoder.run([prompt.ids for prompt in prompts])
+    states = encoder.run([prompt.ids for prompt in prompts], note)
     return torch.cat([nn.functional.pad(state, (0, 0, 0, length - state.shape[1])) for state in states])
 
 

@@ -74,7 +74,8 @@ class Wave:
             return request
         free = machine.free_bytes()
         free = None if free is None else free + self.models.held_bytes()
-        sized = request.computing(device=machine.device.type)
+        dtype = str(machine.dtype).removeprefix("torch.")
+        sized = request.computing(device=machine.device.type, dtype=dtype)
         made = within_memory(sized, plan.work, free).compute
         return request.computing(
             blocks_to_swap=made.blocks_to_swap,
@@ -124,7 +125,7 @@ class Wave:
         if one.request.compute.compile:
             from wan2.models.compiled import check_compiler
 
-            check_compiler(machine.device)
+            check_compiler(machine.device, fp8=one.plan.work is not None and bool(one.plan.work.fp8))
         with torch.inference_mode():
             kernel = choose_attention(one.plan, (one.job.attentions or attend_densely), machine, notes.append)
         yield from (Noted(one.number, note) for note in notes)
@@ -143,6 +144,7 @@ class Wave:
         begin = time.perf_counter()
         contexts = self._contexts(todo[0].plan, [prompt for one in todo for prompt in one.plan.found.texts])
         passed = time.perf_counter() - begin
+        yield from self._new_notes(todo[0])
         for one in todo:
             one.recorder.spend(Stage.ENCODE_TEXT, passed / len(todo))
         yield from each(todo, lambda one: self._condition(one, contexts))
@@ -199,9 +201,13 @@ class Wave:
         if len(todo) == 1:
             yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)
         with self.models.experts(files, steps, _shared([one.request.compute for one in todo])) as opened:
+            yield from self._new_notes(todo[0])
             for noise in steps:
                 side = partial(self._side, noise=noise, opened=opened, alone=len(todo) == 1)
                 yield from all_of([one for one in todo if not one.ended and one.steps(noise)], side)
+
+    def _new_notes(self, one: Active) -> Events:
+        yield from (Noted(one.number, note) for note in self.models.new_notes())
 
     def _checkpoints(self, one: Active, noises: Sequence[Noise], files: dict[Noise, TransformerFile]) -> Events:
         """Find the files to load: those of the plan, or the fp8 weights that are kept of them."""

@@ -118,7 +118,7 @@ def denoise(
             towards, away = positive.keeping_text(tokens), negative and negative.keeping_text(tokens)
             for index in steps:
                 with torch.inference_mode():
-                    timestep = torch.tensor(plan.timesteps[index], device=latents.device)
+                    timestep = torch.tensor(plan.timesteps[index])
                     if plan.round_timestep:
                         timestep = timestep.to(model.dtype).float()
                     level = Level(timestep, plan.sigmas[index], plan.scale(expert, index))

@@ -5,32 +5,37 @@ A copy stream numbers the slots of the device and the staging buffers of the hos
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from wan2.errors import RunError
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
+def ignore(_: str) -> None:
+    """A note that nobody reads."""
+
+
 class HostMemory:
-    """Contiguous bytes of host memory; `pinned` for a copy engine to read.
+    """Contiguous bytes of host memory, pinned for the copy engine of a GPU, or for none.
 
-    Pinned without PyTorch's own allocator, which would round the size up and keep the memory when it is released.
-
-    Raises:
-        RunError: the system does not allow that much to be pinned.
+    Pinned without PyTorch's own allocator, which would round the size up and keep the memory when it is released. Where
+    the system does not allow that much to be pinned, as WSL2 often does not, the memory is pageable: copies from it are
+    as right, and slower. `note` gets a line about that.
     """
 
-    def __init__(self, nbytes: int, pinned: bool) -> None:
+    def __init__(self, nbytes: int, device: torch.device | None, note: Callable[[str], None] = ignore) -> None:
         with torch.inference_mode(False):
             self.bytes = torch.empty(nbytes, dtype=torch.uint8)
-        self._pinned = pinned and nbytes > 0
-        if self._pinned and _register(self.bytes):
+        self._pinned = device is not None and nbytes > 0
+        if device is not None and self._pinned and _register(self.bytes, device):
             self._pinned = False
-            raise RunError(f"cannot pin {nbytes / 1e9:.1f} GB of host memory; try `weights_from` disk")
+            _forget_error(device)
+            note(f"the system refuses to pin {nbytes / 1e9:.2g} GB of host memory, so copies to the GPU are slower")
 
     def close(self) -> None:
         """Release the memory; closing twice does nothing more."""
@@ -40,9 +45,16 @@ class HostMemory:
         self.bytes = self.bytes.new_empty(0)
 
 
-def _register(memory: Tensor) -> int:
-    """The error code of pinning `memory`; 0 is success."""
-    return int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
+def _register(memory: Tensor, device: torch.device) -> int:
+    """The error code of pinning `memory`; 0 is success. On its device: another would get a context, and lose memory."""
+    with torch.cuda.device(device):
+        return int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
+
+
+def _forget_error(device: torch.device) -> None:
+    """CUDA keeps the error of a refused call, and the next kernel would raise it: one that does nothing takes it."""
+    with suppress(RuntimeError):
+        torch.zeros(1, device=device)
 
 
 def _unregister(memory: Tensor) -> None:

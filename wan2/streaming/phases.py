@@ -10,6 +10,7 @@ import torch
 
 from wan2.errors import InputError
 from wan2.models.fp8 import hold_in_fp8
+from wan2.streaming.copies import ignore
 from wan2.streaming.layout import BlockFile, StoredBlock, block_layout
 from wan2.streaming.residency import RING_BLOCKS, spread
 from wan2.streaming.ring import BlockRing, StreamedTransformer, block_ring
@@ -42,7 +43,8 @@ class Placement:
     device, dtype: of the computation. fp8: which linears are held and multiplied in fp8. streamed: how many blocks of
     each transformer are streamed; the others, and everything that is no block, stay on the device. weights_from: "disk"
     reads a streamed block whenever it is needed, "ram" once a phase, and keeps it in host memory. apart: run the passes
-    of a step one after the other, and fetch streamed blocks for each; else together, and fetch them once.
+    of a step one after the other, and fetch streamed blocks for each; else together, and fetch them once. note: gets a
+    line about what is slower here than it could be.
     """
 
     device: torch.device
@@ -51,6 +53,7 @@ class Placement:
     streamed: int = 0
     weights_from: str = "disk"
     apart: bool = False
+    note: Callable[[str], None] = ignore
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Call
         ring.skip_to(sources[name])
         return _load(sources[name], ring, indices, placement)
 
-    with block_ring(layouts, schedule(), placement.device, buffers) as ring:
+    with block_ring(layouts, schedule(), placement.device, buffers, note=placement.note) as ring:
         yield load
 
 

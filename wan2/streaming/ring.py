@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from wan2.models.transformer import TransformerConfig, WanTransformer
-from wan2.streaming.copies import CopyStream, HostMemory, copy_stream
+from wan2.streaming.copies import CopyStream, HostMemory, copy_stream, ignore
 from wan2.streaming.layout import BlockFile, LayeredFile, Layout, OnDevice, StoredBlock
 from wan2.streaming.residency import RING_BLOCKS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from concurrent.futures import Future
 
     from torch import Tensor
@@ -39,6 +39,7 @@ def block_ring(
     device: torch.device,
     buffers: Sequence[int],
     slots: int = RING_BLOCKS,
+    note: Callable[[str], None] = ignore,
 ) -> Iterator[BlockRing]:
     """A ring that hands out the blocks of a schedule, one after the other; reading begins at once.
 
@@ -51,12 +52,13 @@ def block_ring(
             being copied. With none, which is possible only if the device is the CPU, blocks are read straight into
             their slots.
         slots: blocks of device memory.
+        note: gets a line if staging buffers cannot be pinned.
 
     When the context is left, normally or by an exception, the thread has ended and all memory is released.
     """
     with ExitStack() as stack:
         copies = stack.enter_context(closing(copy_stream(device, slots, len(buffers))))
-        host = stack.enter_context(closing(HostMemory(sum(buffers), copies.pinned)))
+        host = stack.enter_context(closing(HostMemory(sum(buffers), device if copies.pinned else None, note)))
         ring = BlockRing(layouts, schedule, device, host.bytes.split(list(buffers)), copies, slots)
         stack.callback(ring.close)
         ring.start()
