@@ -25,7 +25,8 @@ from wan2.request.paths import path_of
 from wan2.request.prompt_file import Line, parse_line
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-OWN_FLAGS = ("model", "variant", "shot_mask_type", "dry_run", "tflops", "card", "export_shots", "contact_sheet")
+LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine")
+OWN_FLAGS = ("model", "variant", "shot_mask_type", *LOOKING_FLAGS, "export_shots", "contact_sheet")
 
 
 def asked(given: Mapping[str, Any]) -> SceneRequest:

@@ -23,10 +23,10 @@ from wan2.cli.lists import Item, plan_each
 from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
 from wan2.cli.make import make_one
 from wan2.cli.seeds import asked_by_seeds, make_seeds
-from wan2.errors import InputError
+from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
-from wan2.plan.rates import Rate, given_rate, rate_of_card
+from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
 from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
@@ -49,6 +49,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     console.quiet = bool(given["quiet"])
     check_paths(given)
     check_several(given)
+    if given["check_machine"]:
+        check(given, console)
+        return
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
     several = items(given) if listed else asked_by_seeds(given)
@@ -108,6 +111,28 @@ def _show(
         raise InputError(f"{len(broken)} of {len(several)} {'lines' if given['from_file'] else 'seeds'} cannot be made")
 
 
+def check(given: Mapping[str, Any], console: Console) -> None:
+    """Look at the machine, show what was found, and keep its rate for `dry_run`.
+
+    Raises:
+        InputError: something else was asked for, too; or the device is not there.
+        RunError: something is wrong with the machine; the table says what.
+    """
+    for name, value in given.items():
+        if value is not None and name not in ("check_machine", "device", "quiet"):
+            raise InputError(f"looks at the machine and takes only `device`, not `{name}`", field="check_machine")
+    from holocine_ext.check.check import check_machine
+
+    console.stage("Loading PyTorch")
+    checked = check_machine(given["device"] or "auto", console.stage)
+    path = cache_folder() / MACHINE
+    keep(path, checked.as_json())
+    console.show(checked.table())
+    console.done([path])
+    if not checked.right:
+        raise RunError("`check_machine`: something is wrong here; the table says what")
+
+
 def rate_given(given: Mapping[str, Any]) -> Rate | None:
     """The rate of the machine, if one was given. Refuses one that is none, or that nobody asks for."""
     tflops, card = given["tflops"], given["card"]
@@ -118,7 +143,9 @@ def rate_given(given: Mapping[str, Any]) -> Rate | None:
         raise InputError("`tflops` and `card`: two ways of giving a rate; give one")
     if card is not None:
         return rate_of_card(card)
-    return None if tflops is None else given_rate(tflops)
+    if tflops is not None:
+        return given_rate(tflops)
+    return kept_rate(cache_folder() / MACHINE) if given["dry_run"] else None
 
 
 def build_parser(full: bool = False) -> Parser:
@@ -166,6 +193,8 @@ def _add_model(table: Table) -> None:
 def _add_looking(table: Table) -> None:
     flag: dict[str, Any] = {"action": "store_const", "const": True}
     table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
+    what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"
+    table.add("looking", "check_machine", what, common=True, **flag)
     what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"
     table.add("looking", "tflops", what, type=number, metavar="N")
     what = 'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes'

@@ -81,7 +81,7 @@ def choose_kernel(
             raise InputError(f"{fault}; auto takes one that works", field="attn_mode", value=mode)
         return kernel
     if candidates is None:
-        candidates = _present(device)
+        candidates = loadable(device)
     if len(candidates) == 1:
         return candidates[0]
     inputs = _draw(device, dtype, call())
@@ -97,7 +97,7 @@ def choose_kernel(
     return min(sound, key=lambda kernel: _seconds(kernel, inputs))
 
 
-def _present(device: torch.device) -> list[DenseAttention]:
+def loadable(device: torch.device) -> list[DenseAttention]:
     """The candidates that can be loaded."""
     found = []
     for name in CANDIDATES:
@@ -129,10 +129,20 @@ def _fault(kernel: DenseAttention, inputs: tuple[Tensor, Tensor, Tensor], allowe
         return f"fails here ({' '.join(str(error).split())[:120]})"
     if found.shape != q.shape:
         return f"returns {list(found.shape)} for queries of {list(q.shape)}"
+    off = _difference(found, inputs)
+    return "" if off <= allowed else f"is off by {off:.2g} of the fp32 result, may be {allowed:g}"
+
+
+def off_by(kernel: DenseAttention, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
+    """How far a kernel is from dense attention in fp32 on a slice: the norm of the difference, relative."""
+    return _difference(kernel(*inputs), inputs)
+
+
+def _difference(found: Tensor, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
+    q, k, v = inputs
     heads, rows = slice(CHECKED_HEADS), slice(-CHECKED_QUERIES, None)
     expected = dense_attention(q[:, rows, heads].float(), k[:, :, heads].float(), v[:, :, heads].float())
-    off = ((found[:, rows, heads].float() - expected).norm() / expected.norm()).item()
-    return "" if off <= allowed else f"is off by {off:.2g} of the fp32 result, may be {allowed:g}"
+    return float((found[:, rows, heads].float() - expected).norm() / expected.norm())
 
 
 def _seconds(kernel: DenseAttention, inputs: tuple[Tensor, Tensor, Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""How many operations a machine does in a second: as it was given, or from what its maker publishes. Nothing measured.
+"""How many operations a machine does in a second: as it was given, or from what its maker publishes. Measures nothing.
 
 The published peaks are of dense matrix products in bfloat16 with sums in fp32. A run reaches a share of them, which
 depends on memory bandwidth and power; the shares here are assumed, from what others report of large transformers.
@@ -6,11 +6,14 @@ depends on memory bandwidth and power; the shares here are assumed, from what ot
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 
 from wan2.errors import InputError
+from wan2.files import whole_file
 
 DATA_CENTRE, GEFORCE, APPLE = 0.52, 0.8, 0.7
 """The share of the peak that is assumed, by family."""
@@ -50,6 +53,8 @@ CARDS = {
     "Apple M4 Pro": Card(9, APPLE, "estimated: Apple publishes none"),
 }
 """Name of a card -> what is known of it."""
+MACHINE = "machine.json"
+"""What a check of the machine found, in the cache folder."""
 # What a name may have and need not.
 _DECORATION = re.compile(r"nvidia|geforce|apple|rtx|sxm|[\s_-]")
 
@@ -78,6 +83,23 @@ def given_rate(tflops: float) -> Rate:
     if not 0 < tflops < inf:
         raise InputError("must be a finite number above 0", field="tflops", value=f"{tflops:g}")
     return Rate(tflops, f"at {tflops:g} TFLOP/s")
+
+
+def keep(path: Path, checked: str) -> None:
+    """Keep what a check of the machine found, as JSON, whole or not at all. Raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        part.write_text(checked, encoding="utf-8")
+
+
+def kept_rate(path: Path) -> Rate | None:
+    """The rate that a check of this machine found; None where none was made, or what is there cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rate = given_rate(float(found["tflops"]))
+        return Rate(rate.tflops, f"measured by `check_machine` on {found['machine']['device']}")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _plain(name: str) -> str:

@@ -45,6 +45,13 @@ class Machine:
         gc.collect()
         (torch.cuda if self.device.type == "cuda" else torch.mps).empty_cache()
 
+    def wait(self) -> None:
+        """Return when everything that was queued on the device has ended."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
     def free_bytes(self) -> int | None:
         """Memory of the device that nobody holds; None where it does not say."""
         if self.device.type == "cuda":

@@ -1,0 +1,168 @@
+"""How fast a machine is: products, attention kernels, a block of the true width, copies. Random numbers only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from holocine_ext.check.findings import Finding
+from holocine_ext.shots.conditioning import plan_attentions
+from holocine_ext.shots.flops import attention_pairs, forward_flops, text_pairs
+from holocine_ext.shots.layout import ShotLayout, plan_layout
+from wan2.errors import is_out_of_memory
+from wan2.models.attention import DenseAttention
+from wan2.models.conditioning import Conditioning
+from wan2.models.config import A14B
+from wan2.models.kernels import ALLOWED_ERROR, loadable, off_by
+from wan2.models.transformer import WanTransformer
+from wan2.run.machine import Machine
+from wan2.text.tokenizer import TEXT_LENGTH
+
+
+class Sizes(NamedTuple):
+    """How often everything is timed; sizes of square matrices, of a scene, and of what is copied, in bytes."""
+
+    repeats: int
+    side: int
+    frames: int
+    shots: int
+    tokens_per_frame: int
+    nbytes: int
+
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+BLOCK = replace(A14B, num_layers=1)
+GB = 1e9
+# On a processor, sizes at which all of it takes a minute; on a GPU, those of a scene: 81 frames at 480x832, six shots.
+SMALL = Sizes(repeats=1, side=512, frames=9, shots=2, tokens_per_frame=64, nbytes=2**27)
+LARGE = Sizes(repeats=3, side=8192, frames=81, shots=6, tokens_per_frame=1560, nbytes=2**29)
+
+
+def sizes(machine: Machine) -> Sizes:
+    """The sizes for a machine."""
+    return SMALL if machine.device.type == "cpu" else LARGE
+
+
+def products(machine: Machine) -> Iterator[Finding]:
+    """Products of square matrices in each dtype."""
+    side = sizes(machine).side
+    for dtype in DTYPES:
+        a, b = (torch.randn(side, side, device=machine.device).to(dtype) for _ in range(2))
+        yield _rate("products", f"{_name(dtype)}, {side} x {side}", partial(torch.matmul, a, b), 2 * side**3, machine)
+
+
+def kernels(machine: Machine) -> Iterator[Finding]:
+    """Every attention kernel that can be loaded, on the longest call of a sparse scene: its rate, and its error."""
+    layout = _layout(machine)
+    tokens = max(stop - start for start, stop in layout.shots)
+    keys = tokens + layout.num_shots * layout.tokens_per_frame
+    for dtype in {torch.float32, machine.dtype}:
+        for kernel in loadable(machine.device):
+            yield _kernel(kernel, machine, dtype, tokens, keys)
+
+
+def _kernel(kernel: DenseAttention, machine: Machine, dtype: torch.dtype, tokens: int, keys: int) -> Finding:
+    heads, width = A14B.num_heads, A14B.head_dim
+    q = torch.randn(1, tokens, heads, width, device=machine.device).to(dtype)
+    k, v = (torch.randn(1, keys, heads, width, device=machine.device).to(dtype) for _ in range(2))
+    name = f"{kernel.name}, {_name(dtype)}"
+    try:
+        error, allowed = off_by(kernel, (q, k, v)), ALLOWED_ERROR[dtype]
+        seconds = _seconds(partial(kernel, q, k, v), machine)
+    except (RuntimeError, ValueError, AssertionError) as failed:  # how kernels refuse a size, a type or a card
+        if is_out_of_memory(failed):
+            raise
+        return Finding("attention kernels", name, f"refuses: {' '.join(str(failed).split())[:120]}")
+    rate = 4 * tokens * keys * heads * width / seconds / 1e12
+    words = f"{rate:.3g} TFLOP/s, off by {error:.1e} of fp32"
+    return Finding("attention kernels", name, words, rate, "TFLOP/s", error <= allowed)
+
+
+def block(machine: Machine) -> Iterator[Finding]:
+    """One block of the true width, full and sparse, at the shapes of a scene; the last finding has the rate."""
+    layout, device, dtype = _layout(machine), machine.device, machine.dtype
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = WanTransformer(BLOCK).to(dtype).eval().requires_grad_(False)
+        rows = 2 * layout.tokens_per_frame
+        latents = torch.randn(1, BLOCK.in_dim, layout.latent_frames, 2, rows)
+        context = torch.randn(1, TEXT_LENGTH, BLOCK.text_dim, dtype=dtype)
+    dense = loadable(device)[0]
+    for sparse in (False, True):
+        own, _ = plan_attentions(layout, None, sparse, dense)
+        given = Conditioning(context, own.self_attn, own.cross_attn)
+        flops = forward_flops(
+            BLOCK, attention_pairs(layout, sparse), text_pairs(layout, None, TEXT_LENGTH), layout.tokens, TEXT_LENGTH
+        )
+        name = f"{'sparse' if sparse else 'full'}, {layout.tokens:,} tokens, {layout.num_shots} shots"
+        yield _rate(
+            "a block of the true width", name, partial(model, latents, torch.tensor(900.0), given), flops, machine
+        )
+
+
+def copies(machine: Machine, folder: Path) -> Iterator[Finding]:
+    """Bytes a second from the disk, and to the device from host memory, pinned and not."""
+    size = sizes(machine).nbytes
+    yield _disk(folder, size)
+    if machine.device.type == "cpu":
+        return
+    target = torch.empty(size, dtype=torch.uint8, device=machine.device)
+    for name, source in (
+        ("pageable memory to the device", torch.ones(size, dtype=torch.uint8)),
+        ("pinned memory to the device", torch.ones(size, dtype=torch.uint8).pin_memory(machine.device)),
+    ):
+        seconds = _seconds(partial(target.copy_, source, non_blocking=True), machine)
+        yield Finding("copies", name, f"{size / seconds / GB:.3g} GB/s", size / seconds / GB, "GB/s")
+
+
+def _disk(folder: Path, size: int) -> Finding:
+    path = folder / "copied"
+    path.write_bytes(os.urandom(2**20) * (size // 2**20))
+    if hasattr(os, "posix_fadvise"):  # the system forgets what it kept of the file
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    began = time.perf_counter()
+    with path.open("rb", buffering=0) as file:
+        memory = bytearray(2**22)
+        while file.readinto(memory):
+            pass
+    seconds = time.perf_counter() - began
+    path.unlink()
+    words = f"{size / seconds / GB:.3g} GB/s in {folder}"
+    return Finding("copies", "disk to host memory", words, size / seconds / GB, "GB/s")
+
+
+def _layout(machine: Machine) -> ShotLayout:
+    asked = sizes(machine)
+    return plan_layout(asked.frames, asked.shots, None, asked.tokens_per_frame)
+
+
+def _rate(group: str, name: str, call: Callable[[], object], flops: int, machine: Machine) -> Finding:
+    seconds = _seconds(call, machine)
+    rate = flops / seconds / 1e12
+    return Finding(group, name, f"{rate:.3g} TFLOP/s, {seconds:.3g} s", rate, "TFLOP/s")
+
+
+def _seconds(call: Callable[[], object], machine: Machine) -> float:
+    """The shortest time of a few calls, after one that is not counted."""
+    taken = []
+    with torch.inference_mode():
+        for _ in range(sizes(machine).repeats + 1):
+            machine.wait()
+            began = time.perf_counter()
+            call()
+            machine.wait()
+            taken.append(time.perf_counter() - began)
+    return min(taken[1:])
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
