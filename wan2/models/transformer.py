@@ -89,11 +89,11 @@ class WanTransformer(nn.Module):
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim], of a timestep as it is given.
 
-        The waves are computed on the host: Apple's GPUs have no float64.
+        The waves are computed where the timestep is: on the host, since Apple's GPUs have no float64.
         """
-        position = timestep.cpu().double().reshape(-1, 1)
+        position = timestep.double().reshape(-1, 1)
         half = self.config.freq_dim // 2
-        rates = 10000.0 ** -(torch.arange(half, dtype=torch.float64) / half)
+        rates = 10000.0 ** -(torch.arange(half, dtype=torch.float64, device=position.device) / half)
         wave = torch.cat([(position * rates).cos(), (position * rates).sin()], dim=1).float()
         wave = wave.to(next(self.time_embedding.parameters()).device)
         time = _in_fp32(self.time_embedding[2], F.silu(_in_fp32(self.time_embedding[0], wave)))

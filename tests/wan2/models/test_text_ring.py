@@ -67,9 +67,9 @@ def test_places_of_the_host_change_no_bit(
     encoder = load_text_encoder(DATA / "t5.safetensors", "cpu", dtype)
     expected, ring, seen = encoder.run(prompts), text_encoder.block_ring, []
 
-    def with_places(layouts, orders, device, places, slots):  # noqa: ANN001, ANN202
+    def with_places(layouts, orders, device, places, slots, note):  # noqa: ANN001, ANN202
         seen.append((places, slots))
-        return ring(layouts, orders, device, [max(layout.nbytes for layout in layouts)] * 2, slots)
+        return ring(layouts, orders, device, [max(layout.nbytes for layout in layouts)] * 2, slots, note)
 
     monkeypatch.setattr(text_encoder, "block_ring", with_places)
     monkeypatch.setattr(stream, "copy_stream", lambda *_: HostCopyStream())
