@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from holocine_ext.teach.films import Film
 from wan2.errors import InputError
 from wan2.request.fields import Number, Pixels, Setting, check_settings, setting
 from wan2.shapes import SIZE_MULTIPLE, TIME_STRIDE
@@ -34,6 +34,16 @@ class Cutting:
         check_settings(self)
         for length in self.lengths:
             LENGTH.check("lengths", length)
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video file. fps: frames per second; size: height and width in pixels."""
+
+    path: Path
+    num_frames: int
+    fps: float
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)

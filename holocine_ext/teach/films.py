@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -15,20 +14,11 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from holocine_ext.evaluate.clip import TINY, Clip, Frames, picture
+from holocine_ext.teach.cutting import Film
 from wan2.errors import InputError
 from wan2.run.video_io import url_of
 
 UNKNOWN_RATE = Fraction(25)
-
-
-@dataclass(frozen=True)
-class Film:
-    """A video file. fps: frames per second; size: height and width in pixels."""
-
-    path: Path
-    num_frames: int
-    fps: float
-    size: tuple[int, int]
 
 
 class Survey(NamedTuple):
