@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -35,6 +36,7 @@ class Emulate(TorchFunctionMode):
             Tensor.cpu: lambda x: self._moved(x, torch.device("cpu"), x.dtype),
             Tensor.__float__: lambda x: float(x.item()),
             torch.tensor: self._tensor,
+            F.scaled_dot_product_attention: self._attend,
         }
 
     def __torch_function__(
@@ -107,17 +109,27 @@ class Emulate(TorchFunctionMode):
         self.notes.ran("_to_copy", x, made, waits=not non_blocking)
         return made
 
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Laid out like the queries, as the fused kernels do."""
+        _check_devices("attention", (q, k, v))
+        made = torch.empty_like(q)
+        self.notes.ran("scaled_dot_product_attention", (q, k, v), made)
+        return made
+
     def _by_shapes(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
         """The result of an operator, of tensors without a device."""
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        devices = {tensor.device.type for tensor in tensors if tensor.dim()}
-        if len(devices) > 1:
-            raise RuntimeError(f"{func.__name__}: expected all tensors on one device, found {sorted(devices)}")
+        _check_devices(func.__name__, [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)])
         with unset_fake_temporarily(), torch._C.DisableTorchFunction():
             made = func(*tree_map(_without_device, args), **tree_map(_without_device, kwargs))
         made = tree_map(_on_card, made)
         self.notes.ran(func.__name__, (args, kwargs), made)
         return made
+
+
+def _check_devices(name: str, tensors: Sequence[Tensor]) -> None:
+    devices = {tensor.device.type for tensor in tensors if tensor.dim()}
+    if len(devices) > 1:
+        raise RuntimeError(f"{name}: expected all tensors to be on the same device, found {sorted(devices)}")
 
 
 def _without_device(leaf: Any) -> Any:  # noqa: ANN401

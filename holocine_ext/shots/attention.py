@@ -14,7 +14,6 @@ from torch import Tensor
 
 from holocine_ext.shots.layout import Range, ShotLayout
 from wan2.models.attention import Projections, attend_in_chunks
-from wan2.models.chunks import chunks
 from wan2.models.conditioning import AttentionProcessor, dense_attention
 
 
@@ -53,19 +52,17 @@ class SparseInterShotAttention:
             ValueError: there are not as many queries as tokens in the layout.
         """
         _expect(tokens.num_queries, self.layout.tokens)
-        summary = _join_keys([tokens.keys(a, b) for a, b in self.layout.first_frames])
-        shared, longest = summary[0].shape[1], max(b - a for a, b in self.layout.shots)
-        k, v = (x.new_empty(x.shape[0], shared + longest, *x.shape[2:]) for x in summary)
-        k[:, :shared], v[:, :shared] = summary
-        del summary
-        frame = self.layout.tokens_per_frame
-        for number, (a, b) in enumerate(self.layout.shots):
+        layout, frame = self.layout, self.layout.tokens_per_frame
+        shared, longest = layout.num_shots * frame, max(b - a for a, b in layout.shots)
+        k, v = tokens.room(shared + longest)
+        for number, (a, b) in enumerate(layout.first_frames):
+            own = slice(number * frame, (number + 1) * frame)
+            tokens.keys(a, b, into=(k[:, own], v[:, own]))
+        for number, (a, b) in enumerate(layout.shots):
             first, own = slice(number * frame, (number + 1) * frame), slice(shared, shared + frame)
             k[:, own], v[:, own] = k[:, first], v[:, first]
-            for start, stop in chunks(a + frame, b):
-                own = slice(shared + start - a, shared + stop - a)
-                k[:, own], v[:, own] = tokens.keys(start, stop)
-            end = shared + b - a
+            rest = slice(shared + frame, end := shared + b - a)
+            tokens.keys(a + frame, b, into=(k[:, rest], v[:, rest]))
             yield from attend_in_chunks(self.dense, tokens, a, b, k[:, :end], v[:, :end])
 
 

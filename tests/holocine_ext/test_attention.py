@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.shots.spans import TextSpans, allowed_key_ranges
+from wan2.models.attention import KeysInto
 from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
@@ -128,9 +129,14 @@ class Spent:
     def queries(self, start: int, stop: int) -> Tensor:
         return self.q[:, start:stop]
 
-    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def room(self, length: int) -> tuple[Tensor, Tensor]:
+        k, v = (x.new_full((x.shape[0], length, *x.shape[2:]), torch.nan) for x in (self.k, self.v))
+        return k, v
+
+    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
         self.projected += range(start, stop)
-        return self.k[:, start:stop].clone(), self.v[:, start:stop].clone()
+        k, v = self.k[:, start:stop], self.v[:, start:stop]
+        return (k.clone(), v.clone()) if into is None else (into[0].copy_(k), into[1].copy_(v))
 
     def spend(self, start: int, stop: int) -> None:
         if self.own_keys:

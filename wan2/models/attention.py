@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -23,6 +23,10 @@ class AttentionProcessor(Protocol):
         ...
 
 
+KeysInto: TypeAlias = "tuple[Tensor, Tensor] | None"
+"""Where keys and values are to be written, each [B, L, H, D]; None: anywhere."""
+
+
 class Projections(Protocol):
     """The queries, keys and values of one attention, made when they are asked for."""
 
@@ -33,8 +37,12 @@ class Projections(Protocol):
         """Queries start..stop: [B, stop - start, H, D]."""
         ...
 
-    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Keys and values start..stop, each [B, stop - start, H, D]; may be views: do not write to them."""
+    def room(self, length: int) -> tuple[Tensor, Tensor]:
+        """Memory for keys and values of so many tokens, each [B, length, H, D]."""
+        ...
+
+    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+        """Keys and values start..stop, each [B, stop - start, H, D]: in `into` if given, else do not write to them."""
         ...
 
 

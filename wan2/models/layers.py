@@ -14,10 +14,11 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from wan2.models.attention import attend_in_parts
+from wan2.models.attention import KeysInto, attend_in_parts
 from wan2.models.chunks import chunks
-from wan2.models.fp8 import KeptRows, Rows, quantised_once
-from wan2.models.rope import Rope, apply_rope
+from wan2.models.elementwise import PLAIN, Elementwise, add_gated, gelu, norm
+from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, quantised_once
+from wan2.models.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,23 +40,6 @@ def join_chunks(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, 
             whole[:, a - start : b - start] = piece
         del pieces, piece
     return joined
-
-
-def norm(x: Tensor, eps: float, scale: Tensor, shift: Tensor) -> Tensor:
-    """Layer norm over channels, then `* (1 + scale) + shift`, all in fp32; returns x's dtype.
-
-    For one sample the modulation is the affine part of the norm itself, which saves two passes over x.
-    """
-    if x.shape[0] == 1:
-        return F.layer_norm(x.float(), x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps).to(x.dtype)
-    return torch.addcmul(shift, F.layer_norm(x.float(), x.shape[-1:], eps=eps), 1 + scale).to(x.dtype)
-
-
-def add_gated(x: Tensor, y: Tensor, gate: Tensor | None = None) -> Tensor:
-    """x + y * gate, the gate in fp32, rounded once. Writes into x when no gradient is recorded."""
-    if torch.is_grad_enabled():
-        return x + y if gate is None else torch.addcmul(x, y, gate).to(x.dtype)
-    return x.add_(y) if gate is None else x.addcmul_(y, gate)
 
 
 class RMSNorm(nn.Module):
@@ -88,15 +72,20 @@ class AttentionLayer(nn.Module):
         """[B, L, dim] -> [B, L, H, D]."""
         return rearrange(x, "b l (h d) -> b l h d", h=self.num_heads)
 
-    def queries(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
+    def queries(self, x: Tensor | Rows, rope: Rope | None = None, by: Elementwise = PLAIN) -> Tensor:
         """Normalised queries of x, rotated by `rope` if given: [B, L, H, D]."""
-        q = self.heads(self.norm_q(self.q(x)))
-        return q if rope is None else apply_rope(q, rope)
+        q, norm = self.heads(self.q(x)), self.norm_q
+        return self._normed(q, norm) if rope is None else by.rms_rope(q, norm.weight, norm.eps, rope, None)
 
-    def keys(self, x: Tensor | Rows, rope: Rope | None = None) -> Tensor:
-        """Normalised keys of x, rotated by `rope` if given: [B, L, H, D]."""
-        k = self.heads(self.norm_k(self.k(x)))
-        return k if rope is None else apply_rope(k, rope)
+    def keys(
+        self, x: Tensor | Rows, rope: Rope | None = None, out: Tensor | None = None, by: Elementwise = PLAIN
+    ) -> Tensor:
+        """Normalised keys of x, rotated by `rope` if given, then into `out` if given: [B, L, H, D]."""
+        k, norm = self.heads(self.k(x)), self.norm_k
+        return self._normed(k, norm) if rope is None else by.rms_rope(k, norm.weight, norm.eps, rope, out)
+
+    def _normed(self, x: Tensor, norm: nn.Module) -> Tensor:
+        return self.heads(norm(x.flatten(-2)))
 
     def values(self, x: Tensor | Rows) -> Tensor:
         """Values of x: [B, L, H, D]."""
@@ -107,12 +96,12 @@ class Regions(NamedTuple):
     """What a block does between its attentions, each on a chunk of tokens: all that is worth compiling.
 
     They see tensors and the block's weights, never an attention processor: a graph compiled from one serves every
-    block of its sizes, whatever the attentions are.
+    block of its sizes, whatever the attentions are. `by` of the block's methods is how they compute value by value.
     """
 
     self_input: Callable[[Block, Tensor, Tensor, Tensor], Tensor | Rows]
     self_queries: Callable[[Block, Tensor | Rows, Rope], Tensor]
-    self_keys: Callable[[Block, Tensor | Rows, Rope], tuple[Tensor, Tensor]]
+    self_keys: Callable[[Block, Tensor | Rows, Rope, Tensor], Tensor]
     after_self: Callable[[Block, Tensor, Tensor, Tensor], Tensor]
     cross_queries: Callable[[Block, Tensor], Tensor]
     after_cross: Callable[[Block, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -143,17 +132,18 @@ class Block(nn.Module):
 
         When no gradient is recorded, x itself is updated and returned, and `regions` do the work.
         """
-        shift, scale, gate, *ffn_modulation = (self.modulation.float() + time).chunk(6, dim=1)
+        shift, scale, gate, *parts = (self.modulation.float() + time).chunk(6, dim=1)
+        ffn = parts[0], parts[1], parts[2]
         if torch.is_grad_enabled():
             y = self.self_input(x, shift, scale)
-            q, (k, v) = self.self_queries(y, rope), self.self_keys(y, rope)
+            q, k, v = self.self_queries(y, rope), self.self_attn.keys(y, rope), self.self_attn.values(y)
             x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
-            return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn_modulation)
+            return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn)
         own = _OwnKeys(self, x, shift, scale, rope, regions)
         for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own)):
             regions.after_self(self, x[:, chunk], y, gate)
         for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
-            regions.after_cross(self, x[:, chunk], y, *ffn_modulation)
+            regions.after_cross(self, x[:, chunk], y, *ffn)
         return x
 
     def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,31 +151,46 @@ class Block(nn.Module):
         shared = quantised_once(text, self.cross_attn.k, self.cross_attn.v)
         return self.cross_attn.keys(shared), self.cross_attn.values(shared)
 
-    def self_input(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor | Rows:
+    def self_input(self, x: Tensor, shift: Tensor, scale: Tensor, by: Elementwise = PLAIN) -> Tensor | Rows:
         """The input of the self-attention's queries, keys and values, [B, L, dim]."""
         own = self.self_attn
-        return quantised_once(norm(x, self.eps, scale, shift), own.q, own.k, own.v)
+        return quantised_once(by.norm(x, self.eps, scale, shift), own.q, own.k, own.v, by=by.quantise_rows)
 
-    def self_queries(self, y: Tensor | Rows, rope: Rope) -> Tensor:
+    def self_queries(self, y: Tensor | Rows, rope: Rope, by: Elementwise = PLAIN) -> Tensor:
         """Queries of the self-attention, [B, L, H, D]."""
-        return self.self_attn.queries(y, rope)
+        return self.self_attn.queries(y, rope, by)
 
-    def self_keys(self, y: Tensor | Rows, rope: Rope) -> tuple[Tensor, Tensor]:
-        """Keys and values of the self-attention, each [B, L, H, D]."""
-        return self.self_attn.keys(y, rope), self.self_attn.values(y)
+    def self_keys(self, y: Tensor | Rows, rope: Rope, k: Tensor, by: Elementwise = PLAIN) -> Tensor:
+        """Values of the self-attention [B, L, H, D]; its keys are written into `k`, of the same shape."""
+        self.self_attn.keys(y, rope, k, by)
+        return self.self_attn.values(y)
 
-    def after_self(self, x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    def after_self(self, x: Tensor, y: Tensor, gate: Tensor, by: Elementwise = PLAIN) -> Tensor:
         """Add what the self-attention returned."""
-        return add_gated(x, self.self_attn.o(rearrange(y, "b l h d -> b l (h d)")), gate)
+        return add_gated(x, _projected(self.self_attn, y, by), gate)
 
-    def cross_queries(self, x: Tensor) -> Tensor:
+    def cross_queries(self, x: Tensor, by: Elementwise = PLAIN) -> Tensor:
         """Queries of the cross-attention, [B, L, H, D]."""
-        return self.cross_attn.queries(self.norm3(x))
+        cross = self.cross_attn
+        return cross.queries(quantised_once(self.norm3(x), cross.q, by=by.quantise_rows))
 
-    def after_cross(self, x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+    def after_cross(
+        self, x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, gate: Tensor, by: Elementwise = PLAIN
+    ) -> Tensor:
         """Add what the cross-attention returned, then the feed-forward."""
-        x = add_gated(x, self.cross_attn.o(rearrange(y, "b l h d -> b l (h d)")))
-        return add_gated(x, self.ffn(norm(x, self.eps, scale, shift)), gate)
+        x = add_gated(x, _projected(self.cross_attn, y, by))
+        return add_gated(x, self._feed_forward(by.norm(x, self.eps, scale, shift), by), gate)
+
+    def _feed_forward(self, x: Tensor, by: Elementwise) -> Tensor:
+        wider, _, narrower = self.ffn
+        hidden = wider(quantised_once(x, wider, by=by.quantise_rows))
+        return narrower(by.gelu_rows(hidden) if isinstance(narrower, FastFp8Linear) else gelu(hidden))
+
+
+def _projected(attention: AttentionLayer, y: Tensor, by: Elementwise) -> Tensor:
+    """The output of an attention [B, L, H, D] through its last linear: [B, L, dim]."""
+    joined = rearrange(y, "b l h d -> b l (h d)")
+    return attention.o(quantised_once(joined, attention.o, by=by.quantise_rows))
 
 
 REGIONS = Regions(
@@ -215,16 +220,21 @@ class _OwnKeys:
 
         return join_chunks(start, stop, part)[0]
 
-    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """See `Projections`."""
+    def room(self, length: int) -> tuple[Tensor, Tensor]:
+        """See `Projections`. No chunk starts at byte 0: see `patchify`."""
+        attention, x = self._block.self_attn, self._x
+        shape = (x.shape[0], length + 1, attention.num_heads, x.shape[-1] // attention.num_heads)
+        return x.new_empty(shape)[:, 1:], x.new_empty(shape)[:, 1:]
 
-        def part(a: int, b: int) -> tuple[Tensor, Tensor]:
+    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+        """See `Projections`."""
+        k, v = into or self.room(stop - start)
+        for a, b in chunks(start, stop):
             y = self._input(a, b)
             if isinstance(y, Rows):
                 self._kept.keep(a, y)
-            return self._regions.self_keys(self._block, y, self._rope.slice(slice(a, b)))
-
-        k, v = join_chunks(start, stop, part)
+            chunk, turns = slice(a - start, b - start), self._rope.slice(slice(a, b))
+            v[:, chunk] = self._regions.self_keys(self._block, y, turns, k[:, chunk])
         return k, v
 
     def _input(self, a: int, b: int) -> Tensor | Rows:
@@ -242,10 +252,15 @@ class _TextKeys:
         """See `Projections`."""
         return join_chunks(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
 
-    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def room(self, length: int) -> tuple[Tensor, Tensor]:
         """See `Projections`."""
-        k, v = self._text
-        return k[:, start:stop], v[:, start:stop]
+        k, v = (x.new_empty(x.shape[0], length, *x.shape[2:]) for x in self._text)
+        return k, v
+
+    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+        """See `Projections`."""
+        k, v = (x[:, start:stop] for x in self._text)
+        return (k, v) if into is None else (into[0].copy_(k), into[1].copy_(v))
 
 
 def _by_chunks(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:

@@ -51,8 +51,22 @@ def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device) 
         return Rope(angles.cos().float().to(device)[1:], angles.sin().float().to(device)[1:])
 
 
-def apply_rope(x: Tensor, rope: Rope) -> Tensor:
-    """Rotate the channel pairs of x [B, tokens, H, head_dim] by their angles, in fp32; returns x's dtype."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    rotated = torch.addcmul(even * rope.cos, odd, rope.sin, value=-1), torch.addcmul(odd * rope.cos, even, rope.sin)
-    return torch.stack(rotated, dim=-1).flatten(-2).to(x.dtype)
+def writes_nowhere() -> bool:
+    """Whether no operator may write into given memory: gradients are recorded, or a graph is compiled."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
+def apply_rope(x: Tensor, rope: Rope, out: Tensor | None = None) -> Tensor:
+    """Rotate the channel pairs of x [B, tokens, H, head_dim] by their angles, in fp32; returns x's dtype.
+
+    out: where to write the result, of x's shape and dtype, another memory than x; None is a new one.
+    """
+    even, odd = x[..., 0::2], x[..., 1::2]
+    if writes_nowhere():
+        rotated = torch.addcmul(even * rope.cos, odd, rope.sin, value=-1), torch.addcmul(odd * rope.cos, even, rope.sin)
+        made = torch.stack(rotated, dim=-1).flatten(-2).to(x.dtype)
+        return made if out is None else out.copy_(made)
+    out = torch.empty_like(x) if out is None else out
+    torch.addcmul(even * rope.cos, odd, rope.sin, value=-1, out=out[..., 0::2])
+    torch.addcmul(odd * rope.cos, even, rope.sin, out=out[..., 1::2])
+    return out
