@@ -106,7 +106,7 @@ def check_loras(expert: Expert, config: TransformerConfig, files: Files) -> None
     """
     for lora in expert.loras:
         with naming(expert.name("lora_weight"), lora.path):
-            files.deltas(lora, config)
+            files.lora(lora, config)
 
 
 def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, ...]:
