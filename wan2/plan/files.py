@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,8 +105,8 @@ class Files:
     watch: Watch = field(default_factory=Watch)
     _headers: dict[Path, CheckpointHeader] = field(default_factory=dict)
     _bases: dict[Path, TransformerFile] = field(default_factory=dict)
-    _transformers: dict[tuple[Path, tuple[Lora, ...]], TransformerFile] = field(default_factory=dict)
-    _loras: dict[tuple[Lora, TransformerConfig], LoraFile] = field(default_factory=dict)
+    _transformers: dict[tuple[Path, tuple[Lora, ...], bool], TransformerFile] = field(default_factory=dict)
+    _loras: dict[tuple[Lora, TransformerConfig, bool], LoraFile] = field(default_factory=dict)
     _kept: dict[tuple[Path, Stamp | None], KeptFp8] = field(default_factory=dict)
     _tokenizers: dict[Path, Tokenizer] = field(default_factory=dict)
     _texts: dict[tuple[Path, str], TokenizedPrompt] = field(default_factory=dict)
@@ -133,11 +134,14 @@ class Files:
             self._bases[expert.path] = found
         return self._bases[expert.path]
 
-    def lora(self, lora: Lora, config: TransformerConfig) -> LoraFile:
-        """What an adapter adds to a transformer of this size. Raises `InputError` where it does not fit."""
-        key = lora, config
+    def lora(self, lora: Lora, config: TransformerConfig, partial: bool) -> LoraFile:
+        """What an adapter adds to a transformer of this size. Raises `InputError` where it does not fit.
+
+        partial: what no run from text has is left out.
+        """
+        key = lora, config, partial
         if key not in self._loras:
-            self._loras[key] = inspect_lora(lora, config, self.header(lora.path))
+            self._loras[key] = inspect_lora(lora, config, self.header(lora.path), partial)
         return self._loras[key]
 
     def kept_fp8(self, file: TransformerFile) -> KeptFp8:
@@ -151,11 +155,15 @@ class Files:
             self._kept[key] = look_for_cache(file)
         return self._kept[key]
 
-    def transformer(self, expert: Expert) -> TransformerFile:
-        """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit."""
-        key = expert.path, expert.merged
+    def transformer(self, expert: Expert, partial: bool) -> TransformerFile:
+        """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit.
+
+        partial: as of `lora`.
+        """
+        key = expert.path, expert.merged, partial
         if key not in self._transformers:
-            self._transformers[key] = with_loras(self.base(expert), expert.merged, self.lora)
+            inspect = functools.partial(self.lora, partial=partial)
+            self._transformers[key] = with_loras(self.base(expert), expert.merged, inspect)
         return self._transformers[key]
 
     def tokenizer(self, folder: Path) -> Tokenizer:

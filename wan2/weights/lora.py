@@ -60,10 +60,13 @@ def with_loras(
     return replace(file, sources=found, loras=tuple(merged))
 
 
-def inspect_lora(lora: Lora, config: TransformerConfig, header: CheckpointHeader | None = None) -> LoraFile:
+def inspect_lora(
+    lora: Lora, config: TransformerConfig, header: CheckpointHeader | None = None, partial: bool = False
+) -> LoraFile:
     """What an adapter file adds to a transformer of this size.
 
-    Reads the numbers of its alphas, and its header unless that is given.
+    Reads the numbers of its alphas, and its header unless that is given. partial: leave out what is for parts that no
+    run from text has or changes, which is refused otherwise.
 
     Raises:
         InputError: the file is no adapter, or some of its tensors belong nowhere or do not fit; with their number,
@@ -71,7 +74,7 @@ def inspect_lora(lora: Lora, config: TransformerConfig, header: CheckpointHeader
     """
     opened = _Opened(lora, header or read_header(lora.path), config.tensor_shapes())
     placed, unknown, both = opened.place()
-    left_out = {name for name in unknown if lora.partial and is_left_out(name)}
+    left_out = {name for name in unknown if partial and is_left_out(name)}
     strange = sorted(set(unknown) - left_out)
     if strange or not placed:
         opened.refuse(_nowhere(opened, strange))

@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 class Lora(NamedTuple):
     """An adapter file and how much of it counts.
 
-    of: the transformer that it changes, which matters for a file that holds an adapter for each. partial: whether what
-    it holds for parts that no text-to-video transformer has is left out, and not refused.
+    of: the transformer that it changes, which matters for a file that holds an adapter for each.
     """
 
     path: Path
     multiplier: float
     of: Expert | None = None
-    partial: bool = False
 
 
 class Named(NamedTuple):
