@@ -24,6 +24,7 @@ from wan2.plan.resume import check_resume, refuse_difference, saved_origin
 from wan2.plan.saved_latents import CHANNELS
 from wan2.plan.split import plan_split
 from wan2.plan.taken import check_names, check_outputs
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.model import Expert, Model
 from wan2.request.request import Request
@@ -59,6 +60,11 @@ class Plan:
     def compute(self) -> Compute:
         """How a session for this plan computes."""
         return self.base.request.compute
+
+    @property
+    def cards(self) -> Cards:
+        """How many cards a session for this plan uses."""
+        return self.base.request.cards
 
     @property
     def output(self) -> Path:
