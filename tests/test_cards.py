@@ -136,9 +136,8 @@ def test_a_process_that_ends_or_hangs_ends_all(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_orders_travel_whole() -> None:
-    positive = Conditioning(
-        torch.randn(1, 3, 4).bfloat16(), dense_attention, dense_attention, torch.ones(1, 1, 2, 2, 2)
-    )
+    text, mask = torch.randn(1, 3, 4).bfloat16(), torch.ones(1, 1, 2, 2, 2)
+    positive = Conditioning(text, dense_attention, dense_attention, mask)
     order = Pass(Split(2, (((0, 8),),)), torch.tensor(875.5), (1, 16, 2, 4, 4), (positive,))
     found = from_bytes(to_bytes(order), torch.device("cpu"))
     assert isinstance(found, Pass) and found.passes is not None
