@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.shots.spans import TextSpans, allowed_key_ranges
-from wan2.models.attention import KeysInto
 from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import TransformerConfig, WanTransformer
 
@@ -129,11 +128,7 @@ class Spent:
     def queries(self, start: int, stop: int) -> Tensor:
         return self.q[:, start:stop]
 
-    def room(self, length: int) -> tuple[Tensor, Tensor]:
-        k, v = (x.new_full((x.shape[0], length, *x.shape[2:]), torch.nan) for x in (self.k, self.v))
-        return k, v
-
-    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+    def keys(self, start: int, stop: int, into: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         self.projected += range(start, stop)
         k, v = self.k[:, start:stop], self.v[:, start:stop]
         return (k.clone(), v.clone()) if into is None else (into[0].copy_(k), into[1].copy_(v))

@@ -15,7 +15,7 @@ from tests.refused import refused
 from tests.wan2.reference import CONFIG
 from wan2.errors import InputError
 from wan2.models import kernels
-from wan2.models.attention import AttentionProcessor, DenseAttention, KeysInto, attend_in_parts, dense_attention
+from wan2.models.attention import AttentionProcessor, DenseAttention, attend_in_parts, dense_attention
 from wan2.models.conditioning import Attentions, attend_densely
 from wan2.models.kernel_table import CANDIDATES, KERNELS, check_kernel
 from wan2.models.kernels import Call, choose_kernel
@@ -77,10 +77,7 @@ class Ready:
     def queries(self, start: int, stop: int) -> Tensor:
         return self.q[:, start:stop]
 
-    def room(self, length: int) -> tuple[Tensor, Tensor]:
-        raise AssertionError(length)
-
-    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+    def keys(self, start: int, stop: int, into: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         assert into is None
         return self.k[:, start:stop], self.v[:, start:stop]
 

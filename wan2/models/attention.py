@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from torch.nn.functional import scaled_dot_product_attention
 
 from wan2.models.chunks import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
+
+    Pair = tuple[Tensor, Tensor]
 
 
 class AttentionProcessor(Protocol):
@@ -23,27 +25,87 @@ class AttentionProcessor(Protocol):
         ...
 
 
-KeysInto: TypeAlias = "tuple[Tensor, Tensor] | None"
-"""Where keys and values are to be written, each [B, L, H, D]; None: anywhere."""
+Range = tuple[int, int]
+"""Half-open: [first, last + 1)."""
+
+
+@runtime_checkable
+class RowwiseAttention(Protocol):
+    """An attention processor that can be given some of its queries, all keys being there."""
+
+    def of_rows(self, rows: Sequence[Range]) -> AttentionProcessor:
+        """The processor for the queries of these ranges alone, one range after the other."""
+        ...
+
+
+@runtime_checkable
+class GroupedAttention(Protocol):
+    """Self-attention in which each group of tokens sees itself and one block of every group; blocks have one size."""
+
+    def of_groups(
+        self, owners: Sequence[Sequence[int]], own: int, gather: Callable[[Tensor], Tensor]
+    ) -> AttentionProcessor:
+        """The processor for the groups `owners[own]` alone, one after the other.
+
+        Args:
+            owners: the groups of everybody who takes part.
+            own: whose they are.
+            gather: given one's own blocks [n, tokens, ...] of something, those of everybody, in the order of `owners`.
+        """
+        ...
 
 
 class Projections(Protocol):
     """The queries, keys and values of one attention, made when they are asked for."""
 
-    num_queries: int
-    num_keys: int
+    @property
+    def num_queries(self) -> int:
+        """How many queries there are."""
+        ...
+
+    @property
+    def num_keys(self) -> int:
+        """How many keys there are."""
+        ...
 
     def queries(self, start: int, stop: int) -> Tensor:
         """Queries start..stop: [B, stop - start, H, D]."""
         ...
 
-    def room(self, length: int) -> tuple[Tensor, Tensor]:
-        """Memory for keys and values of so many tokens, each [B, length, H, D]."""
-        ...
-
-    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+    def keys(self, start: int, stop: int, into: Pair | None = None) -> Pair:
         """Keys and values start..stop, each [B, stop - start, H, D]: in `into` if given, else do not write to them."""
         ...
+
+
+class Projected(NamedTuple):
+    """Queries, keys and values that are there: `Projections` of tensors [B, L, H, D]."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+    @property
+    def num_queries(self) -> int:
+        """How many queries there are."""
+        return self.q.shape[1]
+
+    @property
+    def num_keys(self) -> int:
+        """How many keys there are."""
+        return self.k.shape[1]
+
+    def queries(self, start: int, stop: int) -> Tensor:
+        """See `Projections`."""
+        return self.q[:, start:stop]
+
+    def keys(self, start: int, stop: int, into: Pair | None = None) -> Pair:
+        """See `Projections`."""
+        return put((self.k[:, start:stop], self.v[:, start:stop]), into)
+
+
+def put(pair: Pair, into: Pair | None) -> Pair:
+    """Keys and values that are there, copied to where they are wanted, if anywhere."""
+    return pair if into is None else (into[0].copy_(pair[0]), into[1].copy_(pair[1]))
 
 
 @runtime_checkable
@@ -74,6 +136,10 @@ class DenseAttention:
         """The same for a chunk of queries at a time: queries and results are never whole."""
         k, v = tokens.keys(0, tokens.num_keys)
         yield from attend_in_chunks(self, tokens, 0, tokens.num_queries, k, v)
+
+    def of_rows(self, rows: Sequence[Range]) -> AttentionProcessor:  # noqa: ARG002 - every query sees the same
+        """The same for any queries."""
+        return self
 
 
 def attend_in_chunks(

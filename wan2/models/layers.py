@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from wan2.models.attention import KeysInto, attend_in_parts
+from wan2.models.attention import attend_in_parts, put
 from wan2.models.chunks import chunks
 from wan2.models.elementwise import PLAIN, Elementwise, add_gated, gelu, norm
 from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, quantised_once
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from wan2.models.attention import Pair
     from wan2.models.conditioning import Conditioning
 
 
@@ -220,15 +221,9 @@ class _OwnKeys:
 
         return join_chunks(start, stop, part)[0]
 
-    def room(self, length: int) -> tuple[Tensor, Tensor]:
-        """See `Projections`. No chunk starts at byte 0: see `patchify`."""
-        attention, x = self._block.self_attn, self._x
-        shape = (x.shape[0], length + 1, attention.num_heads, x.shape[-1] // attention.num_heads)
-        return x.new_empty(shape)[:, 1:], x.new_empty(shape)[:, 1:]
-
-    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
+    def keys(self, start: int, stop: int, into: Pair | None = None) -> Pair:
         """See `Projections`."""
-        k, v = into or self.room(stop - start)
+        k, v = into or self._room(stop - start)
         for a, b in chunks(start, stop):
             y = self._input(a, b)
             if isinstance(y, Rows):
@@ -236,6 +231,12 @@ class _OwnKeys:
             chunk, turns = slice(a - start, b - start), self._rope.slice(slice(a, b))
             v[:, chunk] = self._regions.self_keys(self._block, y, turns, k[:, chunk])
         return k, v
+
+    def _room(self, length: int) -> Pair:
+        """Memory for keys and values. No chunk starts at byte 0: see `patchify`."""
+        attention, x = self._block.self_attn, self._x
+        shape = (x.shape[0], length + 1, attention.num_heads, x.shape[-1] // attention.num_heads)
+        return x.new_empty(shape)[:, 1:], x.new_empty(shape)[:, 1:]
 
     def _input(self, a: int, b: int) -> Tensor | Rows:
         return self._regions.self_input(self._block, self._x[:, a:b], *self._modulation)
@@ -252,15 +253,10 @@ class _TextKeys:
         """See `Projections`."""
         return join_chunks(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
 
-    def room(self, length: int) -> tuple[Tensor, Tensor]:
+    def keys(self, start: int, stop: int, into: Pair | None = None) -> Pair:
         """See `Projections`."""
-        k, v = (x.new_empty(x.shape[0], length, *x.shape[2:]) for x in self._text)
-        return k, v
-
-    def keys(self, start: int, stop: int, into: KeysInto = None) -> tuple[Tensor, Tensor]:
-        """See `Projections`."""
-        k, v = (x[:, start:stop] for x in self._text)
-        return (k, v) if into is None else (into[0].copy_(k), into[1].copy_(v))
+        k, v = self._text
+        return put((k[:, start:stop], v[:, start:stop]), into)
 
 
 def _by_chunks(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:
