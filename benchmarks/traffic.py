@@ -22,12 +22,13 @@ from wan2.models.config import A14B
 PRODUCTS = ("linear", "addmm", "mm", "_scaled_mm")
 ATTENTIONS = ("scaled_dot_product",)
 TB = 1e12
-STEPS = {
+KINDS = {
     "sparse": Forward(sparse=True),
     "sparse, fp8_scaled": Forward(sparse=True, fp8="scaled"),
     "sparse, fp8_fast": Forward(sparse=True, fp8="fast"),
     "full": Forward(sparse=False),
 }
+STEPS = KINDS | {f"{name}, fused": replace(step, fused=True) for name, step in KINDS.items()}
 
 
 class Traffic(NamedTuple):
@@ -60,7 +61,7 @@ def _counted(step: Forward) -> Traffic:
 
 
 def table(traffic: dict[str, Traffic]) -> str:
-    """A row a step, then a row a kernel of the first."""
+    """A row a step, then a row a kernel of the first step, without and with fused kernels."""
     rows = [["one step with guidance", "elementwise, TB", "kernels started"]]
     rows += [[name, f"{t.elementwise / TB:.2f}", f"{t.kernels.total():,}"] for name, t in traffic.items()]
     name, first = next(iter(traffic.items()))

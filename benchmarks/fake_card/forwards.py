@@ -14,6 +14,8 @@ from wan2.models.attention import dense_attention
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B
 from wan2.models.fp8 import Fp8Linear, hold_in_fp8
+from wan2.models.fused import fused_regions
+from wan2.models.layers import REGIONS
 from wan2.models.transformer import WanTransformer
 from wan2.text.tokenizer import TEXT_LENGTH
 from wan2.weights.fp8 import linears
@@ -25,7 +27,8 @@ CUDA = torch.device("cuda")
 class Forward:
     """One step with guidance: both passes.
 
-    size: latent rows and columns. fp8: how linears are held. together: both passes block by block.
+    size: latent rows and columns. fp8: how linears are held. together: both passes block by block. fused: by Triton's
+    kernels.
     """
 
     sparse: bool
@@ -35,6 +38,7 @@ class Forward:
     fp8: Literal["", "scaled", "fast"] = ""
     layers: int = 1
     together: bool = True
+    fused: bool = False
 
     @property
     def layout(self) -> ShotLayout:
@@ -48,10 +52,8 @@ class Forward:
         if self.fp8:
             weights = [f"blocks.{index}.{name}" for index in range(self.layers) for name in linears(A14B)]
             hold_in_fp8(model, weights, fast=self.fp8 == "fast")
-        for module in model.modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    module._parameters[name] = _on_card(parameter, module, name)
+        put_on_card(model)
+        model.regions = fused_regions() if self.fused else REGIONS
         return model
 
     def passes(self) -> list[Conditioning]:
@@ -68,6 +70,14 @@ class Forward:
         run = model.run_together if self.together else model.passes
         with torch.inference_mode():
             return run(latents, torch.tensor(900.0), self.passes())
+
+
+def put_on_card(model: nn.Module) -> None:
+    """Parameters of the card in a module that has no memory yet."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = _on_card(parameter, module, name)
 
 
 def _on_card(parameter: Tensor, module: nn.Module, name: str) -> nn.Parameter:

@@ -151,15 +151,22 @@ class Watch(TorchDispatchMode):
             with unset_fake_temporarily():  # modules that are still without memory
                 return func(*args, **kwargs)
         made = func(*args, **kwargs)
-        if func._overloadname.endswith("out"):
-            kwargs = {key: value for key, value in kwargs.items() if key != "out"}
-        self.notes.ran(name, (args, kwargs), made, writes=func._schema.is_mutable)
+        given, written = _read_and_written(func, args, kwargs)
+        self.notes.ran(name, given, written if made is None else made, writes=func._schema.is_mutable)
         return made
 
     def _value(self, dtype: torch.dtype) -> bool | float | int:
         if dtype == torch.bool:
             return self.truth
         return 1e-3 if dtype.is_floating_point else 1
+
+
+def _read_and_written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], list[Any]]:  # noqa: ANN401
+    """The arguments that an operator reads and those that it only writes: what is called `out`."""
+    names = [argument.name for argument in func._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    out = given.pop("out", None)
+    return list(given.values()), [out]
 
 
 def span(tensor: Tensor) -> int:

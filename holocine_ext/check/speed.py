@@ -14,7 +14,7 @@ import torch
 
 from holocine_ext.check.findings import Finding
 from holocine_ext.shots.conditioning import plan_attentions
-from holocine_ext.shots.flops import attention_pairs, forward_flops, text_pairs
+from holocine_ext.shots.flops import attended, attention_pairs, forward_flops, text_pairs
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.errors import is_out_of_memory
 from wan2.models.attention import DenseAttention
@@ -22,6 +22,8 @@ from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B
 from wan2.models.kernels import ALLOWED_ERROR, loadable, off_by
 from wan2.models.transformer import WanTransformer
+from wan2.plan.budget import MARGIN
+from wan2.plan.memory import Clip, Decoding, Memory, ValueBytes, predict_memory
 from wan2.run.machine import Machine
 from wan2.text.tokenizer import TEXT_LENGTH
 
@@ -40,6 +42,8 @@ class Sizes(NamedTuple):
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 BLOCK = replace(A14B, num_layers=1)
 GB = 1e9
+# Of a forecast of one pass in half precision.
+NO_VIDEO, TWO = Decoding(0, 0, 0), ValueBytes(2)
 # On a processor, sizes at which all of it takes a minute; on a GPU, those of a scene: 81 frames at 480x832, six shots.
 SMALL = Sizes(repeats=1, side=512, frames=9, shots=2, tokens_per_frame=64, nbytes=2**27)
 LARGE = Sizes(repeats=3, side=8192, frames=81, shots=6, tokens_per_frame=1560, nbytes=2**29)
@@ -86,7 +90,7 @@ def _kernel(kernel: DenseAttention, machine: Machine, dtype: torch.dtype, tokens
 
 
 def block(machine: Machine) -> Iterator[Finding]:
-    """One block of the true width, full and sparse, at the shapes of a scene; the last finding has the rate."""
+    """One block of the true width, full and sparse, at the shapes of a scene: its rate, on a GPU its memory, too."""
     layout, device, dtype = _layout(machine), machine.device, machine.dtype
     torch.manual_seed(0)
     with torch.device(device):
@@ -94,7 +98,7 @@ def block(machine: Machine) -> Iterator[Finding]:
         rows = 2 * layout.tokens_per_frame
         latents = torch.randn(1, BLOCK.in_dim, layout.latent_frames, 2, rows)
         context = torch.randn(1, TEXT_LENGTH, BLOCK.text_dim, dtype=dtype)
-    dense = loadable(device)[0]
+    dense, reserved = loadable(device)[0], list[Finding]()
     for sparse in (False, True):
         own, _ = plan_attentions(layout, None, sparse, dense)
         given = Conditioning(context, own.self_attn, own.cross_attn)
@@ -102,9 +106,23 @@ def block(machine: Machine) -> Iterator[Finding]:
             BLOCK, attention_pairs(layout, sparse), text_pairs(layout, None, TEXT_LENGTH), layout.tokens, TEXT_LENGTH
         )
         name = f"{'sparse' if sparse else 'full'}, {layout.tokens:,} tokens, {layout.num_shots} shots"
-        yield _rate(
-            "a block of the true width", name, partial(model, latents, torch.tensor(900.0), given), flops, machine
-        )
+        run = partial(model, latents, torch.tensor(900.0), given)
+        yield _rate("a block of the true width", name, run, flops, machine)
+        if device.type == "cuda":
+            memory = predict_memory(BLOCK, Clip(layout.tokens, attended(layout, sparse)), NO_VIDEO, TWO)
+            reserved.append(_reserved(name, run, memory, machine))
+    yield from reserved
+
+
+def _reserved(name: str, run: Callable[[], object], memory: Memory, machine: Machine) -> Finding:
+    """What a GPU reserves for a pass, beside what is forecast for its weights and its work."""
+    machine.release()
+    machine.start_measuring()
+    with torch.inference_mode():
+        run()
+    found, forecast = torch.cuda.max_memory_reserved(machine.device) / GB, memory.transformer * MARGIN / GB
+    words = f"{found:.3g} GB reserved, {forecast:.3g} GB forecast"
+    return Finding("memory", name, words, found, "GB", found <= forecast)
 
 
 def copies(machine: Machine, folder: Path) -> Iterator[Finding]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
 
 from benchmarks.fake_card.card import TESTED, fake_card, is_tested
 from benchmarks.fake_card.forwards import Forward
+from benchmarks.traffic import count
+from wan2.models.config import A14B
+from wan2.weights.fp8 import linears
 
 pytestmark = pytest.mark.skipif(not is_tested(), reason=f"the fake card is written for PyTorch {TESTED}")
 
@@ -15,9 +19,15 @@ pytestmark = pytest.mark.skipif(not is_tested(), reason=f"the fake card is writt
 MAY_WAIT = ("wan2/models/rope.py", "wan2/models/transformer.py")
 
 
-@pytest.mark.parametrize(("sparse", "fp8"), list(product((True, False), ("", "scaled", "fast"))))
-def test_a_forward(sparse: bool, fp8: str) -> None:
-    step = Forward(sparse, frames=81, shots=3, fp8=fp8)  # type: ignore[arg-type]
+CASES = [(*case, True) for case in product((True, False), ("", "scaled", "fast"))] + [
+    (True, "", False),
+    (True, "fast", False),
+]
+
+
+@pytest.mark.parametrize(("sparse", "fp8", "fused"), CASES)
+def test_a_forward(sparse: bool, fp8: str, fused: bool) -> None:
+    step = Forward(sparse, frames=81, shots=3, fp8=fp8, fused=fused)  # type: ignore[arg-type]
     with fake_card() as notes:
         model = step.model()
         notes.restart()
@@ -26,3 +36,15 @@ def test_a_forward(sparse: bool, fp8: str) -> None:
     assert [wait for wait in notes.waits if not wait.line.startswith(MAY_WAIT)] == []
     assert len(notes.waits) <= 3
     assert notes.kernels["_scaled_mm"] == 0 or fp8 == "fast"
+    assert (notes.kernels["norm_modulated"] > 0) == fused
+
+
+@pytest.mark.parametrize(("fused", "mark"), [(False, 5.0e12), (True, 2.6e12)])
+def test_bytes_between_the_products_keep_their_mark(fused: bool, mark: float) -> None:
+    assert count(Forward(sparse=True, fused=fused)).elementwise <= mark
+
+
+def test_a_weight_in_fp8_is_converted_once_a_layer_and_pass() -> None:
+    scaled, plain = (count(Forward(sparse=True, fp8=fp8, fused=True)) for fp8 in ("scaled", ""))
+    converted = 7 * sum(math.prod(A14B.block_shapes()[name]) for name in linears(A14B))
+    assert scaled.elementwise - plain.elementwise <= 1.01 * 2 * A14B.num_layers * converted

@@ -32,8 +32,16 @@ PROMPT = ["--prompt", "[global caption] A ball. [per shot caption] It rolls. [sh
 # Enough blocks for some to be quantised.
 NANO = ["--model", "nano"]
 VIDEO = ["--output_type", "video"]
+LATENT_FRAMES = 3
 # What runs in every layer, or is to run beside the computation.
-INNER = ("wan2/models/layers", "wan2/models/attention", "wan2/models/fp8", "holocine_ext/shots", "wan2/streaming")
+INNER = (
+    "wan2/models/layers",
+    "wan2/models/attention",
+    "wan2/models/fp8",
+    "wan2/models/fused",
+    "holocine_ext/shots",
+    "wan2/streaming",
+)
 CASES: dict[str, list[str]] = {
     "whole, a kernel chosen, a video with previews": ["--attn_mode", "auto", "--preview", "1", *VIDEO],
     "sparse, streamed from main memory, UniPC": [
@@ -47,7 +55,7 @@ CASES: dict[str, list[str]] = {
         *NANO,
         *("--fp8_scaled", "--fp8_t5", "--variant", "sparse", "--step_cache", "0.1", "--cfg_skip", "0.5"),
     ],
-    "float16, tiles, the cache in main memory": [
+    "float16, in tiles": [
         "--dtype",
         "float16",
         "--vae_tiling",
@@ -79,6 +87,13 @@ def test_a_scene(name: str, tiny: TinyModel, tmp_path: Path) -> None:
     assert code == 0 and any(tmp_path.glob("scene.[ms]*"))
     assert waiting(notes) == []
     assert notes.kernels["scaled_dot_product_attention"] > 0
+    assert (notes.kernels["rms_rope"] > 0) == ("off" not in CASES[name])
+
+
+def test_the_cache_of_the_vae_waits_in_main_memory_and_nobody_for_it(tiny: TinyModel, tmp_path: Path) -> None:
+    notes, code = on_card(tiny, tmp_path / "scene.mp4", ["--vae_cache_cpu", *VIDEO])
+    waits = [wait for wait in notes.waits if wait.line.startswith("wan2/models/vae")]
+    assert code == 0 and len(waits) == 2 * LATENT_FRAMES  # each goes to the card, and its pictures come back
 
 
 def test_a_video_of_the_base(tiny: TinyModel, tmp_path: Path) -> None:

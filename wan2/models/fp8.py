@@ -7,7 +7,8 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -53,7 +54,8 @@ def multiply_out(stored: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
 class Fp8Linear(nn.Module):
     """A linear with an fp8 weight, converted whenever it is used: fp8 in memory, arithmetic in the input's dtype.
 
-    stored: e4m3 [out, in]; scale: fp32 [out, 1].
+    stored: e4m3 [out, in]; scale: fp32 [out, 1]. multiplied: the weight as it is used, while it is kept so; see
+    `multiplied_out`.
     """
 
     # transformers looks at the dtype of a linear's weight, and would convert the input to it.
@@ -64,10 +66,12 @@ class Fp8Linear(nn.Module):
         self.stored = _frozen(torch.empty(out_features, in_features, dtype=FP8))
         self.scale = _frozen(torch.empty(out_features, 1))
         self.bias = _frozen(torch.empty(out_features)) if bias else None
+        self.multiplied: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        return F.linear(x, multiply_out(self.stored, self.scale, x.dtype), self.bias)
+        kept = self.multiplied
+        return F.linear(x, multiply_out(self.stored, self.scale, x.dtype) if kept is None else kept, self.bias)
 
 
 class FastFp8Linear(Fp8Linear):
@@ -86,6 +90,19 @@ class FastFp8Linear(Fp8Linear):
             use_fast_accum=True,
         )
         return out.unflatten(0, rows.values.shape[:-1])
+
+
+@contextmanager
+def multiplied_out(dtype: torch.dtype, *modules: nn.Module) -> Iterator[None]:
+    """A block in which the fp8 linears of some modules are converted once, however often they are used."""
+    linears = [part for module in modules for part in module.modules() if type(part) is Fp8Linear]
+    try:
+        for linear in linears:
+            linear.multiplied = multiply_out(linear.stored, linear.scale, dtype)
+        yield
+    finally:
+        for linear in linears:
+            linear.multiplied = None
 
 
 class KeptRows:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from wan2.models.attention import attend_in_parts, put
 from wan2.models.chunks import chunks
 from wan2.models.elementwise import PLAIN, Elementwise, add_gated, gelu, norm
-from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, quantised_once
+from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, multiplied_out, quantised_once
 from wan2.models.rope import Rope
 
 if TYPE_CHECKING:
@@ -141,10 +141,12 @@ class Block(nn.Module):
             x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
             return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn)
         own = _OwnKeys(self, x, shift, scale, rope, regions)
-        for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own)):
-            regions.after_self(self, x[:, chunk], y, gate)
-        for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
-            regions.after_cross(self, x[:, chunk], y, *ffn)
+        with multiplied_out(x.dtype, self.self_attn):
+            for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own)):
+                regions.after_self(self, x[:, chunk], y, gate)
+        with multiplied_out(x.dtype, self.cross_attn.q, self.cross_attn.o, self.ffn):
+            for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
+                regions.after_cross(self, x[:, chunk], y, *ffn)
         return x
 
     def text_keys(self, text: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ decodes to one frame, each later one to four.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -46,13 +47,40 @@ class Tiles:
 
 
 class HostCache(list[Any]):
-    """A temporal cache in host memory: what is stored is copied there; the layer that uses it copies it back.
+    """A decoder's temporal cache in host memory: what is stored is copied there, and back when it is asked for.
 
-    For the decoder only: not all layers of the encoder copy back.
+    On a GPU the host memory is pinned and nobody waits: copies are queued in order with the computation. What was asked
+    for last is on the device until its place is stored to again.
     """
 
+    def __init__(self, length: int) -> None:
+        super().__init__([None] * length)
+        self._back: tuple[int, Tensor] | None = None
+        self._device = torch.device("cpu")
+
     def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - as of a list
-        super().__setitem__(index, value.cpu() if isinstance(value, Tensor) else value)
+        self._back = None
+        if isinstance(value, Tensor):
+            kept = super().__getitem__(index)
+            fits = isinstance(kept, Tensor) and kept.shape == value.shape
+            self._device = value.device
+            value = (kept if fits else _host_like(value)).copy_(value, non_blocking=True)
+        super().__setitem__(index, value)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - as of a list
+        kept = super().__getitem__(index)
+        if not isinstance(kept, Tensor):
+            return kept
+        if self._back is None or self._back[0] != index:
+            self._back = index, kept.to(self._device, non_blocking=True)
+        return self._back[1]
+
+
+def _host_like(value: Tensor) -> Tensor:
+    """Host memory for a tensor: pinned for a GPU, where the system allows that much to be pinned."""
+    with suppress(RuntimeError):
+        return torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
+    return torch.empty_like(value, device="cpu")
 
 
 class WanVAE:
@@ -130,7 +158,7 @@ class WanVAE:
 
         The first chunk is one frame, every later one four; memory does not depend on their number.
         """
-        cache = _empty_cache(self.model.encoder)
+        cache = [None] * _cache_length(self.model.encoder)
         for chunk in chunks:
             features = self.model.encoder(chunk.to(self.device, self.dtype), feat_cache=cache, feat_idx=[0])
             mean, _ = self.model.quant_conv(features).float().chunk(2, dim=1)
@@ -138,8 +166,8 @@ class WanVAE:
 
     def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Unclamped pixels [1, 3, n, H, W], a latent frame at a time."""
-        cache = _empty_cache(self.model.decoder)
-        cache = HostCache(cache) if self.cache_on_host else cache
+        length = _cache_length(self.model.decoder)
+        cache = HostCache(length) if self.cache_on_host else [None] * length
         for frame in latents.split(1, dim=2):
             denormalised = frame.to(self.device, torch.float32) * self.std + self.mean
             features = self.model.post_quant_conv(denormalised.to(self.dtype))
@@ -167,8 +195,8 @@ def upsample_in_place_of_fp32(model: nn.Module) -> None:
             module.resample[0] = nn.Upsample(scale_factor=2.0, mode="nearest-exact")
 
 
-def _empty_cache(network: nn.Module) -> list[Tensor | None]:
-    return [None] * sum(isinstance(module, WanCausalConv3d) for module in network.modules())
+def _cache_length(network: nn.Module) -> int:
+    return sum(isinstance(module, WanCausalConv3d) for module in network.modules())
 
 
 def _chunk_edges(frames: int) -> list[int]:

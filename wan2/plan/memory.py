@@ -134,13 +134,15 @@ def predict_memory(
     expert that are on the device, and the work of a step, which is the stream of tokens, the keys and values that are
     attended to at once, the text of every pass, and the larger of two short moments: a chunk of tokens in fp32, or the
     keys that are gathered while their copy is made. With streamed blocks, both passes run block by block, so the
-    stream of the other pass is alive too, unless they run apart. A linear layer in fp8 is multiplied out where it is
-    used, unless products are in fp8 (`fast`): then the input of the attention is kept in fp8. VAE: see `Decoding`.
+    stream of the other pass is alive too, unless they run apart. Linear layers in fp8 are multiplied out, half a block
+    at a time, unless products are in fp8 (`fast`): then the input of the attention is kept in fp8. VAE: see `Decoding`.
     """
     wide = size.wide or size.compute
     tokens, attended = clip.tokens, clip.attended
     token = config.dim * size.compute
-    multiplied_out = config.dim * config.ffn_dim * size.compute if holding.fp8 and not holding.fast else 0
+    # The fp8 linears of half a block are converted at a time: two of the cross-attention, and the feed-forward.
+    converted = 2 * config.dim * (config.dim + config.ffn_dim) * size.compute
+    multiplied_out = converted if holding.fp8 and not holding.fast else 0
     # The input of keys and values that waits in fp8 for the queries, with a scale a token.
     quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if holding.fp8 and holding.fast else 0
     run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32) + multiplied_out

@@ -14,7 +14,32 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 @dataclass(frozen=True)
-class Compute:
+class Kernels:
+    """By which code layers are computed."""
+
+    attn_mode: str = setting(
+        Setting(
+            "attention kernel; auto is the fastest installed one that computes the same",
+            OneOf((AUTO, *KERNELS)),
+            decides=True,
+        ),
+        AUTO,
+    )
+    compile: bool = setting(
+        Setting("compile the layers between the attentions: slower to begin, faster after", decides=True), False
+    )
+    fused: str = setting(
+        Setting(
+            "auto fuses what lies between the attentions into few kernels, on a GPU with Triton; off never",
+            OneOf((AUTO, "off")),
+            decides=True,
+        ),
+        AUTO,
+    )
+
+
+@dataclass(frozen=True)
+class Compute(Kernels):
     """Where and how a run computes. Of `vram_budget` and the streaming that follows from it no latent depends."""
 
     device: str = setting(Setting("auto, cpu, cuda, cuda:1 or mps", decides=True, decoding=True, common=True), AUTO)
@@ -26,17 +51,6 @@ class Compute:
             decoding=True,
         ),
         AUTO,
-    )
-    attn_mode: str = setting(
-        Setting(
-            "attention kernel; auto is the fastest installed one that computes the same",
-            OneOf((AUTO, *KERNELS)),
-            decides=True,
-        ),
-        AUTO,
-    )
-    compile: bool = setting(
-        Setting("compile the layers between the attentions: slower to begin, faster after", decides=True), False
     )
     fp8_scaled: bool = setting(
         Setting(

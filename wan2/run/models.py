@@ -15,6 +15,7 @@ from torch import Tensor
 from wan2.errors import InputError
 from wan2.events import Event, Noted, Stage, StageBegan
 from wan2.files import sweep
+from wan2.models.kernel_table import AUTO
 from wan2.models.transformer import WanTransformer
 from wan2.parallel.first import SharedTransformer, Together, gather
 from wan2.parallel.orders import Begin
@@ -256,6 +257,13 @@ class Models:
             from wan2.models.compiled import compiled_regions
 
             model.regions = compiled_regions()
+        elif self.compute.fused == AUTO and self.machine.device.type == "cuda":
+            from wan2.models.fused import cannot_fuse, fused_regions
+
+            if why := cannot_fuse(self.machine.device, model.dtype):
+                self.note(f"fused kernels are not used: {why}; more memory is read and written, so steps take longer")
+            else:
+                model.regions = fused_regions()
         return model
 
     def _check_fp8(self, files: Mapping[Noise, TransformerFile]) -> None:

@@ -224,6 +224,7 @@ class Wave:
     def _side(self, takers: Sequence[Active], noise: Noise, opened: OpenExpert, alone: bool) -> Events:
         """The steps of one expert, plan by plan."""
         with opened(noise) as model:
+            yield from self._new_notes(takers[0])
             expert = Opened(noise, model, self.models.machine)
             yield from each(takers, lambda one: take_steps(one, expert, alone))
 

@@ -5,6 +5,7 @@ Files are read, not mapped: a mapped file counts as this process's memory, and c
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from wan2.weights.decode import TORCH_DTYPES, ScaledTensor, as_scale, decode, is
 from wan2.weights.dtypes import E4M3
 from wan2.weights.merge import Addend, Stored, merged_rows
 from wan2.weights.names import SCALE_RULE
+from wan2.weights.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
     from wan2.weights.sources import Delta, Named, Source
 
 
+# Bytes behind a tensor that the system is asked to read ahead.
+AHEAD = 1 << 27
+
+
 class TensorReader:
-    """Reads tensors of one checkpoint onto one device; for a GPU through one pinned staging buffer.
+    """Reads tensors of one checkpoint onto one device; for a GPU through pinned memory, see `Staging`.
 
     What LoRAs add to a tensor is added in fp32, before it is rounded to the wanted dtype or to fp8. `bytes_read` counts
     what was read from the files.
@@ -37,10 +43,10 @@ class TensorReader:
         self.header = header
         self.device = device
         self.bytes_read = 0
-        self.staging: Tensor | None = None
+        self._staging: Staging | None = None
         if device.type == "cuda":
             largest = max((entry.end - entry.start for entry in header.entries.values()), default=0)
-            self.staging = torch.empty(largest, dtype=torch.uint8, pin_memory=True)
+            self._staging = Staging(largest, device)
 
     def read(self, source: Source, dtype: torch.dtype | None = None) -> Tensor:
         """The tensor on the reader's device, in `dtype` or as stored; multiplied by its scale in fp32, if it has one.
@@ -130,24 +136,28 @@ class TensorReader:
 
     def _scaled(self, source: Source) -> ScaledTensor:
         """A tensor as the file has it and its scale, on the reader's device."""
-        # On the device before the scale is read: both go through the same staging buffer.
-        stored = self._on_host(source.name).to(self.device)
+        stored = self._on_device(source.name)
         return ScaledTensor(stored, self._scale(source))
 
     def _scale(self, source: Source) -> Tensor | None:
         """The scale of a tensor on the reader's device, if it has one."""
         if source.scale is None:
             return None
-        scale = as_scale(self._on_host(source.scale).to(self.device))
+        scale = as_scale(self._on_device(source.scale))
         if not is_sound(scale):
             raise InputError(f"{self.header.entries[source.scale].path}: scale {source.scale} {SCALE_RULE}")
         return scale
 
+    def _on_device(self, name: str) -> Tensor:
+        """A tensor as the file has it; on a GPU as soon as what is queued there has ended."""
+        tensor = self._on_host(name)
+        return tensor.to(self.device) if self._staging is None else self._staging.copy(tensor)
+
     def _on_host(self, name: str) -> Tensor:
-        """A tensor as the file has it, on the CPU; for a GPU in the staging buffer, which the next read overwrites."""
+        """A tensor as the file has it, on the CPU; for a GPU in a staging buffer, until two more have been read."""
         entry = self.header.entries[name]
         size = entry.end - entry.start
-        buffer = torch.empty(size, dtype=torch.uint8) if self.staging is None else self.staging[:size]
+        buffer = torch.empty(size, dtype=torch.uint8) if self._staging is None else self._staging.buffer(size)
         self._fetch(name, entry, buffer)
         return decode(buffer, entry.dtype, entry.shape)
 
@@ -161,4 +171,6 @@ class TensorReader:
                 if not count:
                     raise InputError(f"{entry.path}: ends inside tensor {name}")
                 done += count
+            if hasattr(os, "posix_fadvise"):  # the system reads on while this tensor is put to use
+                os.posix_fadvise(file.fileno(), entry.end, AHEAD, os.POSIX_FADV_WILLNEED)
         self.bytes_read += len(view)
