@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import pytest
 
@@ -19,10 +18,7 @@ pytestmark = pytest.mark.skipif(not is_tested(), reason=f"the fake card is writt
 MAY_WAIT = ("wan2/models/rope.py", "wan2/models/transformer.py")
 
 
-CASES = [(*case, True) for case in product((True, False), ("", "scaled", "fast"))] + [
-    (True, "", False),
-    (True, "fast", False),
-]
+CASES = [(True, "", True), (True, "scaled", True), (True, "fast", True), (False, "", True), (True, "fast", False)]
 
 
 @pytest.mark.parametrize(("sparse", "fp8", "fused"), CASES)
@@ -45,6 +41,6 @@ def test_bytes_between_the_products_keep_their_mark(fused: bool, mark: float) ->
 
 
 def test_a_weight_in_fp8_is_converted_once_a_layer_and_pass() -> None:
-    scaled, plain = (count(Forward(sparse=True, fp8=fp8, fused=True)) for fp8 in ("scaled", ""))
+    scaled, plain = (count(Forward(True, 81, 3, fp8=fp8, fused=True)) for fp8 in ("scaled", ""))
     converted = 7 * sum(math.prod(A14B.block_shapes()[name]) for name in linears(A14B))
     assert scaled.elementwise - plain.elementwise <= 1.01 * 2 * A14B.num_layers * converted
