@@ -130,9 +130,9 @@ class KeptRows:
         return Rows(torch.cat([p.values for p in parts], 1), torch.cat([p.scale for p in parts], 1), parts[0].dtype)
 
 
-def quantised_once(x: Tensor, *readers: nn.Module, by: Callable[[Tensor], Rows] = quantise_rows) -> Tensor | Rows:
+def quantised_once(x: Tensor, *readers: nn.Module, by: Callable[[Tensor], Rows] | None = None) -> Tensor | Rows:
     """x as the input of linears: quantised, once and `by` that, if all of them multiply in fp8."""
-    return by(x) if all(isinstance(reader, FastFp8Linear) for reader in readers) else x
+    return (by or quantise_rows)(x) if all(isinstance(reader, FastFp8Linear) for reader in readers) else x
 
 
 def hold_in_fp8(root: nn.Module, weights: Iterable[str], fast: bool = False) -> None:
