@@ -1,7 +1,7 @@
 """The process that makes what is in the queue, through a session. It knows the files of the queue, and no server.
 
-`python -m holocine_ext.studio.worker FOLDER DEVICE` makes one job after the other, keeps the models while they fit, and
-ends when there was nothing to do for a minute. Killed at any moment, it is started again and goes on from saved states.
+It makes one job after the other, keeps the models while they fit, and ends when there was nothing to do for a minute.
+Killed at any moment, it is started again and goes on from saved states.
 """
 
 from __future__ import annotations
@@ -188,7 +188,3 @@ def _memory() -> int:
     if torch is not None and torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return host_peak_bytes() or 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

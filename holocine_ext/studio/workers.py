@@ -15,7 +15,7 @@ from holocine_ext.studio.film import Film
 from holocine_ext.studio.jobs import Queue, held_lock, worker_lock
 
 PACKAGE = Path(__file__).resolve().parents[2]
-START = "import sys; sys.path.insert(0, sys.argv[1]); from holocine_ext.studio.worker import main; main(sys.argv[2:])"
+START = "import sys; sys.path.insert(0, {!r}); from holocine_ext.studio.worker import main; main({!r})"
 LOOK_SECONDS = 1.0
 LOG = "worker.log"
 
@@ -54,7 +54,9 @@ class Workers:
             return not free
 
     def _start(self, device: str) -> None:
-        words = [sys.executable, "-c", START, str(PACKAGE), str(self.film.folder.absolute()), device]
+        code = START.format(str(PACKAGE), [str(self.film.folder.absolute()), device])
         with (self.queue.folder / LOG).open("wb") as log:
             # A session of its own: Ctrl-C in the terminal ends the server, and not what is being made.
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
