@@ -12,6 +12,7 @@ from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
 from holocine_ext.shots.spans import text_spans
 from holocine_ext.studio.asking import Asked, refused
+from holocine_ext.studio.speed import Speeds
 from wan2.errors import InputError
 from wan2.plan.files import Files
 from wan2.plan.rates import MACHINE, kept_rate
@@ -24,10 +25,11 @@ class Planner:
     Args:
         takes: the folder that films would be written to.
         cache: the folder in which the rate of this machine is kept.
+        speeds: what earlier films of this folder took.
     """
 
-    def __init__(self, takes: Path, cache: Path) -> None:
-        self.takes, self.cache = takes, cache
+    def __init__(self, takes: Path, cache: Path, speeds: Speeds) -> None:
+        self.takes, self.cache, self.speeds = takes, cache, speeds
         self._files = Files()
         self._alone = threading.Lock()
 
@@ -42,7 +44,8 @@ class Planner:
     def _answer(self, asked: Asked) -> dict[str, Any]:
         self._files.renew()
         request = asked.request(save_path=self.takes)
-        forecast = look_ahead(request, self._files, rate=kept_rate(self.cache / MACHINE))
+        rate = self.speeds.rate(request.base) or kept_rate(self.cache / MACHINE)
+        forecast = look_ahead(request, self._files, rate=rate)
         return plan_values(forecast) | {"text": self._text(request, forecast)}
 
     def _text(self, request: SceneRequest, forecast: Forecast) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             found.close()
             problem = error
             continue
+        found.listen()
         return found
     raise InputError(f"cannot listen there: {problem.strerror}", field="port", value=port if port is not None else PORT)
 
@@ -123,11 +124,13 @@ def _serve(film: Film, devices: Sequence[str], listening: socket.socket, hosts: 
     from holocine_ext.studio.guard import Guard
     from holocine_ext.studio.jobs import Queue
     from holocine_ext.studio.server import Studio
+    from holocine_ext.studio.speed import Speeds
     from holocine_ext.studio.takes import Takes
     from holocine_ext.studio.workers import Workers
 
     queue = Queue(film.queue)
-    studio = Studio(film, queue, Takes(film.takes), Planner(film.takes, cache_folder()), Workers(film, queue, devices))
+    planner = Planner(film.takes, cache_folder(), Speeds(film.queue))
+    studio = Studio(film, queue, Takes(film.takes), planner, Workers(film, queue, devices))
     config = uvicorn.Config(
         Guard(studio.app(), hosts, token),
         log_level="warning",

@@ -21,6 +21,7 @@ from holocine_ext.presets import MODELS
 from holocine_ext.story.fields import MAX_BYTES
 from holocine_ext.studio.answer import Planner
 from holocine_ext.studio.asking import Asked, refused
+from holocine_ext.studio.cutting import timeline
 from holocine_ext.studio.film import Changed, Film
 from holocine_ext.studio.jobs import Queue, Wanted, free_take, queue_values
 from holocine_ext.studio.takes import Takes, board_of
@@ -70,6 +71,7 @@ class Studio:
             Route("/api/takes", _answering(self.all_takes)),
             Route("/api/takes/{name}", _answering(self.mark), methods=["PUT"]),
             Route("/api/takes/{name}/board", _answering(self.board_of), methods=["POST"]),
+            Route("/api/takes/{name}/timeline", _answering(self.timeline)),
             Route("/takes/{name}", self.file),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
@@ -167,6 +169,14 @@ class Studio:
         if record is None:
             raise InputError(f"{name}: has no record")
         return {"name": await run_sync(self.film.add, name, board_of(record))}
+
+    async def timeline(self, request: Request) -> dict[str, Any]:
+        """A take as a timeline for editing programs."""
+        name = request.path_params["name"]
+        take = next((take for take in await run_sync(self.takes.all) if take["name"] == name), None)
+        if take is None:
+            raise InputError(f"{name}: no such take")
+        return timeline(take)
 
     async def file(self, request: Request) -> Response:
         """A file of a take; a part of it, when the browser asks for one."""

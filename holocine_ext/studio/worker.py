@@ -18,6 +18,7 @@ from holocine_ext.plan import Plan, plan_video
 from holocine_ext.run import Session
 from holocine_ext.studio.film import QUEUE, TAKES
 from holocine_ext.studio.jobs import Progress, Queue, State, StudioJob, held_lock, worker_lock
+from holocine_ext.studio.speed import Speeds
 from wan2.cli.flags import line_of
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.main import cache_folder, check_cache, prepare
@@ -82,10 +83,8 @@ class Maker:
         with Ended(teller.failed):
             self.takes.mkdir(exist_ok=True)
             plan = self.plan(job)
-            if plan.finished or self._run(plan, teller):
-                teller.end("done")
-            else:
-                teller.end("stopped")
+            made = plan.finished or self._run(plan, teller)
+            teller.end("done" if made else "stopped")
 
     def plan(self, job: StudioJob) -> Plan:
         """The plan of a job: from where it stopped, if it did.
@@ -106,7 +105,14 @@ class Maker:
                 teller.event(event)
                 if not teller.still_wanted():
                     return False
+        self._keep_speed(plan, teller)
         return True
+
+    def _keep_speed(self, plan: Plan, teller: Teller) -> None:
+        """Remember how fast a film was denoised that was made in one go, every pass of it."""
+        sampling, forecast = plan.base.request.sampling, plan.forecast
+        if forecast and teller.steps == sampling.infer_steps and not sampling.step_cache:
+            Speeds(self.queue.folder).keep(plan.asked.base, forecast.total_flops, teller.seconds)
 
     def _session_for(self, plan: Plan) -> Session:
         """The session that is open, if it has what the plan needs, else a new one."""
@@ -128,6 +134,7 @@ class Teller:
         self.queue, self.job = queue, job
         self.progress = Progress("running", job.tries, Stage.LOAD.value)
         self.low_from = 0
+        self.steps, self.seconds = 0, 0.0
         self._since = time.monotonic()
         self._tell()
 
@@ -147,6 +154,7 @@ class Teller:
             case StepTaken():
                 expert = "high noise" if event.index + 1 < self.low_from else "low noise"
                 previews = self.progress.previews + ((event.index + 1) % PREVIEW_EVERY == 0)
+                self.steps, self.seconds = self.steps + 1, self.seconds + now - self._since
                 self._tell(done=event.index + 1, expert=expert, step_seconds=now - self._since, previews=previews)
                 self._since = now
             case FramesDecoded():

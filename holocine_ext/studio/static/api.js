@@ -31,6 +31,7 @@ export const changeJob = (id, act) => ask("POST", `/api/queue/${id}`, { do: act 
 export const takes = () => ask("GET", "/api/takes");
 export const mark = (name, kept, note) => ask("PUT", `/api/takes/${named(name)}`, { kept, note });
 export const boardOfTake = (name) => ask("POST", `/api/takes/${named(name)}/board`);
+export const timelineOfTake = (name) => `/api/takes/${named(name)}/timeline`;
 export const fileOfTake = (name) => `/takes/${named(name)}`;
 
 /** Calls `heard[name](value)` for every event; `alive(bool)` says whether the server is there. */

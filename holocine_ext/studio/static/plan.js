@@ -68,8 +68,7 @@ export class PlanPanel {
       Film: `${seconds.toFixed(1)} s, ${plan.num_frames} frames, ${plan.width} × ${plan.height}`,
       Text: `${plan.text.estimated ? "about " : ""}${plan.text.tokens} of ${plan.text.most} tokens`,
       Memory: `${bytes(plan.memory.peak)} of the device, predicted`,
-      Time: plan.seconds === null ? "not known: --check_machine measures this machine"
-        : `${duration(plan.seconds)} of denoising, predicted`,
+      Time: plan.seconds === null ? "known after the first take" : `${duration(plan.seconds)} of denoising, predicted`,
     };
     $("plan").replaceChildren(...Object.entries(rows).flatMap(([name, value]) =>
       [make("dt", {}, name), make("dd", {}, value)]));

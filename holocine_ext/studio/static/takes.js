@@ -40,13 +40,15 @@ export class Gallery {
     };
     const choose = make("input", { type: "checkbox", onchange: () => this.#choose(name, choose.checked) });
     const film = make("a", { href: `${api.fileOfTake(`${name}.mp4`)}?save`, class: "button" }, "Film");
+    const timeline = make("a", { href: api.timelineOfTake(name), download: `${name}.otio`, class: "button",
+      title: "OpenTimelineIO, for editing programs" }, "Timeline");
     const card = make("li", { class: "take" },
       make("button", { type: "button", class: "sheet", "aria-label": `Play ${name}`, onclick: () => play([find()]) }, sheet),
       make("div", { class: "card-head" }, parts.title, make("span", { class: "space" }),
         make("label", { class: "quiet" }, choose, " side by side")),
       parts.about,
       make("div", { class: "row" }, parts.keep,
-        button("Its board", () => this.#board(name), { title: "Open what this take was made from as a new board" }), film));
+        button("Its board", () => this.#board(name), { title: "Open what this take was made from as a new board" }), film, timeline));
     return Object.assign(card, { parts });
   }
 

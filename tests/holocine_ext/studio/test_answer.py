@@ -9,6 +9,7 @@ import pytest
 
 from holocine_ext.studio.answer import Planner
 from holocine_ext.studio.asking import ASKED, Asked
+from holocine_ext.studio.speed import Speeds
 
 BOARD: dict[str, Any] = {
     "global_caption": "The scene is a meadow. [character1] is a red ball.",
@@ -23,7 +24,7 @@ BOARD: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
     folder = tmp_path_factory.mktemp("film")
-    return Planner(folder / "takes", folder / "cache")
+    return Planner(folder / "takes", folder / "cache", Speeds(folder / "queue"))
 
 
 def answer(planner: Planner, settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -151,7 +151,7 @@ def test_a_forged_record_breaks_no_gallery(studio: Served):
 
 
 def test_films_are_the_same_bytes_through_kills_of_worker_and_server(tmp_path: Path):
-    """Four takes; the worker is killed twice and the server once. What comes out is what a quiet run makes."""
+    """The worker is killed twice, the server once. What comes out is what a quiet run makes, and nothing twice."""
     with served(tmp_path / "film") as server:
         names = server.render(2, infer_steps=12)
         states = [server.folder / f"takes/{name}.state.safetensors" for name in names]
