@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { $, button, make } from "./dom.js";
 
 const IN_STEP_SECONDS = 0.04;
+const NEXT_FRAME = 0.25; // a browser shows a frame a little before its time
 
 /** Open the player with one or two takes. */
 export function play(takes) {
@@ -58,8 +59,9 @@ export function play(takes) {
     }
     if (document.activeElement !== seek || !first.paused) seek.value = at;
     toggle.textContent = first.paused ? "Play" : "Pause";
-    const shot = Math.max(0, cuts.findLastIndex((one) => one <= at + 0.25 / fps));
-    time.textContent = `${at.toFixed(2)} s · frame ${Math.floor(at * fps + 0.01)} · shot ${shot + 1}`;
+    const shown = Math.floor(at * fps + NEXT_FRAME);
+    const shot = Math.max(0, takes[0].shots.findLastIndex(({ frames: [begin] }) => begin <= shown));
+    time.textContent = `${at.toFixed(2)} s · frame ${shown} · shot ${shot + 1}`;
     caption.textContent = takes[0].shots[shot].caption;
     [...strip.children].forEach((part, i) => part.classList.toggle("now", i === shot));
     frame = requestAnimationFrame(follow);

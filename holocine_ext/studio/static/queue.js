@@ -14,9 +14,9 @@ export class QueuePanel {
     this.act = (id, what) => api.changeJob(id, what).catch((error) => tell(error.message));
   }
 
-  draw({ jobs }) {
+  draw(queue) {
+    const jobs = [...queue.jobs].sort((one, two) => (one.state === "done") - (two.state === "done"));
     keyed($("queue"), jobs.map((job) => job.id), (id) => this.#row(id), (row, i) => this.#fill(row, jobs[i]));
-    $("queue").classList.toggle("empty", jobs.length === 0);
   }
 
   #row(id) {
