@@ -241,7 +241,10 @@ async function begin() {
       store.heard(found[store.name] ?? null);
     },
     queue: (found) => queue.draw(found),
-    takes: () => gallery.load().catch((error) => tell(error.message)),
+    takes: () => {
+      gallery.load().catch((error) => tell(error.message));
+      replan(0); // a take tells how fast this machine is
+    },
   }, (alive) => { if (!alive) $("saved").textContent = "The server is not there"; });
 }
 
