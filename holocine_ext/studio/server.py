@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,7 +22,7 @@ from holocine_ext.story.fields import MAX_BYTES
 from holocine_ext.studio.answer import Planner
 from holocine_ext.studio.asking import Asked, refused
 from holocine_ext.studio.cutting import timeline
-from holocine_ext.studio.film import Changed, Film
+from holocine_ext.studio.film import TAKES, Changed, Film
 from holocine_ext.studio.jobs import Queue, Wanted, free_take, queue_values
 from holocine_ext.studio.takes import Takes, board_of
 from holocine_ext.studio.watch import Watch
@@ -116,21 +116,25 @@ class Studio:
 
     async def plan(self, request: Request) -> dict[str, Any]:
         """What a board would become, and cost."""
-        return await run_sync(self.planner.answer, _asked(await _json_body(request)))
+        return await run_sync(self.planner.answer, self._asked(await _json_body(request)))
 
     async def ask(self, request: Request) -> dict[str, Any]:
         """Put a board into the queue, once for every seed."""
         body = await _json_body(request)
-        asked, count = _asked(body), body.get("count", 1)
+        asked, count = self._asked(body), body.get("count", 1)
         MOST_SEEDS.check("num_seeds", count)
         return {"takes": await run_sync(self._ask, asked, count)}
+
+    def _asked(self, body: Mapping[str, Any]) -> Asked:
+        name = self.film.path(_text(body, "name")).name
+        return Asked(self.film.folder, name, _table(body, "document"), _table(body, "settings"))
 
     def _ask(self, asked: Asked, count: int) -> list[str]:
         first = asked.request(save_path=self.takes.folder).base.seed
         names = []
         for seed in range(first, first + count):
             name = free_take(Path(asked.name).stem, self.queue, self.takes.folder)
-            self.queue.add(Asked(asked.name, asked.document, {**asked.settings, "seed": seed}), name)
+            self.queue.add(replace(asked, settings={**asked.settings, "seed": seed}), name)
             names.append(name)
         return names
 
@@ -168,7 +172,8 @@ class Studio:
         record = await run_sync(read_record, self.takes.path(f"{name}.json"))
         if record is None:
             raise InputError(f"{name}: has no record")
-        return {"name": await run_sync(self.film.add, name, board_of(record))}
+        taken = f"{TAKES}/{name}.mp4" if "held" in request.query_params else None
+        return {"name": await run_sync(self.film.add, name, board_of(record, taken))}
 
     async def timeline(self, request: Request) -> dict[str, Any]:
         """A take as a timeline for editing programs."""
@@ -267,7 +272,3 @@ def _table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise HTTPException(400)
     return value
-
-
-def _asked(body: Mapping[str, Any]) -> Asked:
-    return Asked(_text(body, "name"), _table(body, "document"), _table(body, "settings"))

@@ -30,7 +30,7 @@ export const render = (name, document, settings, count) =>
 export const changeJob = (id, act) => ask("POST", `/api/queue/${id}`, { do: act });
 export const takes = () => ask("GET", "/api/takes");
 export const mark = (name, kept, note) => ask("PUT", `/api/takes/${named(name)}`, { kept, note });
-export const boardOfTake = (name) => ask("POST", `/api/takes/${named(name)}/board`);
+export const boardOfTake = (name, held) => ask("POST", `/api/takes/${named(name)}/board${held ? "?held" : ""}`);
 export const timelineOfTake = (name) => `/api/takes/${named(name)}/timeline`;
 export const fileOfTake = (name) => `/takes/${named(name)}`;
 

@@ -1,7 +1,7 @@
 // Puts the parts of the page together.
 
 import * as api from "./api.js";
-import { edgesOf, lengthsOf, withLengths } from "./board.js";
+import { edgesOf, lengthsOf, taken, withLengths } from "./board.js";
 import { askAbout } from "./conflict.js";
 import { $, make, show } from "./dom.js";
 import { PlanPanel } from "./plan.js";
@@ -36,7 +36,8 @@ function tell(text) {
 
 function draw() {
   const now = lengths();
-  $("timeline").show(now, store.document.shots.map((shot) => shot.caption), fps());
+  const { shots: all } = store.document;
+  $("timeline").show(now, all.map((shot) => shot.caption), fps(), all.map(taken));
   const frames = edgesOf(now).at(-1);
   $("length").textContent = `${(frames / fps()).toFixed(1)} s, ${frames} frames, ${now.length} shots`;
   $("undo").disabled = !store.canUndo;

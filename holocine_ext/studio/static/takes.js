@@ -36,6 +36,8 @@ export class Gallery {
     const sheet = make("img", { loading: "lazy", decoding: "async", alt: "" });
     const parts = {
       sheet, title: make("b", {}, name), about: make("p", { class: "quiet" }),
+      change: button("Change shots", () => this.#board(name, true),
+        { title: "A new board that holds every shot; make some anew, add others, change the order" }),
       keep: button("Keep", () => this.#keep(find()), { "aria-pressed": "false" }),
     };
     const choose = make("input", { type: "checkbox", onchange: () => this.#choose(name, choose.checked) });
@@ -48,7 +50,7 @@ export class Gallery {
         make("label", { class: "quiet" }, choose, " side by side")),
       parts.about,
       make("div", { class: "row" }, parts.keep,
-        button("Its board", () => this.#board(name), { title: "Open what this take was made from as a new board" }), film, timeline));
+        parts.change, button("Its board", () => this.#board(name, false), { title: "Open what this take was made from as a new board" }), film, timeline));
     return Object.assign(card, { parts });
   }
 
@@ -62,6 +64,7 @@ export class Gallery {
       + `${take.steps} steps · ${take.created.slice(0, 16).replace("T", " ")}`;
     parts.keep.ariaPressed = String(take.kept);
     parts.keep.textContent = take.kept ? "Kept" : "Keep";
+    parts.change.hidden = !take.latents;
     card.classList.toggle("kept", take.kept);
   }
 
@@ -74,9 +77,9 @@ export class Gallery {
     api.mark(take.name, !take.kept, take.note).catch((error) => this.tell(error.message));
   }
 
-  async #board(name) {
+  async #board(name, held) {
     try {
-      await this.openBoard((await api.boardOfTake(name)).name);
+      await this.openBoard((await api.boardOfTake(name, held)).name);
     } catch (error) {
       this.tell(error.message);
     }

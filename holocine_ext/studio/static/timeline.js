@@ -13,6 +13,7 @@ export class ShotTimeline extends HTMLElement {
   #lengths = [];
   #fps = 15;
   #captions = [];
+  #held = [];
   #drag = null;
 
   connectedCallback() {
@@ -28,8 +29,9 @@ export class ShotTimeline extends HTMLElement {
     new ResizeObserver(() => this.#drawRuler()).observe(this);
   }
 
-  /** Show shots of these lengths in latent frames. */
-  show(lengths, captions, fps) {
+  /** Show shots of these lengths in latent frames; held ones keep theirs. */
+  show(lengths, captions, fps, held) {
+    this.#held = held;
     this.#lengths = lengths;
     this.#captions = captions;
     this.#fps = fps;
@@ -47,6 +49,7 @@ export class ShotTimeline extends HTMLElement {
       const [block, handle] = [track.children[2 * i], track.children[2 * i + 1]];
       block.style.flexGrow = length;
       block.style.setProperty("--shot", i);
+      block.classList.toggle("held", Boolean(this.#held[i]));
       block.firstChild.textContent = i + 1;
       block.children[1].textContent = `${this.#seconds(edges[i + 1] - edges[i])} s`;
       block.children[2].textContent = this.#captions[i] ?? "";
@@ -87,6 +90,7 @@ export class ShotTimeline extends HTMLElement {
     handle.ariaValueText = where;
     handle.title = `${handle.ariaLabel}: ${where}. Drag or arrow keys; with Shift the scene grows`;
     handle.classList.toggle("last", last);
+    handle.ariaDisabled = String(Boolean(this.#held[shot]));
   }
 
   #drawRuler() {
@@ -117,7 +121,7 @@ export class ShotTimeline extends HTMLElement {
   #move(event) {
     if (!this.#drag) return;
     const { shot, x, px, from } = this.#drag;
-    this.#to(moveEnd(from, shot, Math.round((event.clientX - x) / px), event.shiftKey || this.grows), shot);
+    this.#to(moveEnd(from, shot, Math.round((event.clientX - x) / px), event.shiftKey || this.grows, this.#held), shot);
   }
 
   #end() {
@@ -134,7 +138,7 @@ export class ShotTimeline extends HTMLElement {
     const shot = Number(handle.dataset.shot);
     const grows = event.shiftKey || this.grows;
     if (by === 1e6 && (grows || shot === this.#lengths.length - 1)) return;
-    this.#to(moveEnd(this.#lengths, shot, by, grows), shot);
+    this.#to(moveEnd(this.#lengths, shot, by, grows, this.#held), shot);
   }
 
   #to(lengths, shot) {

@@ -16,7 +16,7 @@ from holocine_ext.studio.jobs import Progress, Queue, free_take, queue_values
 from wan2.errors import InputError
 
 ROOT = Path(__file__).parents[3]
-ASKED = Asked("scene.json", {"global_caption": "A", "shots": [{"caption": "Wide"}]}, {"seed": 7})
+ASKED = Asked(Path("/film"), "scene.json", {"global_caption": "A", "shots": [{"caption": "Wide"}]}, {"seed": 7})
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_jobs_are_made_in_the_order_that_a_person_gives(queue: Queue):
     assert takes(Queue(queue.folder)) == ["c", "b", "a"]
     queue.want(ids[2], "hold")
     job = queue.next_job()
-    assert job is not None and (job.take, job.asked) == ("b", ASKED)
+    assert job is not None and (job.take, job.asked(ASKED.folder)) == ("b", ASKED)
 
 
 def test_a_job_that_failed_waits_again_when_it_is_wanted_again(queue: Queue):
