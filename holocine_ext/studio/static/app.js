@@ -174,7 +174,10 @@ function listenToStore() {
   store.addEventListener("saving", saved("Saving…"));
   store.addEventListener("saved", saved("Saved"));
   store.addEventListener("unsaved", ({ detail }) => { saved("Not saved")(); tell(detail); });
-  store.addEventListener("reloaded", () => { saved("Saved")(); tell("The board was changed elsewhere; this is how it is now."); });
+  store.addEventListener("reloaded", () => {
+    saved("Saved")();
+    tell("The board was changed elsewhere; this is how it is now.");
+  });
   store.addEventListener("conflict", () => { saved("Changed elsewhere")(); settleConflict(); });
 }
 
@@ -182,7 +185,10 @@ function listenToPage() {
   $("boards").addEventListener("change", ({ target }) => openBoard(target.value).catch((error) => tell(error.message)));
   $("new-board").addEventListener("click", async () => openBoard(await newBoard("scene",
     { ...defaultBoard(), shots: [{ caption: "" }] })));
-  $("import").addEventListener("change", ({ target }) => { if (target.files[0]) imported(target.files[0]); target.value = ""; });
+  $("import").addEventListener("change", ({ target }) => {
+    if (target.files[0]) imported(target.files[0]);
+    target.value = "";
+  });
   $("export").addEventListener("click", async (event) => {
     event.preventDefault();
     await store.flush();

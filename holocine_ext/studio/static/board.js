@@ -73,7 +73,7 @@ export function moveEnd(lengths, shot, by, grows, held = []) {
   return moved;
 }
 
-/** A shot held as it is in a take, made anew from it with some noise (strength below 1), or made from noise alone (1). */
+/** A shot held as it is in a take (0), made anew from it with some noise (below 1), or made from noise alone (1). */
 export function holdShot(document, lengths, index, strength) {
   const { from, strength: _, ...rest } = document.shots[index];
   const shot = strength === 1 ? rest : strength ? { ...rest, from, strength } : { ...rest, from };

@@ -27,7 +27,8 @@ export class Shots {
       const [first, stop] = [edges[i], edges[i + 1]];
       card.style.setProperty("--shot", i);
       fill(card.field, shot.caption ?? "");
-      card.when.textContent = `${(first / fps).toFixed(1)} to ${(stop / fps).toFixed(1)} s · frames ${first} to ${stop - 1}`;
+      const seconds = `${(first / fps).toFixed(1)} to ${(stop / fps).toFixed(1)} s`;
+      card.when.textContent = `${seconds} · frames ${first} to ${stop - 1}`;
       card.count.textContent = plan?.text ? tokens(plan.text.shots[i], plan.text.estimated) : "";
       const held = board.taken(shot);
       card.acts.split.disabled = held || lengths[i] < 2;
@@ -77,7 +78,8 @@ export class Shots {
       placeholder: "The framing, who, what happens, the camera",
       oninput: () => this.change(board.withShot(this.state().document, at(), { caption: field.value }), `shot ${at()}`),
     });
-    const choice = make("select", { "aria-label": `How shot ${index + 1} is made`, onchange: () => this.#hold(at(), choice) },
+    const choice = make("select",
+      { "aria-label": `How shot ${index + 1} is made`, onchange: () => this.#hold(at(), choice) },
       ...Object.entries(STRENGTHS).map(([value, label]) => make("option", { value }, label)));
     const label = make("span", { class: "quiet" });
     const hold = Object.assign(make("div", { class: "hold", hidden: true }, label, choice), { label, choice });

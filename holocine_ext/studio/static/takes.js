@@ -22,7 +22,8 @@ export class Gallery {
   draw() {
     const here = this.currentBoard().replace(/\.\w+$/, "");
     const shown = this.takes.filter((take) =>
-      (!$("only-board").checked || take.board.replace(/\.\w+$/, "") === here) && (!$("only-kept").checked || take.kept));
+      (!$("only-board").checked || take.board.replace(/\.\w+$/, "") === here)
+      && (!$("only-kept").checked || take.kept));
     const byName = new Map(shown.map((take) => [take.name, take]));
     keyed($("gallery"), [...byName.keys()], (name) => this.#card(name), (card) =>
       this.#fill(card, byName.get(card.dataset.key)));
@@ -45,12 +46,13 @@ export class Gallery {
     const timeline = make("a", { href: api.timelineOfTake(name), download: `${name}.otio`, class: "button",
       title: "OpenTimelineIO, for editing programs" }, "Timeline");
     const card = make("li", { class: "take" },
-      make("button", { type: "button", class: "sheet", "aria-label": `Play ${name}`, onclick: () => play([find()]) }, sheet),
+      button(sheet, () => play([find()]), { class: "sheet", "aria-label": `Play ${name}` }),
       make("div", { class: "card-head" }, parts.title, make("span", { class: "space" }),
         make("label", { class: "quiet" }, choose, " side by side")),
       parts.about,
       make("div", { class: "row" }, parts.keep,
-        parts.change, button("Its board", () => this.#board(name, false), { title: "Open what this take was made from as a new board" }), film, timeline));
+        parts.change, button("Its board", () => this.#board(name, false),
+          { title: "Open what this take was made from as a new board" }), film, timeline));
     return Object.assign(card, { parts });
   }
 
