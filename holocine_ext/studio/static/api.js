@@ -1,5 +1,7 @@
 // Talks to the server. Knows nothing of what is shown.
 
+const MOST_KEPT_ALIVE = 60_000; // what a browser still sends for a page that is being closed
+
 export class Refused extends Error {
   constructor(status, answer) {
     super(answer.problem?.text ?? `the server answered ${status}`);
@@ -11,7 +13,9 @@ export class Refused extends Error {
 
 async function ask(method, path, body) {
   const plain = body === undefined || body instanceof Blob;
-  const response = await fetch(path, { method, body: plain ? body : JSON.stringify(body) });
+  const content = plain ? body : JSON.stringify(body);
+  const keepalive = method === "PUT" && content.length < MOST_KEPT_ALIVE;
+  const response = await fetch(path, { method, body: content, keepalive });
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;

@@ -196,6 +196,7 @@ function listenToPage() {
     make("a", { href: url, download: store.name }).click();
     URL.revokeObjectURL(url);
   });
+  addEventListener("pagehide", () => store.flush());
   $("undo").addEventListener("click", () => store.undo());
   $("redo").addEventListener("click", () => store.redo());
   $("render").addEventListener("click", render);

@@ -16,6 +16,7 @@ export class QueuePanel {
   }
 
   draw(queue) {
+    show($("queue-problem"), queue.trouble && `The worker ended: ${queue.trouble}`);
     const jobs = [...queue.jobs].sort((one, two) => (one.state === "done") - (two.state === "done"));
     keyed($("queue"), jobs.map((job) => job.id), (id) => this.#row(id), (row, i) => this.#fill(row, jobs[i]));
   }
