@@ -22,6 +22,7 @@ from holocine_ext.story.fields import MAX_BYTES
 from holocine_ext.studio.answer import Planner
 from holocine_ext.studio.asking import Asked, refused
 from holocine_ext.studio.cutting import timeline
+from holocine_ext.studio.draft import Writer
 from holocine_ext.studio.film import TAKES, Changed, Film
 from holocine_ext.studio.jobs import Queue, Wanted, free_take, queue_values
 from holocine_ext.studio.takes import Takes, board_of
@@ -54,6 +55,7 @@ class Studio:
     takes: Takes
     planner: Planner
     workers: Workers
+    writer: Writer | None = None
 
     def app(self) -> Starlette:
         """The server, without its guard."""
@@ -65,6 +67,7 @@ class Studio:
             Route("/api/boards", _answering(self.take_in), methods=["POST"]),
             Route("/api/boards/{name}", _answering(self.open)),
             Route("/api/boards/{name}", _answering(self.save), methods=["PUT"]),
+            Route("/api/draft", _answering(self.draft), methods=["POST"]),
             Route("/api/plan", _answering(self.plan), methods=["POST"]),
             Route("/api/queue", _answering(self.ask), methods=["POST"]),
             Route("/api/queue/{id}", _answering(self.change), methods=["POST"]),
@@ -92,7 +95,8 @@ class Studio:
         """The film, its boards, the models and what they are run with."""
         film = self.film
         boards = await run_sync(film.boards)
-        return {"name": film.folder.name, "boards": boards, "settings": film.settings(), "models": models()}
+        found = {"name": film.folder.absolute().name, "boards": boards, "settings": film.settings(), "models": models()}
+        return found | {"writer": self.writer.model if self.writer else ""}
 
     async def open(self, request: Request) -> dict[str, Any]:
         """A board."""
@@ -113,6 +117,14 @@ class Studio:
         """What the page runs boards with."""
         await run_sync(self.film.keep_settings, await _json_body(request))
         return {}
+
+    async def draft(self, request: Request) -> dict[str, Any]:
+        """A new board from a few words."""
+        body = await _json_body(request)
+        if self.writer is None:
+            raise InputError("no language model was named; start the page with `endpoint` and `llm`", field="brief")
+        board = await run_sync(self.writer.draft, _text(body, "brief"), body.get("shots", 0))
+        return {"name": await run_sync(self.film.add, "draft", board)}
 
     async def plan(self, request: Request) -> dict[str, Any]:
         """What a board would become, and cost."""

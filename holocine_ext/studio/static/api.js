@@ -27,6 +27,7 @@ export const film = () => ask("GET", "/api/film");
 export const openBoard = (name) => ask("GET", `/api/boards/${named(name)}`);
 export const saveBoard = (name, document, version) => ask("PUT", `/api/boards/${named(name)}`, { document, version });
 export const takeIn = (file) => ask("POST", `/api/boards?name=${named(file.name)}`, file);
+export const draft = (brief, shots) => ask("POST", "/api/draft", { brief, shots });
 export const keepSettings = (settings) => ask("PUT", "/api/settings", settings);
 export const plan = (name, document, settings) => ask("POST", "/api/plan", { name, document, settings });
 export const render = (name, document, settings, count) =>

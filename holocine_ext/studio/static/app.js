@@ -218,6 +218,23 @@ function listenToPage() {
     key === "y" || event.shiftKey ? store.redo() : store.undo();
   });
   listenToDrops();
+  listenToDraft();
+}
+
+function listenToDraft() {
+  $("draft-open").addEventListener("click", () => $("draft").showModal());
+  $("draft-close").addEventListener("click", () => $("draft").close());
+  $("draft-write").addEventListener("click", async ({ target }) => {
+    target.disabled = true;
+    show($("draft-problem"), "");
+    try {
+      await openBoard((await api.draft($("brief").value, Number($("draft-shots").value))).name);
+      $("draft").close();
+    } catch (error) {
+      show($("draft-problem"), error.message);
+    }
+    target.disabled = false;
+  });
 }
 
 const defaultBoard = () => ({ global_caption: "", num_frames: defaults().num_frames, fps: defaults().fps });
@@ -236,6 +253,8 @@ async function begin() {
   const film = await api.film();
   ({ settings, models, boards: versions } = film);
   $("film").textContent = film.name;
+  $("draft-open").hidden = !film.writer;
+  $("writer").textContent = film.writer;
   panel = new PlanPanel(models, keep, changeBoard);
   listenToStore();
   listenToPage();
