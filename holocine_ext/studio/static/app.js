@@ -91,12 +91,12 @@ function drawPlan(answer) {
   if (!answer.problem) draw();
 }
 
-async function openBoard(name) {
-  if (!name.endsWith(".json")) {
-    const made = await copyOf(name);
-    name = made;
+/** Open a board, and run it with these settings, if any are given. */
+async function openBoard(name, wanted = {}) {
+  for (const [setting, value] of Object.entries(wanted)) {
+    if (settings[setting] !== value) keep(setting, value);
   }
-  await store.open(name);
+  await store.open(name.endsWith(".json") ? name : await copyOf(name));
 }
 
 async function copyOf(name) {

@@ -62,7 +62,7 @@ export class Gallery {
     if (sheet && parts.sheet.getAttribute("src") !== sheet) parts.sheet.src = sheet;
     const frames = take.shots.at(-1).frames[1];
     const count = `${take.shots.length} ${take.shots.length === 1 ? "shot" : "shots"}`;
-    parts.about.textContent = `seed ${take.seed} · ${count}, ${(frames / take.fps).toFixed(1)} s · ${take.model}, `
+    parts.about.textContent = `seed ${take.seed} · ${count}, ${(frames / take.fps).toFixed(1)} s · ${take.model} ${take.variant}, `
       + `${take.steps} steps · ${take.created.slice(0, 16).replace("T", " ")}`;
     parts.keep.ariaPressed = String(take.kept);
     parts.keep.textContent = take.kept ? "Kept" : "Keep";
@@ -81,7 +81,9 @@ export class Gallery {
 
   async #board(name, held) {
     try {
-      await this.openBoard((await api.boardOfTake(name, held)).name);
+      const { model, variant } = this.takes.find((take) => take.name === name);
+      const board = await api.boardOfTake(name, held);
+      await this.openBoard(board.name, { model, variant });
     } catch (error) {
       this.tell(error.message);
     }
