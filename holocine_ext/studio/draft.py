@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -69,8 +69,9 @@ class Writer:
             found = answer["choices"][0]["message"]["content"]
         except HTTPError as error:
             raise InputError(f"answered {error.code}", field="endpoint", value=self.endpoint) from error
-        except (URLError, HTTPException, TimeoutError, OSError) as error:
-            raise InputError(f"does not answer: {error}", field="endpoint", value=self.endpoint) from error
+        except (HTTPException, OSError) as error:
+            why = getattr(error, "reason", error)
+            raise InputError(f"does not answer: {why}", field="endpoint", value=self.endpoint) from error
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise InputError("does not answer as chat completions do", field="endpoint", value=self.endpoint) from error
         return str(found)
