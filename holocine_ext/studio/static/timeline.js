@@ -5,6 +5,7 @@
 import { edgesOf, frameAt, moveEnd, sum } from "./board.js";
 
 const RULER_PX = 64;
+const LABEL_PX = 34;
 const STEPS = [0.5, 1, 2, 5, 10, 20, 30, 60];
 const BIG_STEP = 4;
 
@@ -98,7 +99,7 @@ export class ShotTimeline extends HTMLElement {
     const px = this.clientWidth / seconds;
     const step = STEPS.find((one) => one * px >= RULER_PX) ?? STEPS.at(-1);
     const marks = [];
-    for (let at = 0; at < seconds && Number.isFinite(px); at += step) {
+    for (let at = 0; (seconds - at) * px > LABEL_PX && Number.isFinite(px); at += step) {
       const mark = element("span");
       mark.textContent = `${at} s`;
       mark.style.left = `${(100 * at) / seconds}%`;
