@@ -18,6 +18,7 @@ from wan2.models.layers import add_gated
 
 if TYPE_CHECKING:
     from wan2.models.adapters import Factors
+    from wan2.models.attention import Range
 
 
 class Run(NamedTuple):
@@ -43,6 +44,18 @@ class Strengths:
     def of_another_text(self) -> Strengths:
         """The same for a pass whose text has no such runs."""
         return replace(self, text=())
+
+    def of_rows(self, rows: Sequence[Range] | None) -> Strengths:
+        """The same for some ranges of tokens, one after the other; None is all tokens."""
+        if rows is None:
+            return self
+        found, before = list[Run](), 0
+        for start, stop in rows:
+            shift = before - start
+            inside = (Run(max(run.start, start), min(run.stop, stop), run.strength) for run in self.tokens)
+            found += (Run(a + shift, b + shift, strength) for a, b, strength in inside if a < b)
+            before += stop - start
+        return replace(self, tokens=tuple(found))
 
 
 Gates = tuple["Tensor | None", ...]
@@ -143,9 +156,12 @@ class Branches(nn.Module):
             for name, linear in linears.items():
                 block.set_submodule(name, linear)
 
-    def turn(self, strengths: Sequence[Strengths], device: torch.device) -> Turns:
-        """How much counts in one pass; without strengths, the multipliers."""
-        return Turns(self._dial, tuple(strengths) or self.strengths, device)
+    def turn(self, strengths: Sequence[Strengths], device: torch.device, rows: Sequence[Range] | None = None) -> Turns:
+        """How much counts in one pass; without strengths, the multipliers.
+
+        rows: the ranges of tokens that the pass works on, one after the other; None is the whole clip.
+        """
+        return Turns(self._dial, tuple(each.of_rows(rows) for each in strengths or self.strengths), device)
 
 
 @dataclass
