@@ -48,13 +48,15 @@ class Work:
     """What decides the memory of a run besides its request.
 
     config, fp8: of a transformer, and its weights that are held in fp8. attended: what its self-attention holds at
-    once, None for the whole video. vae: the width of its decoder, and its weights.
+    once, None for the whole video. vae: the width of its decoder, and its weights. beside: values of the adapters
+    beside the weights.
     """
 
     config: TransformerConfig
     fp8: frozenset[str] = frozenset()
     attended: Attended | None = None
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
+    beside: int = 0
 
 
 def work_of(
@@ -68,7 +70,8 @@ def work_of(
     vae = vae_size(request, files)
     if transformer is None:
         return Work(A14B, vae=vae)
-    return Work(transformer.config, fp8_weights(transformer, request.compute.quantises), attended, vae)
+    beside = files.values_beside(request.model, transformer.config)
+    return Work(transformer.config, fp8_weights(transformer, request.compute.quantises), attended, vae, beside)
 
 
 def vae_size(request: Request, files: Files) -> tuple[int, int]:
@@ -111,6 +114,7 @@ def predict(request: Request, work: Work) -> Memory:
             fp8=work.fp8,
             fast=compute.fp8_fast,
             fp8_t5=compute.fp8_t5,
+            beside=work.beside,
         ),
     )
 

@@ -145,6 +145,15 @@ class Files:
             self._loras[key] = inspect_lora(lora, config, self.header(lora.path), partial)
         return self._loras[key]
 
+    def values_beside(self, model: Model, config: TransformerConfig) -> int:
+        """How many values stand beside the weights of an expert, of the one with more of them."""
+        if not model.branches:
+            return 0
+        return max(
+            sum(self.lora(lora, config, model.lora_partial).num_values for lora in expert.loras)
+            for expert in model.experts
+        )
+
     def kept_fp8(self, file: TransformerFile) -> KeptFp8:
         """The fp8 weights that are kept of a checkpoint; looked for again when the file there is another.
 

@@ -113,7 +113,7 @@ class Holding:
     """How the weights of a transformer are held.
 
     streamed: blocks that are offloaded; from_ram: they are kept in host memory, not read from disk; apart: the passes
-    of a step run one after the other. fp8: names of the weights in fp8; fast: products are in fp8, too; fp8_t5: the
+    of a step run one after the other. beside: values of the adapters beside its weights. fp8: names of the weights in fp8; fast: products are in fp8, too; fp8_t5: the
     text encoder's linear layers are in fp8.
     """
 
@@ -123,6 +123,7 @@ class Holding:
     fp8: Collection[str] = ()
     fast: bool = False
     fp8_t5: bool = False
+    beside: int = 0
 
 
 def predict_memory(
@@ -152,7 +153,7 @@ def predict_memory(
     weights = weight_bytes(config, size.compute, holding.fp8)
     return Memory(
         text_encoder=encoder_bytes(config.text_dim, wide, holding.fp8_t5),
-        transformer_weights=weights.on_device(holding.streamed),
+        transformer_weights=weights.on_device(holding.streamed) + holding.beside * size.compute,
         transformer_work=work + text + other_stream,
         vae=decoding.device(size.vae or wide),
         host=_host_bytes(config, tokens, weights.on_host(holding.streamed, holding.from_ram), size, decoding),

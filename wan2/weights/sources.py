@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,6 +65,12 @@ class LoraFile(NamedTuple):
     deltas: Deltas
     left_out: tuple[str, ...] = ()
     both: bool = False
+
+    @property
+    def num_values(self) -> int:
+        """How many values it holds for one transformer."""
+        parts = (part for deltas in self.deltas.values() for delta in deltas for part in delta.parts.values())
+        return sum(math.prod(part.entry.shape) for part in parts)
 
 
 class Beside(NamedTuple):
