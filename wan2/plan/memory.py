@@ -113,8 +113,8 @@ class Holding:
     """How the weights of a transformer are held.
 
     streamed: blocks that are offloaded; from_ram: they are kept in host memory, not read from disk; apart: the passes
-    of a step run one after the other. beside: values of the adapters beside its weights. fp8: names of the weights in fp8; fast: products are in fp8, too; fp8_t5: the
-    text encoder's linear layers are in fp8.
+    of a step run one after the other. fp8: names of the weights in fp8; fast: products are in fp8, too; fp8_t5: the
+    text encoder's linear layers are in fp8. beside: values of the adapters beside the weights.
     """
 
     streamed: int = 0
