@@ -140,7 +140,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     for expert, (config, held) in found.items():
         check_blocks(base, expert, config)
         check_fp8(base, expert, config, held)
-        check_loras(expert, config, files)
+        notes += check_loras(base.model, expert, config, files)
     check_fp8_t5(base, files)
     experts = base.model.experts
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
