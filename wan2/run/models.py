@@ -15,7 +15,7 @@ from wan2.errors import InputError
 from wan2.events import Event, Noted, Stage, StageBegan
 from wan2.files import sweep
 from wan2.models.transformer import WanTransformer
-from wan2.plan.files import Files, naming, readable
+from wan2.plan.files import Files, naming
 from wan2.request.compute import Compute
 from wan2.request.model import Model, Noise
 from wan2.run.machine import DTYPES, resolve_machine
@@ -24,6 +24,7 @@ from wan2.text.tokenizer import TokenizedPrompt
 from wan2.weights.checkpoint import load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
 from wan2.weights.fp8_cache import gains_by_cache, write_cache
+from wan2.weights.head import readable
 from wan2.weights.sources import TransformerFile
 from wan2.weights.watch import Stamp, stamp_of
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from wan2.errors import InputError
-from wan2.weights.checkpoint import PICKLES, load_tensors
+from wan2.weights.checkpoint import load_tensors
 from wan2.weights.decode import ScaledTensor, as_scale, decode, is_sound
+from wan2.weights.head import readable
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.names import FP8_NOTES, SCALE_RULE, SCALES
 
@@ -27,7 +28,7 @@ def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str,
     Raises:
         InputError: the file cannot be read, contradicts itself, or is no table of tensors.
     """
-    tensors = dict(load_tensors(path) if path.suffix in PICKLES else _map_safetensors(header or read_header(path)))
+    tensors = dict(_map_safetensors(header or read_header(path)) if readable(path) else load_tensors(path))
     scales = {
         name.removesuffix(ending) + ".weight": as_scale(tensor)
         for ending in SCALES
