@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from wan2.models.conditioning import Conditioning
     from wan2.models.transformer import WanTransformer
+    from wan2.sampling.held import Held
+    from wan2.sampling.solvers import Solver
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class DenoisePlan:
     boundary: timestep, as a share of 1000, below which the low-noise expert works. The two guidance scales are those
     of the two experts; 1.0 means no negative pass. round_timestep: whether the experts were trained on timesteps that
     are rounded to the compute dtype. cfg_skip: share of the steps, at the end, that go without a negative pass.
-    step_cache: see `StepCache`; 0 computes every step.
+    step_cache: see `StepCache`; 0 computes every step. held: latents that are there already, on the experts' device.
     """
 
     infer_steps: int
@@ -44,6 +46,7 @@ class DenoisePlan:
     round_timestep: bool = False
     cfg_skip: float = 0.0
     step_cache: float = 0.0
+    held: Held | None = None
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -122,10 +125,27 @@ def denoise(
                     if plan.round_timestep:
                         timestep = timestep.to(model.dtype).float()
                     level = Level(timestep, plan.sigmas[index], plan.scale(expert, index))
-                    velocity, run = predict_velocity(model, latents, level, towards, away, cache)
-                    latents = solver.step(velocity, index, latents)
+                    placed, shown = _before_step(latents, level.sigma, plan.held)
+                    velocity, run = predict_velocity(model, shown, level, towards, away, cache)
+                    latents = _after_step(solver, velocity, index, placed, plan)
                     _check_finite(latents, index, plan.infer_steps, expert)
                 yield DenoiseStep(index, latents, solver.state(), cache.state(), run)
+
+
+def _before_step(latents: Tensor, sigma: float, held: Held | None) -> tuple[Tensor, Tensor]:
+    """The latents that a step begins with, and as the transformer sees them."""
+    if held is None:
+        return latents, latents
+    placed = held.place(latents, sigma)
+    return placed, held.show(placed, sigma)
+
+
+def _after_step(solver: Solver, velocity: Tensor, index: int, latents: Tensor, plan: DenoisePlan) -> Tensor:
+    """The latents that a step leaves."""
+    if plan.held is None:
+        return solver.step(velocity, index, latents)
+    moved = solver.step(plan.held.steer(velocity, plan.sigmas[index]), index, latents)
+    return plan.held.finish(moved) if index + 1 == plan.infer_steps else moved
 
 
 def _check_finite(latents: Tensor, index: int, steps: int, expert: Expert) -> None:
