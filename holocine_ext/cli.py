@@ -16,9 +16,11 @@ from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
+from holocine_ext.variants import variant_fact
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
+from wan2.cli.inspect import show_files
 from wan2.cli.lists import Item, plan_each
 from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
 from wan2.cli.make import make_one
@@ -48,6 +50,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(parsed(parser, words, console))
     console.quiet = bool(given["quiet"])
     check_paths(given)
+    if given["inspect"]:
+        show_files(given, console, more=variant_fact)
+        return
     check_several(given)
     if given["check_machine"]:
         check(given, console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
 from holocine_ext.shots.flops import attended
 from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
+from holocine_ext.variants import variant_of
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work, vae_size
@@ -30,7 +30,6 @@ from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.fp8 import fp8_weights, quantised
 
 MASK_CHANNELS = 1
-_VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 
 
 @dataclass(frozen=True)
@@ -195,9 +194,8 @@ def _config(expert: Expert, making: Making, files: Files) -> TransformerConfig:
     """The sizes of an expert that is of the variant asked for and takes the channels it will be given."""
     with naming(expert.flag, expert.path):
         file = files.base(expert)
-    in_name = _VARIANT_IN_NAME.match(expert.path.name)
-    stated = file.header.metadata.get("variant", in_name[1] if in_name else making.variant)
-    if stated != making.variant:
+    stated, _ = variant_of(file.header.metadata, expert.path)
+    if stated and stated != making.variant:
         rule = f"holds {stated} weights, which cannot run as `variant` {making.variant}; give `variant` {stated}"
         raise InputError(rule, field=expert.flag, value=expert.path)
     masked = file.config.in_dim == CHANNELS + MASK_CHANNELS

@@ -204,6 +204,8 @@ def _add_files(table: Table) -> None:
     helps |= {name: about.help for name, about in settings_of(Model) if name in ("vae", "t5", "tokenizer")}
     for name, what in helps.items():
         table.add("model files", name, f"{what} {table.defaults(name)}", type=path, metavar="PATH")
+    what = "say what each of these files is, and whether and as what it runs; make nothing"
+    table.add("model files", "inspect", what, common=True, type=path, nargs="+", metavar="FILE")
     for noise, suffix in (("low", ""), ("high", "_high_noise")):
         what = f"LoRA files to merge into the {noise}-noise expert, and into it alone"
         how: dict[str, Any] = {"nargs": "+", "common": not suffix}

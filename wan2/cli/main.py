@@ -17,6 +17,7 @@ from typing import Any, TextIO, cast
 from wan2.cli.arguments import WAVE, Parser, build_parser
 from wan2.cli.asked import asked, asked_by_line, asked_by_lines, given_values, scenes_of
 from wan2.cli.console import Console
+from wan2.cli.inspect import show_files
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
 from wan2.cli.make import make_one, make_wave
@@ -121,6 +122,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(parsed(parser, words, console))
     console.quiet = bool(given["quiet"])
     check_paths(given)
+    if given["inspect"]:
+        show_files(given, console)
+        return
     check_several(given)
     files = Files()
     if scenes_of(given) == ["--from_file"]:

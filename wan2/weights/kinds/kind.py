@@ -10,6 +10,10 @@ Table = Mapping[str, tuple[str, tuple[int, ...]]]
 """The tensors of a file: name -> (dtype as its format spells it, shape)."""
 
 TRANSFORMER, TEXT_ENCODER, VAE, LORA = "transformer", "text encoder", "VAE", "LoRA"
+LATENTS, STATE = "file of saved latents", "saved state of a run"
+# What changes a model, by the form of the change.
+ADAPTERS = frozenset({LORA, "LoHa", "LoKr", "DoRA", "OFT", "BOFT", "VeRA", "control LoRA", "set of differences"})
+ADAPTERS |= {"adapter", "LoCon with a factor in the middle"}
 WAN_T2V, UMT5, WAN_VAE = "Wan T2V", "UMT5", "Wan2.1"
 # Before what is spoken as beginning with a vowel: "an LTX", "an I2V", "an image encoder".
 AN = re.compile(r"[AEFHILMNORSX](?![a-z])|[AEIOaeio][a-z]")
@@ -41,6 +45,11 @@ class Kind:
     def name(self) -> str:
         """Model and kind: "Wan2.1 VAE"."""
         return f"{self.model} {self.what}".strip()
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it changes a model and is none itself."""
+        return self.what in ADAPTERS
 
     def is_a(self, what: str, model: str) -> bool:
         """Whether it is a kind of model: a "Wan T2V-14B" is a "Wan T2V"."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from wan2.weights.kinds import families
 from wan2.weights.kinds.adapters import adapter
-from wan2.weights.kinds.kind import TEXT_ENCODER, TRANSFORMER, UMT5, VAE, WAN_VAE, Kind, Table, blocks
+from wan2.weights.kinds.kind import LATENTS, STATE, TEXT_ENCODER, TRANSFORMER, UMT5, VAE, WAN_VAE, Kind, Table, blocks
 from wan2.weights.kinds.quantised import main_dtype, quantisation
 from wan2.weights.kinds.wan import Shapes, wan_transformer
 from wan2.weights.text_names import BIAS, EMBEDDING, to_transformers
@@ -59,7 +59,7 @@ def _known(shapes: Shapes) -> Kind | None:
 def _ours(shapes: Shapes) -> Kind | None:
     """What this program writes."""
     if "latents" in shapes:
-        return Kind("file of saved latents" if len(shapes) == 1 else "saved state of a run")
+        return Kind(LATENTS if len(shapes) == 1 else STATE)
     return None
 
 
