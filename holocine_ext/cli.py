@@ -16,7 +16,7 @@ from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
-from holocine_ext.variants import variant_fact
+from holocine_ext.variants import rank_for, variant_fact
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
@@ -24,6 +24,7 @@ from wan2.cli.inspect import show_files
 from wan2.cli.lists import Item, plan_each
 from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
 from wan2.cli.make import make_one
+from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
@@ -61,6 +62,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     if given["check_machine"]:
         check(given, console)
         return
+    given = with_models(given, console, rank_for(given))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
     several = items(given) if listed else asked_by_seeds(given)
@@ -99,7 +101,7 @@ def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Conso
     check_cache(request.base.compute)
     plan = plan_video(request, files, inputs)
     if not plan.finished:
-        console.fitted(plan.base)
+        console.planned(plan.base)
         for warning in request.warnings:
             console.note(warning)
     return job_of(plan)

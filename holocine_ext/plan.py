@@ -16,6 +16,7 @@ from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work, vae_size
 from wan2.plan.checks import check_blocks, check_fp8, check_loras
 from wan2.plan.files import Files, inputs_of, naming
+from wan2.plan.mixups import mixups
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import Extension, make_plan
 from wan2.plan.plan import Plan as BasePlan
@@ -107,7 +108,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         return Plan(asked, base)
     tokens = base.found.texts[0]
     ranges = allowed_key_ranges(text_spans(tokens), TEXT_LENGTH)
-    forecast = make_forecast(asked, tokens, base.work, asked.warnings)
+    forecast = make_forecast(asked, tokens, base.work, (*asked.warnings, *base.warnings))
     return Plan(asked, base, ranges, forecast)
 
 
@@ -124,7 +125,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
-    notes = list(asked.warnings)
+    notes = [*asked.warnings, *mixups(base, files)]
     tokens = None
     if _replaceable("tokenizer", base.model.tokenizer, making):
         notes.append(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from holocine_ext.presets import VARIANTS
+from holocine_ext.presets import DEFAULT_VARIANT, VARIANTS
 from wan2.weights.inspected import Inspected
 from wan2.weights.kinds.kind import TRANSFORMER, WAN_T2V
 
@@ -33,3 +34,14 @@ def variant_fact(found: Inspected) -> Iterator[tuple[str, str]]:
         variant, by = variant_of(found.head.metadata, found.path)
         if variant:
             yield "variant", f"{variant}, by its {by}"
+
+
+def rank_for(given: Mapping[str, Any]) -> Callable[[Inspected], int]:
+    """How good a transformer is for the variant asked for: that variant, of none that is known, of another."""
+    wanted = given["variant"] or DEFAULT_VARIANT
+
+    def rank(found: Inspected) -> int:
+        variant, _ = variant_of(found.head.metadata if found.head else {}, found.path)
+        return {wanted: 0, "": 1}.get(variant, -1)
+
+    return rank

@@ -209,6 +209,8 @@ def _add_files(table: Table) -> None:
     helps |= {name: about.help for name, about in settings_of(Model) if name in ("vae", "t5", "tokenizer")}
     for name, what in helps.items():
         table.add("model files", name, f"{what} {table.defaults(name)}", type=path, metavar="PATH")
+    what = "find those files that are not named in this folder, by what they are, and say which (default: none)"
+    table.add("model files", "models_dir", what, common=True, type=path, metavar="FOLDER")
     what = "say what each of these files is, and whether and as what it runs; make nothing"
     table.add("model files", "inspect", what, common=True, type=path, nargs="+", metavar="FILE")
     for noise, suffix in (("low", ""), ("high", "_high_noise")):

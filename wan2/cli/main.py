@@ -21,6 +21,7 @@ from wan2.cli.inspect import show_files
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
 from wan2.cli.make import make_one, make_wave
+from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
 from wan2.errors import Answered, Ended, InputError
@@ -126,7 +127,7 @@ def _run(words: Sequence[str], console: Console) -> None:
         show_files(given, console)
         return
     check_several(given)
-    files = Files()
+    given, files = with_models(given, console), Files()
     if scenes_of(given) == ["--from_file"]:
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
         make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console)
@@ -152,7 +153,7 @@ def _by_seed(item: Item, files: Files, console: Console) -> Job:
 def _planned(request: Request, files: Files, inputs: Inputs, console: Console) -> Job:
     check_cache(request.compute)
     plan = make_plan(request, files=files, inputs=inputs)
-    console.fitted(plan)
+    console.planned(plan)
     return Job(plan)
 
 
