@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from holocine_ext.asked import asked, asked_by_line, items, storyboards
+from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import Forecast
 from holocine_ext.plan import look_ahead, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
@@ -20,6 +21,7 @@ from holocine_ext.variants import rank_for, variant_fact
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
+from wan2.cli.download import download
 from wan2.cli.inspect import show_files
 from wan2.cli.lists import Item, plan_each
 from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
@@ -30,6 +32,7 @@ from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
+from wan2.request.presets import CHECKPOINTS
 from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
@@ -57,6 +60,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_paths(given)
     if given["inspect"]:
         show_files(given, console, more=variant_fact)
+        return
+    if given["download"]:
+        download(given, published_files(given["download"]), CHECKPOINTS, console)
         return
     check_several(given)
     if given["check_machine"]:
@@ -172,7 +178,7 @@ def build_parser(full: bool = False) -> Parser:
     table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full, {"parallel": SHARING})
     _add_scene(table)
     _add_model(table)
-    add_common_arguments(table, SCENE, partial(build_parser, full=True))
+    add_common_arguments(table, SCENE, partial(build_parser, full=True), CHOICES)
     _add_looking(table)
     return parser
 

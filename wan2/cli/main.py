@@ -17,6 +17,7 @@ from typing import Any, TextIO, cast
 from wan2.cli.arguments import WAVE, Parser, build_parser
 from wan2.cli.asked import asked, asked_by_line, asked_by_lines, given_values, scenes_of
 from wan2.cli.console import Console
+from wan2.cli.download import base_files, download
 from wan2.cli.inspect import show_files
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
@@ -29,7 +30,7 @@ from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import make_plan
 from wan2.request.compute import Compute
-from wan2.request.presets import WAN22_T2V
+from wan2.request.presets import CHECKPOINTS, WAN22_T2V
 from wan2.request.request import Request
 from wan2.run.job import Job
 from wan2.run.session import Session
@@ -125,6 +126,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_paths(given)
     if given["inspect"]:
         show_files(given, console)
+        return
+    if given["download"]:
+        download(given, base_files(), CHECKPOINTS, console)
         return
     check_several(given)
     given, files = with_models(given, console), Files()
