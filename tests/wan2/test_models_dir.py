@@ -110,6 +110,15 @@ def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
         find_models(Path("absent"), ROLES)
 
 
+def test_experts_of_two_models_can_be_mixed(tiny: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The high-noise expert of shots with a low-noise one that says nothing of a variant, as docs/weights.md has it."""
+    stock = tmp_path / "wan2.2_t2v_low_noise_14B_fp16.safetensors"
+    save_file(load_file(tiny.expert("low")), stock, {"num_heads": "4"})
+    words = [*SCENE, *QUICK, *tiny.flags(), "--dit_low_noise", str(stock), "--output_type", "latent"]
+    assert holocine_ext.cli.main([*words, "--save_path", str(tmp_path / "a.safetensors")]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def request(high: Path, low: Path, **more: object):  # noqa: ANN201
     return make_request(WAN22_T2V, {"prompt": "x", "dit_high_noise": high, "dit_low_noise": low, **more})
 
