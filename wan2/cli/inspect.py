@@ -13,6 +13,7 @@ from wan2.weights.inspected import Inspected, inspect_file
 WIDTH, LABEL = 80, 9
 Facts = Iterable[tuple[str, str]]
 ALSO = ("inspect", "quiet")
+BESIDE = ("lora_partial",)
 
 
 def no_more(_: Inspected) -> Facts:
@@ -42,9 +43,14 @@ def _lines(found: Inspected, more: Facts) -> list[str]:
         facts.append(("holds", f"{held}, {len(found.head.tensors)} tensors, {_bytes(found.nbytes)}"))
     if found.expert:
         facts.append(("expert", f"{found.expert} noise, by its name"))
-    settings = " or ".join(f"`{name}`" for name in found.settings)
-    facts += [*more, ("runs", f"yes, as {settings}" if settings else f"no: {found.problem}")]
+    facts += [*more, ("runs", f"yes, as {_settings(found)}" if found.settings else f"no: {found.problem}")]
     return [str(found.path), *(line for label, text in facts for line in _wrapped(label, text))]
+
+
+def _settings(found: Inspected) -> str:
+    """By which settings a file is given: one of them, and those that must go with it."""
+    one = " or ".join(f"`{name}`" for name in found.settings if name not in BESIDE)
+    return " with ".join([one, *(f"`{name}`" for name in found.settings if name in BESIDE)])
 
 
 def _wrapped(label: str, text: str) -> list[str]:

@@ -14,7 +14,7 @@ from wan2.weights.header import CheckpointHeader, checkpoint_files, read_header
 from wan2.weights.kinds.experts import expert_by_name
 from wan2.weights.kinds.kind import LATENTS, STATE, TEXT_ENCODER, TRANSFORMER, VAE, Kind
 from wan2.weights.kinds.without import without_weights
-from wan2.weights.lora import lora_deltas
+from wan2.weights.lora import inspect_lora
 from wan2.weights.scales import check_scales
 from wan2.weights.sources import Lora
 from wan2.weights.whole import text_encoder_config, vae_config
@@ -79,8 +79,8 @@ def _with_tensors(path: Path, head: Head, header: CheckpointHeader | None) -> In
     settings = _settings(kind, expert)
     problem = "" if settings else "this program has no use for it"
     try:
-        if settings:
-            _check(path, kind, header)
+        if settings and not _check(path, kind, header):
+            settings = (*settings, "lora_partial")
     except InputError as error:
         settings, problem = (), _rule(path, error)
     told = expert if kind.what == TRANSFORMER or kind.is_adapter else ""
@@ -97,8 +97,8 @@ def _settings(kind: Kind, expert: str) -> tuple[str, ...]:
     return named.get(kind.what, ())
 
 
-def _check(path: Path, kind: Kind, header: CheckpointHeader | None) -> None:
-    """The checks of a run. Raises `InputError` where one would fail."""
+def _check(path: Path, kind: Kind, header: CheckpointHeader | None) -> bool:
+    """The checks of a run; whether all of the file is used. Raises `InputError` where a run would fail."""
     if kind.what == TEXT_ENCODER:
         text_encoder_config(path, header)
     elif kind.what == VAE:
@@ -107,7 +107,9 @@ def _check(path: Path, kind: Kind, header: CheckpointHeader | None) -> None:
         file = inspect_transformer(path, header=header)
         check_scales(file.header, file.sources)
     elif kind.is_adapter:
-        lora_deltas(Lora(path, 1.0), A14B, header)
+        # As for the one of two experts; a file for both has the same for the other.
+        return not inspect_lora(Lora(path, 1.0, "high"), A14B, header, partial=True).left_out
+    return True
 
 
 def _rule(path: Path, error: InputError) -> str:
