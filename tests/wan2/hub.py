@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0" * 40
+MISSING = {"X-Error-Code": "RepoNotFound"}
 TREE = re.compile(r"/api/models/(.+)/tree/main\?.*")
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -50,7 +51,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if found := TREE.fullmatch(self.path):
             self.hub.asked.append(f"tree {found[1]}")
-            self.answer(200, self.hub.listed(found[1]), {})
+            known = any(name.startswith(f"{found[1]}/") for name in self.hub.content)
+            self.answer(200 if known else 404, self.hub.listed(found[1]) if known else b"{}", {} if known else MISSING)
         else:
             self.file(body=True)
 

@@ -51,7 +51,7 @@ def download(given: Mapping[str, Any], files: Sequence[Remote], folder: Path, co
         _without_bars()
     for one in missing:
         console.stage(f"Downloading {one.remote.path} ({one.nbytes / 1e9:.1f} GB)")
-        fetch(one, folder)
+        fetch(one)
     console.done([file.path for file in files])
 
 

@@ -1,6 +1,7 @@
 """Files of weights fetched from where they were published, those that are missing. Talks to the network, only here.
 
-A file that was broken off is continued by the library that fetches it. Nothing here is called unless it is asked for.
+A file comes in beside its place, under a name that says which version it is of; what broke off is continued. Nothing
+here is called unless it is asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import NamedTuple
 from wan2.errors import InputError, RunError
 from wan2.shown import one_line
 
-PARTIAL = ".cache/huggingface/download"
 REASON = 200
+MARK = 12
+"""Characters of a version in the name of a file that is not whole."""
 
 
 class Remote(NamedTuple):
@@ -27,10 +29,16 @@ class Remote(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A file that is not there, or not whole, and its size in bytes."""
+    """A file that is not there, or not whole, its size in bytes, and what is different in every version of it."""
 
     remote: Remote
     nbytes: int
+    version: str = ""
+
+    @property
+    def part(self) -> Path:
+        """Where it comes in."""
+        return self.remote.path.with_name(f"{self.remote.path.name}.{self.version[:MARK]}.part")
 
 
 def look_up(files: Sequence[Remote]) -> list[Missing]:
@@ -39,22 +47,23 @@ def look_up(files: Sequence[Remote]) -> list[Missing]:
     Raises:
         RunError: the network fails, or a file is not published under its name.
     """
-    sizes: dict[tuple[str, str], int] = {}
+    listed: dict[tuple[str, str], tuple[int, str]] = {}
     for repository in dict.fromkeys(file.repository for file in files):
-        sizes |= {(repository, name): size for name, size in _listed(repository)}
-    if absent := [file for file in files if (file.repository, file.name) not in sizes]:
+        listed |= {(repository, name): about for name, about in _listed(repository)}
+    if absent := [file for file in files if (file.repository, file.name) not in listed]:
         raise RunError(f"{absent[0].repository} has no file {absent[0].name}")
-    found = [Missing(file, sizes[file.repository, file.name]) for file in files]
+    found = [Missing(file, *listed[file.repository, file.name]) for file in files]
     return [one for one in found if _size(one.remote.path) != one.nbytes]
 
 
-def _listed(repository: str) -> list[tuple[str, int]]:
-    """Name and size of every file of a repository."""
+def _listed(repository: str) -> list[tuple[str, tuple[int, str]]]:
+    """Name, size and version of every file of a repository."""
     with _Network(repository):
         from huggingface_hub import HfApi
+        from huggingface_hub.hf_api import RepoFile
 
         tree = HfApi().list_repo_tree(repository, recursive=True)
-        return [(entry.path, entry.size) for entry in tree if hasattr(entry, "size")]
+        return [(entry.path, (entry.size, entry.blob_id)) for entry in tree if isinstance(entry, RepoFile)]
 
 
 def check_room(missing: Iterable[Missing], folder: Path) -> int:
@@ -64,38 +73,37 @@ def check_room(missing: Iterable[Missing], folder: Path) -> int:
         InputError: too few for what is still to come.
     """
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free, needed = shutil.disk_usage(place).free, sum(one.nbytes for one in missing) - _begun(folder)
+    free, needed = shutil.disk_usage(place).free, sum(one.nbytes - max(0, _size(one.part)) for one in missing)
     if free < needed:
         rule = f"needs {needed / 1e9:.1f} GB more, {place} has {free / 1e9:.1f} GB free"
         raise InputError(rule, field="download")
     return free
 
 
-def fetch(missing: Missing, folder: Path) -> None:
-    """Fetch a file to its path, on from where an earlier try broke off. folder: what all paths lie in.
+def fetch(missing: Missing) -> None:
+    """Fetch a file to its path, on from where an earlier try broke off.
 
     Raises:
         RunError: the network fails, or what came is not whole.
     """
-    remote = missing.remote
-    with _Network(remote.repository):
-        from huggingface_hub import hf_hub_download
+    remote, part = missing.remote, missing.part
+    remote.path.parent.mkdir(parents=True, exist_ok=True)
+    with _Network(remote.repository), part.open("ab") as file:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
 
-        came = Path(hf_hub_download(remote.repository, remote.name, local_dir=folder))
-    if _size(came) != missing.nbytes:
-        raise RunError(f"{came}: has {_size(came)} bytes, was published with {missing.nbytes}; delete it and try again")
-    if came.absolute() != remote.path.absolute():
-        remote.path.parent.mkdir(parents=True, exist_ok=True)
-        came.replace(remote.path)
+        url = hf_hub_url(remote.repository, remote.name)
+        begun, whole = file.tell(), missing.nbytes
+        http_get(url, file, resume_size=begun, expected_size=whole, headers=build_hf_headers())
+    if _size(part) != missing.nbytes:
+        raise RunError(f"{part}: has {_size(part)} bytes, was published with {missing.nbytes}; delete it and try again")
+    part.replace(remote.path)
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
-
-
-def _begun(folder: Path) -> int:
-    """Bytes of files that were broken off."""
-    return sum(path.stat().st_size for path in (folder / PARTIAL).rglob("*.incomplete"))
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 where there is none."""
+    return path.stat().st_size if path.is_file() else -1
 
 
 class _Network:
