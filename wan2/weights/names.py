@@ -13,7 +13,7 @@ from wan2.errors import InputError
 from wan2.weights.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 DIFFUSERS_MARK = "condition_embedder."
@@ -38,8 +38,6 @@ SCALES = (".scale_weight", ".weight_scale")
 FP8_MARKS = ("scaled_fp8", ".comfy_quant")
 FP8_NOTES = (*SCALES, *FP8_MARKS, ".scale_input", ".input_scale")
 SCALE_RULE = "must be finite and above 0"
-# Of the text encoder, as published and in transformers.
-EMBEDDINGS = ("token_embedding.weight", "shared.weight")
 
 
 def sources(names: Iterable[str], rename: Callable[[str], str] | None = None) -> dict[str, Source]:
@@ -76,9 +74,3 @@ def native_name(name: str) -> str:
         if replaced:
             break
     return name
-
-
-def embedding_rows(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """How many tokens a text encoder with these tensors knows; None where no tensor says so."""
-    found = (shapes[name] for name in EMBEDDINGS if name in shapes)
-    return next((shape[0] for shape in found if len(shape) == 2), None)

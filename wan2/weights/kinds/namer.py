@@ -22,6 +22,8 @@ WRAPPERS += ("text_encoder.", "model.")
 # Of the published VAE: channels of a picture, and of the first convolution.
 PIXELS, WIDTH = 3, 96
 LATENTS_OF_22 = 48
+# Of text encoders that do not have the published names.
+LAYOUTS = (("enc.blk.", "names of llama.cpp"), ("encoder.block.", "names of transformers"))
 FAMILIES = (
     (TRANSFORMER, families.TRANSFORMERS),
     ("ControlNet", families.CONTROL_NETS),
@@ -82,7 +84,7 @@ def _text_encoder(shapes: Shapes) -> Kind | None:
         return None
     table = native.get(EMBEDDING, ())
     size = blocks(len(indices)) + (f", {table[1]} wide, {table[0]} tokens" if len(table) == 2 else "")
-    layout = "" if any(name.startswith(("token_embedding.", "blocks.")) for name in shapes) else "names of transformers"
+    layout = next((said for start, said in LAYOUTS if any(name.startswith(start) for name in shapes)), "")
     if len(indices) > 1 and len(biases) <= 1:
         return Kind(TEXT_ENCODER, "T5 1.1" if _gated(native) else "T5", size, layout)
     return Kind(TEXT_ENCODER, UMT5, size, layout)
