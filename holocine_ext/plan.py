@@ -147,7 +147,8 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, held = found[experts[0]]
     plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
-    work = Work(config, held, attended(asked.layout, making.sparse), vae_size(base, files), encoder_value(base, files))
+    vae, beside = vae_size(base, files), files.values_beside(base.model, config)
+    work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside)
     return make_forecast(asked, tokens, work, notes, rate)
 
 

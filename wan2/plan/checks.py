@@ -66,7 +66,7 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
         for expert in request.model.experts:
             config = _check_expert(request, expert, files, extra_channels)
             notes += check_loras(request.model, expert, config, files)
-            experts[expert.noise] = files.transformer(expert, request.model.lora_partial)
+            experts[expert.noise] = files.transformer(request.model, expert)
     if "vae" in needed:
         _check_vae(request.model.vae, files)
     if request.compute.fp8_cache:
@@ -173,7 +173,7 @@ def _check_expert(request: Request, expert: Expert, files: Files, extra_channels
 
 def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile], files: Files) -> None:
     """Refuse to keep fp8 weights where they cannot be kept, or when there are none to be made."""
-    gaining = {noise: file for noise, file in experts.items() if gains_by_cache(file)}
+    gaining = {noise: file.bare for noise, file in experts.items() if gains_by_cache(file.bare)}
     if not gaining:
         raise InputError("the linear layers of both transformers are fp8 already", field="fp8_cache")
     for noise, file in gaining.items():

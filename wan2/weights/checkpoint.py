@@ -67,7 +67,7 @@ def _sized(path: Path | str, header: CheckpointHeader) -> tuple[TransformerConfi
 def load_transformer(
     file: TransformerFile, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
 ) -> WanTransformer:
-    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with its LoRAs merged in.
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has, its LoRAs merged in or beside.
 
     Linears of blocks that are fp8 or in blocks of GGUF in the file stay so, and are multiplied out whenever they are
     used; `fp8` may add other linears, and change how they are used.
@@ -82,11 +82,13 @@ def load_transformer(
 
     from wan2.models.held import hold
     from wan2.models.transformer import WanTransformer
+    from wan2.weights.branches import load_branches
 
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
     hold(model, held_weights(file, fp8.quantise), fp8.fast)
     load_weights(model, file, file.sources, torch.device(device), dtype)
+    model.branches = load_branches(file, torch.device(device), dtype)
     return model.eval()
 
 
