@@ -21,10 +21,12 @@ from typing import Any
 
 from holocine_ext.story.fields import MAX_BYTES, SUFFIXES, read_document
 from holocine_ext.story.prompt import parse_prompt
+from holocine_ext.studio.models import PLACES
 from wan2.errors import InputError
 from wan2.files import held, whole_file
 
 SETTINGS = "studio.json"
+OWN = (SETTINGS, PLACES)
 TAKES, QUEUE = "takes", "queue"
 BOARD = ".json"
 NAME = re.compile(r"[^\W_][\w ()+,-]{0,79}")
@@ -73,7 +75,7 @@ class Film:
         """The boards and the storyboards in other formats: name of the file -> hash of its bytes."""
         found = {}
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name.casefold()):
-            if path.suffix.lower() in SUFFIXES and path.name != SETTINGS and NAME.fullmatch(path.stem):
+            if path.suffix.lower() in SUFFIXES and path.name not in OWN and NAME.fullmatch(path.stem):
                 content = _content(path)
                 if content is not None:
                     found[path.name] = _hash(content)
@@ -136,7 +138,7 @@ class Film:
         """A new board, under a free name like `stem`; the name of its file."""
         plain = re.sub(r"[^\w ()+,-]+", "-", stem).strip(" -_")[:60] or "scene"
         names = (f"{plain}{'' if number == 1 else f' {number}'}{BOARD}" for number in range(1, 10_000))
-        free = next(name for name in names if name != SETTINGS and not os.path.lexists(self.folder / name))
+        free = next(name for name in names if name not in OWN and not os.path.lexists(self.folder / name))
         self.save(free, document, "")
         return free
 
