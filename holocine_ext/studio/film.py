@@ -2,6 +2,7 @@
 
 FOLDER/NAME.json      a board: a storyboard like any other
 FOLDER/studio.json    what the page runs boards with
+FOLDER/models.json    where the weights lie, once it was said
 FOLDER/takes/         what was made
 FOLDER/queue/         what is to be made
 """
@@ -21,11 +22,11 @@ from typing import Any
 
 from holocine_ext.story.fields import MAX_BYTES, SUFFIXES, read_document
 from holocine_ext.story.prompt import parse_prompt
-from holocine_ext.studio.models import PLACES
 from wan2.errors import InputError
 from wan2.files import held, whole_file
 
 SETTINGS = "studio.json"
+PLACES = "models.json"
 OWN = (SETTINGS, PLACES)
 TAKES, QUEUE = "takes", "queue"
 BOARD = ".json"
@@ -149,12 +150,8 @@ class Film:
             InputError: the name is that of no board.
         """
         path = self.folder / name
-        if (
-            path.name != name
-            or path.suffix.lower() not in SUFFIXES
-            or not NAME.fullmatch(path.stem)
-            or name == SETTINGS
-        ):
+        plain = path.name == name and path.suffix.lower() in SUFFIXES and NAME.fullmatch(path.stem)
+        if not plain or name in OWN:
             raise InputError(f"{name!r}: a board has a plain name that ends in {BOARD}")
         if path.is_symlink():
             raise InputError(f"{name}: is a link, which the page does not follow")

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holocine_ext.presets import VARIANTS
+from holocine_ext.studio.film import PLACES
 from holocine_ext.variants import rank_for
 from wan2.cli.models_dir import SETTINGS
 from wan2.files import whole_file
 from wan2.weights.folder import find_models
-
-PLACES = "models.json"
 
 
 @dataclass(frozen=True)
