@@ -31,6 +31,7 @@ from benchmarks.table import columns
 from holocine_ext.presets import MODELS
 from holocine_ext.shots.flops import attended
 from wan2.models.config import A14B
+from wan2.models.forms import as_fp8
 from wan2.models.vae import WanVAE, channels_last, upsample_in_place_of_fp32
 from wan2.plan.budget import MARGIN, Work, chosen, predict, within_budget
 from wan2.plan.memory import VAE_WEIGHTS
@@ -68,8 +69,8 @@ class Scene:
 
     def work(self, request: Request) -> Work:
         """What decides its memory."""
-        fp8 = quantised(A14B) if request.compute.quantises else frozenset[str]()
-        return Work(A14B, fp8, attended(self.forward(request).layout, self.sparse))
+        held = as_fp8(quantised(A14B)) if request.compute.quantises else {}
+        return Work(A14B, held, attended(self.forward(request).layout, self.sparse))
 
     def forward(self, request: Request) -> Forward:
         """A step of it."""
@@ -132,7 +133,7 @@ def step(forward: Forward) -> tuple[Memory, ...]:
 def weights(work: Work, streamed: int, fast: bool) -> list[int]:
     """Sizes of what lies on the card throughout: the ring, and every tensor that is not streamed."""
     waiting = set(spread(streamed, A14B.num_layers))
-    layouts = [block_layout(A14B, torch.bfloat16, in_block(n, work.fp8), fast) for n in range(A14B.num_layers)]
+    layouts = [block_layout(A14B, torch.bfloat16, in_block(n, work.held), fast) for n in range(A14B.num_layers)]
     ring = [max(layouts[n].nbytes for n in waiting)] * RING_BLOCKS if waiting else []
     held = [part.nbytes for n, layout in enumerate(layouts) if n not in waiting for part in layout.parts]
     shapes = A14B.tensor_shapes().items()

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from wan2.models.attention import dense_attention
 from wan2.models.conditioning import Conditioning
 from wan2.models.elementwise import PLAIN
-from wan2.models.fp8 import Rows, hold_in_fp8, quantise_rows
+from wan2.models.forms import as_fp8
+from wan2.models.fp8 import Rows, quantise_rows
 from wan2.models.fused import FUSED, fused_regions
+from wan2.models.held import hold
 from wan2.models.layers import REGIONS, Block
 from wan2.models.rope import rope_table
 
@@ -105,7 +107,7 @@ def blocks() -> Iterator[tuple[str, float]]:
 def _hold(block: Block) -> None:
     weights = {name: block.get_parameter(name) for name in LINEARS}
     biases = {name: block.get_parameter(name.replace("weight", "bias")) for name in LINEARS}
-    hold_in_fp8(block, LINEARS, fast=True)
+    hold(block, as_fp8(LINEARS), fast=True)
     for name in LINEARS:
         linear: Any = block.get_submodule(name.removesuffix(".weight"))
         held = quantise_rows(weights[name])

@@ -109,7 +109,7 @@ FUSED = Elementwise(_fused_norm, _fused_rms_rope, _fused_rows, partial(_fused_ro
 def fused_regions() -> Regions:
     """The regions of a block with their operations fused."""
     plain: Sequence[Callable[..., Any]] = REGIONS
-    regions: list[Any] = [partial(region, by=FUSED) for region in plain]
+    regions: list[Any] = [partial(region, by=FUSED) for region in plain[:-1]]
     return Regions(*regions)
 
 

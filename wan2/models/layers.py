@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from wan2.models.conditioning import Conditioning
 
 
-def join_chunks(start: int, stop: int, part: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def join_chunks(start: int, stop: int, part: Callable[[int, int], Tensor]) -> Tensor:
     """The results of `part` for every chunk of tokens start..stop, joined along axis 1, never held twice."""
-    joined: tuple[Tensor, ...] = ()
-    for a, b in chunks(start, stop):
-        pieces = part(a, b)
-        if (a, b) == (start, stop):
-            return pieces
-        joined = joined or tuple(piece.new_empty(piece.shape[0], stop - start, *piece.shape[2:]) for piece in pieces)
-        for whole, piece in zip(joined, pieces, strict=True):
-            whole[:, a - start : b - start] = piece
-        del pieces, piece
+    (a, b), *others = chunks(start, stop)
+    piece = part(a, b)
+    if not others:
+        return piece
+    joined = piece.new_empty(piece.shape[0], stop - start, *piece.shape[2:])
+    joined[:, : b - a] = piece
+    for a, b in others:
+        del piece
+        joined[:, a - start : b - start] = (piece := part(a, b))
     return joined
 
 
@@ -93,6 +93,10 @@ class AttentionLayer(nn.Module):
         return self.heads(self.v(x))
 
 
+def nowhere(_: int, __: int) -> None:
+    """What is next does not matter."""
+
+
 class Regions(NamedTuple):
     """What a block does between its attentions, each on a chunk of tokens: all that is worth compiling.
 
@@ -106,6 +110,8 @@ class Regions(NamedTuple):
     after_self: Callable[[Block, Tensor, Tensor, Tensor], Tensor]
     cross_queries: Callable[[Block, Tensor], Tensor]
     after_cross: Callable[[Block, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    at: Callable[[int, int], None] = nowhere
+    """Called before those with linears in them: the tokens start..stop are next."""
 
 
 class Block(nn.Module):
@@ -136,16 +142,18 @@ class Block(nn.Module):
         shift, scale, gate, *parts = (self.modulation.float() + time).chunk(6, dim=1)
         ffn = parts[0], parts[1], parts[2]
         if torch.is_grad_enabled():
+            regions.at(0, x.shape[1])
             y = self.self_input(x, shift, scale)
             q, k, v = self.self_queries(y, rope), self.self_attn.keys(y, rope), self.self_attn.values(y)
             x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
             return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn)
         own = _OwnKeys(self, x, shift, scale, rope, regions)
         with multiplied_out(x.dtype, self.self_attn):
-            for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own)):
+            for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own), regions):
                 regions.after_self(self, x[:, chunk], y, gate)
+        texts = _TextKeys(self, x, text, regions)
         with multiplied_out(x.dtype, self.cross_attn.q, self.cross_attn.o, self.ffn):
-            for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
+            for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, texts), regions):
                 regions.after_cross(self, x[:, chunk], y, *ffn)
         return x
 
@@ -216,12 +224,13 @@ class _OwnKeys:
     def queries(self, start: int, stop: int) -> Tensor:
         """See `Projections`."""
 
-        def part(a: int, b: int) -> tuple[Tensor]:
+        def part(a: int, b: int) -> Tensor:
             kept = self._kept.take(a, b)
             y = self._input(a, b) if kept is None else kept
-            return (self._regions.self_queries(self._block, y, self._rope.slice(slice(a, b))),)
+            self._regions.at(a, b)
+            return self._regions.self_queries(self._block, y, self._rope.slice(slice(a, b)))
 
-        return join_chunks(start, stop, part)[0]
+        return join_chunks(start, stop, part)
 
     def keys(self, start: int, stop: int, into: Pair | None = None) -> Pair:
         """See `Projections`."""
@@ -231,6 +240,7 @@ class _OwnKeys:
             if isinstance(y, Rows):
                 self._kept.keep(a, y)
             chunk, turns = slice(a - start, b - start), self._rope.slice(slice(a, b))
+            self._regions.at(a, b)
             v[:, chunk] = self._regions.self_keys(self._block, y, turns, k[:, chunk])
         return k, v
 
@@ -253,7 +263,12 @@ class _TextKeys:
 
     def queries(self, start: int, stop: int) -> Tensor:
         """See `Projections`."""
-        return join_chunks(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
+
+        def part(a: int, b: int) -> Tensor:
+            self._regions.at(a, b)
+            return self._regions.cross_queries(self._block, self._x[:, a:b])
+
+        return join_chunks(start, stop, part)
 
     def keys(self, start: int, stop: int, into: Pair | None = None) -> Pair:
         """See `Projections`."""
@@ -261,12 +276,13 @@ class _TextKeys:
         return put((k[:, start:stop], v[:, start:stop]), into)
 
 
-def _by_chunks(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+def _by_chunks(parts: Iterator[Tensor], regions: Regions) -> Iterator[tuple[slice, Tensor]]:
     """Consecutive parts of a result, none longer than a chunk, and the tokens of each."""
     end = 0
     for part in parts:
         start, end = end, end + part.shape[1]
         for a, b in chunks(start, end):
+            regions.at(a, b)
             yield slice(a, b), part[:, a - start : b - start]
 
 
@@ -284,5 +300,4 @@ class Head(nn.Module):
         shift, scale = (self.modulation.float() + time).chunk(2, dim=1)
         if torch.is_grad_enabled():
             return self.head(norm(x, self.eps, scale, shift))
-        (y,) = join_chunks(0, x.shape[1], lambda a, b: (self.head(norm(x[:, a:b], self.eps, scale, shift)),))
-        return y
+        return join_chunks(0, x.shape[1], lambda a, b: self.head(norm(x[:, a:b], self.eps, scale, shift)))
