@@ -42,7 +42,8 @@ from wan2.streaming.layout import block_layout
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS, spread
 from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH
-from wan2.weights.fp8 import in_block, quantised
+from wan2.weights.fp8 import quantised
+from wan2.weights.held import in_block
 
 GB, GIB = 1e9, 2**30
 # Taken by a display, and assumed of CUDA: its context and the kernels that are loaded, cuBLAS's workspace with them.
@@ -133,7 +134,10 @@ def step(forward: Forward) -> tuple[Memory, ...]:
 def weights(work: Work, streamed: int, fast: bool) -> list[int]:
     """Sizes of what lies on the card throughout: the ring, and every tensor that is not streamed."""
     waiting = set(spread(streamed, A14B.num_layers))
-    layouts = [block_layout(A14B, torch.bfloat16, in_block(n, work.held), fast) for n in range(A14B.num_layers)]
+    layouts = [
+        block_layout(A14B, torch.bfloat16, frozenset(in_block(n, work.held).items()), fast)
+        for n in range(A14B.num_layers)
+    ]
     ring = [max(layouts[n].nbytes for n in waiting)] * RING_BLOCKS if waiting else []
     held = [part.nbytes for n, layout in enumerate(layouts) if n not in waiting for part in layout.parts]
     shapes = A14B.tensor_shapes().items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from wan2.models.fp8 import Rows, quantise_rows
@@ -39,6 +40,19 @@ def add_gated(x: Tensor, y: Tensor, gate: Tensor | None = None) -> Tensor:
     if torch.is_grad_enabled():
         return x + y if gate is None else torch.addcmul(x, y, gate).to(x.dtype)
     return x.add_(y) if gate is None else x.addcmul_(y, gate)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm over the whole width, all heads together."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis; statistics in fp32, result in x's dtype."""
+        return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
 
 
 def rms_rope(x: Tensor, weight: Tensor, eps: float, rope: Rope, out: Tensor | None = None) -> Tensor:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from einops import rearrange
 from torch import nn
-from torch.nn import functional as F
 
 from wan2.models.attention import attend_in_parts, put
 from wan2.models.chunks import chunks
-from wan2.models.elementwise import PLAIN, Elementwise, add_gated, gelu, norm
+from wan2.models.elementwise import PLAIN, Elementwise, RMSNorm, add_gated, gelu, norm
 from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, multiplied_out, quantised_once
 from wan2.models.rope import Rope
 
@@ -37,23 +36,10 @@ def join_chunks(start: int, stop: int, part: Callable[[int, int], Tensor]) -> Te
         return piece
     joined = piece.new_empty(piece.shape[0], stop - start, *piece.shape[2:])
     joined[:, : b - a] = piece
+    del piece
     for a, b in others:
-        del piece
-        joined[:, a - start : b - start] = (piece := part(a, b))
+        joined[:, a - start : b - start] = part(a, b)
     return joined
-
-
-class RMSNorm(nn.Module):
-    """Root mean square norm over the whole width, all heads together."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis; statistics in fp32, result in x's dtype."""
-        return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
 
 
 class AttentionLayer(nn.Module):
