@@ -11,13 +11,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wan2.models.fp8 import Rows, quantise_rows
+from wan2.models import fp8
 from wan2.models.rope import Rope, apply_rope, writes_nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from wan2.models.fp8 import Rows
 
 
 def norm(x: Tensor, eps: float, scale: Tensor, shift: Tensor) -> Tensor:
@@ -69,9 +71,14 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def plain_rows(x: Tensor) -> Rows:
+    """Rows [..., columns] quantised to fp8."""
+    return fp8.quantise_rows(x)
+
+
 def gelu_rows(x: Tensor) -> Rows:
     """`gelu` of rows [..., columns], quantised to fp8."""
-    return quantise_rows(gelu(x))
+    return fp8.quantise_rows(gelu(x))
 
 
 class Elementwise(NamedTuple):
@@ -83,4 +90,4 @@ class Elementwise(NamedTuple):
     gelu_rows: Callable[[Tensor], Rows]
 
 
-PLAIN = Elementwise(norm, rms_rope, quantise_rows, gelu_rows)
+PLAIN = Elementwise(norm, rms_rope, plain_rows, gelu_rows)

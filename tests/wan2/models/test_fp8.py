@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 import torch
@@ -20,7 +19,6 @@ from wan2.errors import InputError
 from wan2.models import fp8
 from wan2.models.attention import Projections
 from wan2.models.conditioning import AttentionProcessor, Conditioning, dense_attention
-from wan2.models.elementwise import PLAIN, gelu
 from wan2.models.forms import as_fp8
 from wan2.models.fp8 import (
     FP8,
@@ -32,7 +30,7 @@ from wan2.models.fp8 import (
     quantised_once,
 )
 from wan2.models.held import hold
-from wan2.models.layers import REGIONS, Block, Regions
+from wan2.models.layers import REGIONS, Block
 from wan2.models.rope import rope_table
 
 CPU = torch.device("cpu")
@@ -172,12 +170,12 @@ class Halves:
             yield dense_attention(tokens.queries(*span), k, v)
 
 
-def run_block(block: Block, own: AttentionProcessor, regions: Regions = REGIONS) -> Tensor:
+def run_block(block: Block, own: AttentionProcessor) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     x, time = torch.randn(1, TOKENS, 96, generator=generator), torch.randn(1, 6, 96, generator=generator)
     text = block.text_keys(torch.randn(1, 10, 96, generator=generator))
     with torch.inference_mode():
-        return block(x, time, text, rope_table((4, 3, 3), 24, CPU), Conditioning(torch.empty(0), own), regions)
+        return block(x, time, text, rope_table((4, 3, 3), 24, CPU), Conditioning(torch.empty(0), own), REGIONS)
 
 
 @needs_product
@@ -194,8 +192,7 @@ def test_an_activation_is_quantised_once_for_all_its_readers(
 
     monkeypatch.setattr("wan2.models.chunks.TOKENS_AT_ONCE", 16)
     monkeypatch.setattr(fp8, "quantise_rows", counted)
-    by = PLAIN._replace(quantise_rows=counted, gelu_rows=lambda x: counted(gelu(x)))
-    once = run_block(block, own, Regions(*(partial(region, by=by) for region in REGIONS[:-1])))
+    once = run_block(block, own)
     again = 10 if isinstance(own, Halves) else 0  # keys that it asks for twice
     assert rows == {96: 5 * TOKENS + again + 10, 192: TOKENS}
     monkeypatch.setattr(fp8.KeptRows, "take", lambda *_: None)
