@@ -213,7 +213,7 @@ DECODES = [
     Refusal("wan2", ("--latent_path", "absent"), "--latent_path absent: no such file"),
     Refusal("holocine", ("--latent_path", "absent"), "--latent_path absent: no such file"),
     Refusal("wan2", ("--latent_path", "{text}"), "is not a safetensors file"),
-    Refusal("wan2", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
+    Refusal("wan2", ("--latent_path", "{vae}"), "holds no latents saved by this program; it is a Wan2.1 VAE"),
     Refusal("holocine", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
     Refusal("wan2", ("--latent_path", "{vae}", "--prompt", "x"), "--prompt and --latent_path: give exactly one"),
     Refusal("wan2", ("--latent_path", "{vae}", "--seed", "1"), "cannot go with --seed"),
