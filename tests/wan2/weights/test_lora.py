@@ -332,11 +332,11 @@ def changed(name: str, tensor: Tensor | None) -> Change:
 
 
 REFUSED: list[tuple[str, Change]] = [
-    (r"1 of 181 tensors are unknown \(extra\.weight\); it looks like a LoRA of a transformer of 6 blocks, 96 wide",
+    (r"1 of 181 tensors are unknown \(extra\.weight\); it is not exactly a Wan LoRA \(6 blocks, 96 wide",
      more(extra__weight=torch.ones(1))),
-    (r"180 of 180 tensors are unknown \(.*, \.\.\.\); it looks like a LoRA of another model",
+    (r"180 of 180 tensors are unknown \(.*, \.\.\.\); it is a LoRA",
      lambda made: {n.replace("blocks", "layers"): t for n, t in made.items()}),
-    ("looks like a LoRA of a transformer of 7 blocks, 96 wide",
+    ("it is a Wan LoRA \(7 blocks, 96 wide",
      lambda made: made | {n.replace("blocks.5", "blocks.6"): t for n, t in made.items()}),
     ("are unknown .* image-to-video", more(blocks__0__cross_attn__k_img__lora_A__weight=torch.ones(4, 96))),
     ("are unknown .* image-to-video", more(img_emb__proj__1__lora_down__weight=torch.ones(4, 96))),
@@ -347,8 +347,8 @@ REFUSED: list[tuple[str, Change]] = [
     ("a LoRA of Flux or Hunyuan", only("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight")),
     ("a LoRA of Stable Diffusion", only("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight")),
     ("of another family", only("transformer.transformer_blocks.0.attn.to_q.lora_A.weight")),
-    ("tensors are unknown .* it looks like a Wan T2V transformer", lambda _: load_file(DIT)),
-    ("holds no LoRA; it looks like a file without tensors", lambda _: {}),
+    ("tensors are unknown .* it is a Wan T2V transformer", lambda _: load_file(DIT)),
+    ("must be a LoRA; it is a file without tensors", lambda _: {}),
     (f"tensor {UP} is there without what belongs to it", changed(DOWN, None)),
     (f"tensor {DOWN} is there without", lambda made: {DOWN: made[DOWN]}),
     (f"tensor {ALPHA} is there without", lambda made: {ALPHA: made[ALPHA]}),
