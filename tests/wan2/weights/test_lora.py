@@ -336,7 +336,7 @@ REFUSED: list[tuple[str, Change]] = [
      more(extra__weight=torch.ones(1))),
     (r"180 of 180 tensors are unknown \(.*, \.\.\.\); it is a LoRA",
      lambda made: {n.replace("blocks", "layers"): t for n, t in made.items()}),
-    ("it is a Wan LoRA \(7 blocks, 96 wide",
+    (r"it is a Wan LoRA \(7 blocks, 96 wide",
      lambda made: made | {n.replace("blocks.5", "blocks.6"): t for n, t in made.items()}),
     ("are unknown .* image-to-video", more(blocks__0__cross_attn__k_img__lora_A__weight=torch.ones(4, 96))),
     ("are unknown .* image-to-video", more(img_emb__proj__1__lora_down__weight=torch.ones(4, 96))),
