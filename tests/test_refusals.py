@@ -192,7 +192,7 @@ REFUSALS = [
     base("--lora_weight_high_noise {vae}: ", "--lora_weight_high_noise", "{vae}"),
     shots("it is a Wan2.1 VAE", "--lora_weight_high_noise", "{vae}"),
     shots("1 of 4 tensors are unknown (lora_unet_blocks_0_self_attn_q.hada", "--lora_weight", "{loha}", "--dry_run"),
-    base("it is a Wan LoHa (1 block, names of kohya)", "--lora_weight", "{loha}"),
+    base("it is not exactly a Wan LoHa (1 block, names of kohya)", "--lora_weight", "{loha}"),
     base("1 of 3 tensors are unknown (blocks.0.cross_attn.k_img.diff); it is a Wan I2V LoRA (1",
          "--lora_weight", "{i2v_lora}"),
     base("--lora_weight {wide}: adds to 1 tensors what does not fit a transformer of 3 blocks, 96 wide (blocks.0.self_"

@@ -18,7 +18,8 @@ from wan2.sampling.experts import Expert
 from wan2.weights.dtypes import DTYPES
 from wan2.weights.fp8 import linears
 from wan2.weights.header import CheckpointHeader, read_header
-from wan2.weights.kinds.kind import LORA, WAN
+from wan2.weights.kinds.adapters import BLOCK
+from wan2.weights.kinds.kind import WAN
 from wan2.weights.kinds.namer import kind_of
 from wan2.weights.lora_kinds import is_left_out
 from wan2.weights.lora_names import Part, part_of
@@ -195,10 +196,15 @@ def _nowhere(opened: _Opened, unknown: list[str]) -> str:
     if not unknown:
         return f"must be a LoRA; it is {kind}"
     names = ", ".join(ascii(name)[1:-1][:80] for name in unknown[:SHOWN])
-    more, not_quite = ", ..." if len(unknown) > SHOWN else "", "not exactly " if kind.is_a(LORA, WAN) else ""
-    return (
-        f"{len(unknown)} of {len(opened.header.entries)} tensors are unknown ({names}{more}); it is {not_quite}{kind}"
-    )
+    more, count = ", ..." if len(unknown) > SHOWN else "", f"{len(unknown)} of {len(opened.header.entries)}"
+    nearly = kind.model == WAN and not any(_is_beyond(name, opened.shapes) for name in unknown)
+    return f"{count} tensors are unknown ({names}{more}); it is {'not exactly ' if nearly else ''}{kind}"
+
+
+def _is_beyond(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a tensor is of a block that a transformer does not have."""
+    found = BLOCK.search(name)
+    return found is not None and not any(known.startswith(f"blocks.{found[1]}.") for known in shapes)
 
 
 def _fits(delta: Delta, shape: tuple[int, ...]) -> bool:

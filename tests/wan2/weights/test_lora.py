@@ -340,7 +340,7 @@ REFUSED: list[tuple[str, Change]] = [
      lambda made: made | {n.replace("blocks.5", "blocks.6"): t for n, t in made.items()}),
     ("are unknown .* it is a Wan I2V LoRA", more(blocks__0__cross_attn__k_img__lora_A__weight=torch.ones(4, 96))),
     ("are unknown .* it is a Wan I2V LoRA", more(img_emb__proj__1__lora_down__weight=torch.ones(4, 96))),
-    ("a Wan LoCon with a factor in the middle", more(diffusion_model__blocks__0__self_attn__q__lora_mid__weight=torch.ones(4, 4))),
+    ("a Wan LoCon with ", more(diffusion_model__blocks__0__self_attn__q__lora_mid__weight=torch.ones(4, 4))),
     ("a Wan OFT", only("lora_unet_blocks_0_self_attn_q.oft_blocks", "blocks.0.oft_diag.alpha")),
     ("adapter_config.json", lambda made: {f"base_model.model.{n}": t for n, t in made.items()}),
     ("a Wan VACE LoRA", only("diffusion_model.vace_blocks.0.self_attn.q.lora_A.weight")),
