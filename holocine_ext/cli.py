@@ -27,12 +27,14 @@ from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
+from wan2.request.fields import settings_of
+from wan2.request.sampling import Sampling
 from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
 SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
-    "--latent_path)"
+    "--latent_path, or --take, beside which the first three change its scene)"
 )
 
 
@@ -81,7 +83,7 @@ def _by_values(item: Item) -> SceneRequest:
 
 def inputs_given(given: Mapping[str, Any], several: Sequence[Item]) -> Inputs:
     """The files that the command itself reads: the storyboard, or the list and all of its storyboards."""
-    inputs = {name: [given[name]] for name in ("storyboard", "from_file") if given[name] is not None}
+    inputs = {name: [given[name]] for name in ("storyboard", "from_file", "take") if given[name] is not None}
     named = storyboards(several)
     return inputs | ({"storyboard": named} if named else {})
 
@@ -160,6 +162,7 @@ def build_parser(full: bool = False) -> Parser:
     )
     table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full)
     _add_scene(table)
+    _add_takes(table)
     _add_model(table)
     add_common_arguments(table, SCENE, partial(build_parser, full=True))
     _add_looking(table)
@@ -177,6 +180,16 @@ def _add_scene(table: Table) -> None:
     table.add(SCENE, "prompt", what, common=True, metavar="TEXT")
     what = "one storyboard a line, in the folder of the file, each with settings if wanted: scene.toml --d 42 --s 30"
     table.add(SCENE, "from_file", what, common=True, type=path, metavar="FILE")
+
+
+def _add_takes(table: Table) -> None:
+    what = "begin from an earlier run, by its video, record or latents; what is given beside it wins"
+    table.add(SCENE, "take", what, common=True, type=path, metavar="FILE")
+    what = "make these shots of the take anew and hold the others; the seed is drawn unless --seed is given"
+    table.add(SCENE, "reshoot", what, common=True, nargs="+", type=whole_number, metavar="N")
+    what = "how much of these shots is made anew, up to 1; below it they keep their framing (default: 1)"
+    table.add(SCENE, "strength", what, type=number, metavar="S")
+    table.add_setting("sampling", "hold_noise", dict(settings_of(Sampling))["hold_noise"], float)
 
 
 def _add_model(table: Table) -> None:

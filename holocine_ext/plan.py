@@ -93,6 +93,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         also=asked.also,
         extra_channels=MASK_CHANNELS if making and making.shot_mask_type else 0,
         attended=attended(layout, sparse) if layout else None,
+        origin=asked.kept.origin,
         check=lambda base, files: _check(replace(asked, base=base), files),
     )
     base = make_plan(asked.base, extension, opened, inputs)

@@ -15,6 +15,7 @@ from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
+from holocine_ext.takes.kept import Kept
 from wan2.errors import InputError
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.outputs import OutputPaths, Target
@@ -25,7 +26,12 @@ from wan2.request.request import Request
 SHEET_ENDING = "_sheet.png"
 SHOWING = frozenset({"export_shots", "contact_sheet"})
 # What of the record decides the latents besides the settings of the base, and how messages call it.
-DECIDING = {"cuts": "cuts at frames", "variant": "`variant`", "shot_mask_type": "`shot_mask_type`"}
+DECIDING = {
+    "cuts": "cuts at frames",
+    "variant": "`variant`",
+    "shot_mask_type": "`shot_mask_type`",
+    "held": "held shots",
+}
 
 
 def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
@@ -72,6 +78,7 @@ class SceneRequest:
         layout: None when saved latents say nothing of shots.
         title: what stands above the contact sheet.
         captions: one a shot.
+        kept: the shots that come from takes.
         shown: what is shown of the shots, settled.
     """
 
@@ -80,6 +87,7 @@ class SceneRequest:
     layout: ShotLayout | None
     title: str
     captions: tuple[str, ...]
+    kept: Kept = Kept()
     shown: Shown = field(default_factory=Shown)
 
     def __post_init__(self) -> None:
@@ -122,7 +130,7 @@ class SceneRequest:
         if self.making is not None:
             made = self.making
             scene |= {"storyboard": made.scene.as_record(), "model": made.preset.name, "variant": made.variant}
-            scene |= {"shot_mask_type": made.shot_mask_type}
+            scene |= {"shot_mask_type": made.shot_mask_type, "held": list(self.kept.notes)}
             scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
         return scene
 
@@ -157,4 +165,4 @@ def scene_request(
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, shot_mask_type, named)
     title = storyboard.global_caption or ""
-    return SceneRequest(base, making, layout, title, storyboard.shot_captions, shown or Shown())
+    return SceneRequest(base, making, layout, title, storyboard.shot_captions, shown=shown or Shown())

@@ -25,7 +25,7 @@ SETTINGS = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
 FIELDS = ("prompt", "global_caption", "characters", "shots", *SETTINGS, "shot_captions")
 CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
 MOST_CHARACTERS = 100
-A_RECORD = "is the record of a run; a storyboard is global_caption, shot_captions and shot_cut_frames of its storyboard"
+SIZE = ("height", "width")
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,17 @@ def from_prompt(prompt: str, shot_cut_frames: tuple[int, ...] | None = None, nam
 
 
 def from_file(path: Path) -> Storyboard:
-    """The scene of a TOML, JSON or YAML file.
+    """The scene of a TOML, JSON or YAML file, or the one that the record of a run tells of.
 
     Raises:
         InputError: the file cannot be read, or breaks a rule; one line with file, field, value and rule.
     """
     document = read_document(path, "`storyboard`")
     with Reading(str(path)):
+        if isinstance(document.get("storyboard"), dict) and isinstance(document.get("options"), dict):
+            from holocine_ext.story.recorded import from_record  # which reads captions by what is here
+
+            return from_record(document, str(path))
         return from_document(document, str(path))
 
 
@@ -157,8 +161,6 @@ def from_document(document: object, source: str) -> Storyboard:
     (`characters.py`). `shot_cut_frames` lists all cuts at once. `num_frames`, `fps`, `seed` and `size` ([height, width]
     in pixels) are optional.
     """
-    if isinstance(document, dict) and isinstance(document.get("storyboard"), dict) and "options" in document:
-        raise InputError(f"{source}: {A_RECORD}")
     fields = Fields(document, source, FIELDS, OF_SCENE)
     settings: dict[str, Any] = {
         "shot_cut_frames": fields.whole_list("shot_cut_frames"),

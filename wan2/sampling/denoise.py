@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,6 +66,10 @@ class DenoisePlan:
     def expert_steps(self, start: int = 0) -> list[tuple[Expert, range]]:
         """The steps that each expert takes from `start` on, in order."""
         return expert_steps(self.timesteps, self.boundary, start)
+
+    def on(self, device: torch.device) -> DenoisePlan:
+        """The same with its tensors on a device."""
+        return self if self.held is None else replace(self, held=self.held.to(device))
 
     def scale(self, expert: Expert, index: int) -> float:
         """Guidance scale of a step, which its expert takes."""
