@@ -10,7 +10,7 @@ from typing import Any
 
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, ScenePreset
 from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, scene_request
-from holocine_ext.reshoot import STRENGTH, board_beside, reshot, values_beside
+from holocine_ext.reshoot import STRENGTH, board_beside, repeated, reshot, values_beside
 from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.shots.layout import plan_layout
 from holocine_ext.story.storyboard import from_arguments
@@ -29,7 +29,7 @@ from wan2.request.paths import path_of
 from wan2.request.prompt_file import Line, parse_line
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine")
+LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine", "list_takes")
 TAKE_FLAGS = ("take", "reshoot", "strength")
 OWN_FLAGS = ("model", "variant", "shot_mask_type", *TAKE_FLAGS, *LOOKING_FLAGS, "export_shots", "contact_sheet")
 
@@ -128,7 +128,7 @@ def _check_takes(given: Mapping[str, Any]) -> None:
 
 def _taken(given: Mapping[str, Any]) -> SceneRequest:
     """The video of an earlier run, with what is given in place of what was given then."""
-    with naming("take"):
+    with naming("take", given["take"]):
         take = read_take(given["take"])
         scene = take.scene
         model, variant = given["model"] or scene.model, given["variant"] or scene.variant
@@ -138,9 +138,9 @@ def _taken(given: Mapping[str, Any]) -> SceneRequest:
         values["seed"] = given["seed"]
     mask = given["shot_mask_type"] or scene.shot_mask_type
     made = scene_request(board_beside(take, given), preset, values, mask, _shown(given))
-    if given["reshoot"] is None:
-        return made
-    with naming("take"):
+    with naming("take", given["take"]):
+        if given["reshoot"] is None:
+            return repeated(made, take)
         return reshot(made, take, given["reshoot"], given["strength"])
 
 

@@ -16,6 +16,7 @@ from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
+from holocine_ext.takes.listing import takes_in
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
@@ -53,6 +54,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_several(given)
     if given["check_machine"]:
         check(given, console)
+        return
+    if given["list_takes"] is not None:
+        list_takes(given, console)
         return
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
@@ -135,6 +139,14 @@ def check(given: Mapping[str, Any], console: Console) -> None:
         raise RunError("`check_machine`: something is wrong here; the table says what")
 
 
+def list_takes(given: Mapping[str, Any], console: Console) -> None:
+    """Show the earlier runs in a folder. Raises `InputError` when there are none, or something else was asked for."""
+    for name, value in given.items():
+        if value is not None and name not in ("list_takes", "quiet"):
+            raise InputError(f"lists earlier runs and goes with nothing else, not `{name}`", field="list_takes")
+    console.show(takes_in(given["list_takes"]))
+
+
 def rate_given(given: Mapping[str, Any]) -> Rate | None:
     """The rate of the machine, if one was given. Refuses one that is none, or that nobody asks for."""
     tflops, card = given["tflops"], given["card"]
@@ -206,6 +218,8 @@ def _add_model(table: Table) -> None:
 def _add_looking(table: Table) -> None:
     flag: dict[str, Any] = {"action": "store_const", "const": True}
     table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
+    what = "show the earlier runs in a folder as a table: scene, shots, seed, time, what was held"
+    table.add("looking", "list_takes", what, common=True, type=path, metavar="FOLDER")
     what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"
     table.add("looking", "check_machine", what, common=True, **flag)
     what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"

@@ -15,7 +15,8 @@ from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
-from holocine_ext.takes.kept import Kept
+from holocine_ext.takes.board import with_takes
+from holocine_ext.takes.kept import Kept, keep, own_noise
 from wan2.errors import InputError
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.outputs import OutputPaths, Target
@@ -154,6 +155,7 @@ def scene_request(
     Raises:
         InputError: a scene, a layout or a setting that breaks its rule.
     """
+    storyboard, held = with_takes(storyboard)
     scene = plan_scene(storyboard, preset, values.get("num_frames"), values.get("fps"))
     named = frozenset(name for name in FILES if values.get(name) is not None)
     known = {**values, "prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
@@ -165,4 +167,7 @@ def scene_request(
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, shot_mask_type, named)
     title = storyboard.global_caption or ""
-    return SceneRequest(base, making, layout, title, storyboard.shot_captions, shown=shown or Shown())
+    seeds = [direction.seed for direction in storyboard.directions]
+    own = own_noise(layout, base.seed, seeds)
+    kept = keep(held, layout, base.shape, own) if held or len(own) > 1 else Kept()
+    return SceneRequest(base, making, layout, title, storyboard.shot_captions, kept, shown or Shown())

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from holocine_ext.request import SceneRequest
+from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.story.storyboard import Storyboard, from_arguments
-from holocine_ext.takes.kept import HeldShot, keep
+from holocine_ext.takes.kept import HeldShot, held_again, keep, own_noise
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
+from wan2.plan.pieces import Draw
 from wan2.request.fields import Number
 from wan2.request.presets import Preset
 
@@ -21,7 +23,7 @@ STANDS_FOR = {
     "lora_weight": ("lora_multiplier",),
     "lora_weight_high_noise": ("lora_multiplier_high_noise",),
 }
-STRENGTH = Number(0.01, 1.0)
+STRENGTH = Number(0.01, 1)
 
 
 def values_beside(take: Take, given: Mapping[str, Any], preset: Preset) -> dict[str, Any]:
@@ -81,6 +83,19 @@ def _recaptioned(board: Storyboard, given: Mapping[str, Any]) -> Storyboard:
     return from_arguments(global_caption=shared, shot_captions=captions)
 
 
+def repeated(asked: SceneRequest, take: Take) -> SceneRequest:
+    """The video of a take, with the shots held that it held itself.
+
+    Raises:
+        InputError: it held some, and this video has other cuts.
+    """
+    held = held_again(take)
+    if not held or asked.layout is None:
+        return asked
+    _check_cuts(asked.layout, take, "take")
+    return replace(asked, kept=keep(held, asked.layout, asked.base.shape, _own_noise(asked, asked.layout)))
+
+
 def reshot(asked: SceneRequest, take: Take, shots: Sequence[int], strength: float | None) -> SceneRequest:
     """The video of a take with some of its shots made anew, and the others held.
 
@@ -102,17 +117,24 @@ def reshot(asked: SceneRequest, take: Take, shots: Sequence[int], strength: floa
             raise InputError(f"the take has shots 1 to {layout.num_shots}", field="reshoot", value=number)
         if list(shots).count(number) > 1:
             raise InputError("is given twice", field="reshoot", value=number)
-    if (layout.num_frames, layout.cuts) != (take.layout.num_frames, take.layout.cuts):
-        rule = (
-            f"keeps the length and the cuts of the take, {take.layout.num_frames} frames and {_words(take.layout.cuts)}"
-        )
-        raise InputError(rule, field="reshoot")
+    _check_cuts(layout, take, "reshoot")
     until = 1.0 if strength is None else strength
     held = [HeldShot(shot, take, shot, until if shot + 1 in shots else 0.0) for shot in range(layout.num_shots)]
     held = [one for one in held if one.until < 1]
     if not held:
         raise InputError("names every shot, so nothing is held; leave it out", field="reshoot")
-    return replace(asked, kept=keep(held, layout, asked.base.shape, asked.base.seed))
+    return replace(asked, kept=keep(held, layout, asked.base.shape, _own_noise(asked, layout)))
+
+
+def _own_noise(asked: SceneRequest, layout: ShotLayout) -> tuple[Draw, ...]:
+    directions = asked.making.scene.storyboard.directions if asked.making else ()
+    return own_noise(layout, asked.base.seed, [direction.seed for direction in directions])
+
+
+def _check_cuts(layout: ShotLayout, take: Take, field: str) -> None:
+    if (layout.num_frames, layout.cuts) != (take.layout.num_frames, take.layout.cuts):
+        words = f"{take.layout.num_frames} frames and {_words(take.layout.cuts)}"
+        raise InputError(f"shots are held, so length and cuts are those of the take, {words}", field=field)
 
 
 def _words(cuts: Sequence[int]) -> str:

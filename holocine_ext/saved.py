@@ -9,7 +9,7 @@ from typing import Any
 from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.shots.layout import SHOT_MASK_TYPES, ShotLayout
 from holocine_ext.story.fields import Fields
-from holocine_ext.story.recorded import BOARD, told_storyboard
+from holocine_ext.story.recorded import BOARD, DIRECTIONS, told_storyboard
 from holocine_ext.story.scene import Scene
 from wan2.errors import InputError
 from wan2.plan.saved import SavedState
@@ -57,7 +57,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         raise InputError(f"{place}: was made by another program, and tells of no shots")
     known = (*FIELDS, *SHOWING)
     fields = Fields({name: scene[name] for name in known if name in scene}, place, known)
-    board = Fields(scene["storyboard"], f"{place}: storyboard", BOARD)
+    board = Fields(scene["storyboard"], f"{place}: storyboard", (*BOARD, DIRECTIONS))
     count = board.whole("num_frames", *RANGES["num_frames"])
     fps = board.number("fps", *RANGES["fps"])
     cuts = fields.whole_list("cuts")

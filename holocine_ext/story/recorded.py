@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from holocine_ext.story.characters import Character
+from holocine_ext.story.direction import told_directions
 from holocine_ext.story.fields import Fields
 from holocine_ext.story.storyboard import SIZE, Storyboard, from_arguments
 from wan2.errors import InputError
@@ -14,6 +15,7 @@ from wan2.parsing import Reading
 from wan2.request.flat import RANGES
 
 BOARD = ("prompt", "global_caption", "shot_captions", "characters", "shot_cut_frames", "num_frames", "fps", "source")
+DIRECTIONS = "shots"  # only in records of scenes that have some
 
 
 def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
@@ -22,7 +24,7 @@ def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
     Raises:
         InputError: what the record says breaks a rule.
     """
-    board = Fields(record["storyboard"], f"{source}: storyboard", BOARD)
+    board = Fields(record["storyboard"], f"{source}: storyboard", (*BOARD, DIRECTIONS))
     known = ("seed", "height", "width")
     options = Fields({name: record["options"].get(name) for name in known}, f"{source}: options", known)
     sides = [options.whole(name, *RANGES[name]) for name in SIZE]
@@ -49,7 +51,8 @@ def told_storyboard(board: Fields, place: str) -> Storyboard:
         with Reading(place):
             made = from_arguments(**way)
         if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
-            return replace(made, characters=_cast(board), source=board.text("source") or "")
+            told = told_directions(board.table.get(DIRECTIONS), place, len(captions))
+            return replace(made, characters=_cast(board), source=board.text("source") or "", directions=told)
     raise InputError(f"{place}: its prompt and its captions do not agree")
 
 

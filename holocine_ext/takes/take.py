@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,12 @@ class Take:
         """Where the latents of a shot come from, from 0 on. number: of the shot, from 0."""
         first, stop = self.layout.latents[number]
         return pieces_from(self.whole, self.origin, first, stop - first)
+
+    def start_of(self, number: int) -> tuple[Piece, ...]:
+        """What a shot that was made in part from another began from, likewise."""
+        first, stop = self.layout.latents[number]
+        begun = [piece for piece in self.origin.pieces if piece.until and first <= piece.place < stop]
+        return tuple(replace(piece, place=piece.place - first) for piece in begun)
 
 
 def read_take(path: Path) -> Take:

@@ -81,6 +81,18 @@ def test_a_video_alone_is_a_take_by_the_record_it_carries(first: Path, make: Mak
     assert make("--take", tmp_path / "alone" / video.name, "--reshoot", "1", name="c", code=2)
 
 
+@pytest.mark.parametrize("more", [["--reshoot", "1"], ["--reshoot", "2", "--strength", "0.9"]], ids=["held", "in part"])
+def test_a_take_that_held_shots_is_made_again_bit_for_bit(first: Path, make: Make, more: list[str]):
+    made = make("--take", first, *more, "--infer_steps", "5")
+    again = make("--take", made, name="b")
+    assert torch.equal(latents_in(again), latents_in(made))
+    assert frames(again) == frames(made)
+    other = make("--take", made, "--seed", "3", name="c")
+    assert [shot(other, number) == shot(made, number) for number in (1, 2, 3)] == [
+        str(number) != more[1] for number in (1, 2, 3)
+    ]
+
+
 def test_what_is_given_beside_a_take_wins(first: Path, make: Make):
     made = record_of(make("--take", first, "--seed", "9", "--guidance_scale", "2", "--infer_steps", "1"))
     options = made["options"]
@@ -206,14 +218,14 @@ def test_the_record_in_a_video_names_no_folder(first: Path, make: Make):
         (["--take", "FIRST", "--reshoot", "1", "--strength", "0"], "--strength 0.0: must lie between"),
         (["--take", "FIRST", "--hold_noise", "0.5"], "--hold_noise: nothing is held"),
         (["--take", "FIRST", "--reshoot", "1", "--hold_noise", "2"], "--hold_noise 2.0: must lie between 0 and 1"),
-        (["--take", "FIRST", "--reshoot", "1", "--video_size", "48", "32"], "is of 32x32 pixels, this video 48x32"),
-        (["--take", "FIRST", "--reshoot", "1", "--shot_cut_frames", "5", "17"], "--reshoot: keeps the length and"),
-        (["--take", "FIRST", "--reshoot", "1", "--video_length", "29"], "--reshoot: keeps the length and the cuts"),
+        (["--take", "FIRST", "--reshoot", "1", "--video_size", "48", "32"], "is of 32x32 pixels, this video of 48x32"),
+        (["--take", "FIRST", "--reshoot", "1", "--shot_cut_frames", "5", "17"], "--reshoot: shots are held, so length"),
+        (["--take", "FIRST", "--reshoot", "1", "--video_length", "29"], "--reshoot: shots are held, so length"),
         (["--take", "FIRST", "--reshoot", "1", "3", "--shot_captions", "A"], "--shot_captions: 1 for 2 of --reshoot"),
         (["--take", "FIRST", "--from_file", "list.txt"], "two ways of giving a scene"),
         (["--take", "scene.toml"], "--take scene.toml: must end in .json, .safetensors, .mp4"),
         (["--take", "other.json"], "--take other.json: is not the record of a run"),
-        (["--take", "other.mp4"], "--take other.mp4: does not say how it was made"),
+        (["--take", "film.mp4"], "--take film.mp4: does not say how it was made"),
         (["--take", "WEIGHTS"], "does not say how it was made"),
         (["--latent_path", "FIRST", "--take", "FIRST"], "--latent_path: only decodes, so it cannot go with --take"),
     ],
@@ -229,7 +241,7 @@ def test_what_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text("{}")
-    (tmp_path / "other.mp4").write_bytes(b"\0\0\0\x08ftyp")
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x08ftyp")
     (tmp_path / "scene.toml").touch()
     before = sorted(path.name for path in tmp_path.iterdir())
     named = {"FIRST": str(first), "WEIGHTS": str(tiny.vae)}
@@ -261,3 +273,17 @@ def test_a_take_is_never_written_over(first: Path, make: Make, tmp_path: Path, c
     make(*words, code=2)
     assert "which is --take" in capsys.readouterr().err
     assert own.read_bytes() == before
+
+
+def test_the_takes_of_a_folder_are_a_table(first: Path, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    make("--take", first, "--reshoot", "2", "--no_latents", "--seed", "8")
+    (tmp_path / "other.json").write_text("{}")
+    capsys.readouterr()
+    for folder, row in ((tmp_path, ["a", "3", "8"]), (first.parent, ["first*", "3", "7"])):
+        assert holocine_ext.cli.main(["--list_takes", str(folder)]) == 0
+        head, line = capsys.readouterr().out.splitlines()
+        assert head.split() == ["take", "shots", "seed", "made", "held", "scene"]
+        assert line.split()[:3] == row and line.endswith("A lighthouse.")
+    (tmp_path / "none").mkdir()
+    for words in (["none"], ["gone"], [".", "--seed", "1"]):
+        assert holocine_ext.cli.main(["--list_takes", str(tmp_path / words[0]), *words[1:]]) == 2

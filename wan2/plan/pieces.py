@@ -101,7 +101,8 @@ def pieces_from(whole: Source, origin: Origin, first: int, count: int) -> tuple[
         first, count: the frames.
     """
     found, place = [], first
-    for piece in (*origin.pieces, Piece(whole.shape[2], 0, whole, 0)):
+    held = [piece for piece in origin.pieces if piece.until == 0]
+    for piece in (*held, Piece(whole.shape[2], 0, whole, 0)):
         if place < (stop := min(piece.place, first + count)):
             found.append(Piece(place - first, stop - place, whole, place))
         place = max(place, stop)

@@ -49,8 +49,10 @@ class Footage:
         return {ORIGIN: json.dumps(self.origin.notes())} if self.origin != Origin() else {}
 
     def beside(self, latents: Tensor) -> Footage:
-        """What finished latents [1, 16, F, h, w] do not say themselves: the pieces that other frames stand before."""
-        pieces = tuple(piece for piece in self.origin.pieces if piece.until == 0 and not self._is_in(piece, latents))
+        """What finished latents [1, 16, F, h, w] do not say themselves: what they began from, and the pieces that other
+        frames stand before.
+        """
+        pieces = tuple(piece for piece in self.origin.pieces if piece.until or not self._is_in(piece, latents))
         used = {piece.source: self.tensors[piece.source] for piece in pieces}
         return Footage(replace(self.origin, pieces=pieces), used)
 
@@ -176,7 +178,7 @@ def decode_all(latents: Tensor, footage: Footage, decode: Decode) -> Iterator[Te
 
 def _takes(latents: Tensor, footage: Footage) -> Iterator[_Take]:
     place = 0
-    for piece in footage.origin.pieces:
+    for piece in (piece for piece in footage.origin.pieces if piece.until == 0):
         if place < piece.place:
             yield _Take(latents[:, :, : piece.place], place, place)
         yield _Take(footage.tensors[piece.source][:, :, : piece.first + piece.count], piece.first, piece.place)
