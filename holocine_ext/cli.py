@@ -37,6 +37,10 @@ SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
     "--latent_path, or --take, beside which the first three change its scene)"
 )
+SHARING = (
+    "how cards share a video: cfg, a pass each; shots, whole shots each (sparse); ulysses, heads each; cfg+shots, "
+    "cfg+ulysses; auto"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,7 +176,7 @@ def build_parser(full: bool = False) -> Parser:
         description="Make one video of several shots, cut where you ask, in a single pass of HoloCine.\n\nexample:\n"
         f"  {PROGRAM} --storyboard scene.toml --variant sparse --save_path scene.mp4",
     )
-    table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full)
+    table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full, {"parallel": SHARING})
     _add_scene(table)
     _add_takes(table)
     _add_model(table)

@@ -14,10 +14,13 @@ ROOT = Path(__file__).parents[1]
 BASE = sorted((ROOT / "wan2").rglob("*.py"))
 EXTENSION = sorted((ROOT / "holocine_ext").rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").rglob("*.py"))
-SCRIPTS = [ROOT / f"{name}.py" for name in ("wan2_generate_video", "holocine_generate_video", "holocine_evaluate")]
+SCRIPTS = [
+    ROOT / f"{name}.py"
+    for name in ("wan2_generate_video", "holocine_generate_video", "holocine_evaluate", "holocine_prepare")
+]
 CODE = [*BASE, *EXTENSION, *TOOLS, *SCRIPTS]
 EDGES = [ROOT / "wan2/cli/main.py", ROOT / "wan2/cli/arguments.py", ROOT / "holocine_ext/cli.py"]
-EDGES += [ROOT / "holocine_ext/evaluate/cli.py"]
+EDGES += [ROOT / "holocine_ext/evaluate/cli.py", ROOT / "holocine_ext/teach/prepare_cli.py"]
 
 
 def name(path: Path) -> str:
@@ -52,7 +55,7 @@ def test_packages_do_not_import_what_is_not_installed(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*EXTENSION, *SCRIPTS[:2]], ids=name)
 def test_what_generates_does_not_know_what_evaluates(path: Path) -> None:
-    if "evaluate" not in path.parts:
+    if not {"evaluate", "teach"} & set(path.parts):
         assert not [module for module in imports(path) if module.startswith("holocine_ext.evaluate")]
 
 

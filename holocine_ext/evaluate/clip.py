@@ -77,14 +77,14 @@ def clip_of(decoded: Iterable[VideoFrame], fps: float, name: str) -> Clip:
         size = size if frames else (frame.height, frame.width)
         scale = min(1.0, (AREA / (size[0] * size[1])) ** 0.5)
         width, height = round(size[1] * scale), round(size[0] * scale)
-        frames.append(_picture(frame, width, height))
-        tiny.append(_picture(frame, *TINY))
+        frames.append(picture(frame, width, height))
+        tiny.append(picture(frame, *TINY))
     if not frames:
         raise InputError(f"{name}: has no frames")
     return Clip(np.stack(frames), np.stack(tiny), fps, size)
 
 
-def _picture(frame: VideoFrame, width: int, height: int) -> Frames:
+def picture(frame: VideoFrame, width: int, height: int) -> Frames:
     """A frame in another size, uint8 [height, width, 3]."""
     resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC")
     return np.asarray(resized.to_ndarray(), dtype=np.uint8)

@@ -205,7 +205,7 @@ BROKEN = {
     "empty": (b"", "is empty"),
     "zip": (b"PK\x03\x04" + bytes(40), "not a safetensors file but a PyTorch or zip archive"),
     "pickle": (b"\x80\x02}q\x00." + bytes(40), "a Python pickle"),
-    "gguf": (b"GGUF" + bytes(40), "a GGUF file"),
+    "gguf": (b"GGUF" + bytes(40), "is GGUF of version 0"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     "page": (b"<!DOCTYPE html><html>", "a web page"),
     "noise": (bytes(range(200, 256)), "is not a safetensors file"),

@@ -9,16 +9,22 @@ from typing import NamedTuple
 
 
 class Dtype(NamedTuple):
-    """One dtype of the safetensors format.
+    """One dtype of a file of weights.
 
-    torch: its name in PyTorch. nbytes: bytes of a value. code: how `struct` spells it, empty where numbers of this
-    dtype are never read without PyTorch. is_float: whether it can be a weight.
+    torch: its name in PyTorch. nbytes: bytes of a value, or of a block of so many `values`, which is one of GGUF's.
+    code: how `struct` spells it, empty where numbers of this dtype are never read without PyTorch. is_float: whether it
+    can be a weight.
     """
 
     torch: str
     nbytes: int
     code: str = ""
     is_float: bool = False
+    values: int = 1
+
+
+def _blocks(nbytes: int, values: int, is_float: bool = False) -> Dtype:
+    return Dtype("uint8", nbytes, is_float=is_float, values=values)
 
 
 E4M3 = "F8_E4M3"
@@ -36,13 +42,40 @@ DTYPES = {
     "I8": Dtype("int8", 1),
     "U8": Dtype("uint8", 1),
     "BOOL": Dtype("bool", 1),
+    "Q4_0": _blocks(18, 32),
+    "Q4_1": _blocks(20, 32),
+    "Q5_0": _blocks(22, 32),
+    "Q5_1": _blocks(24, 32),
+    "Q8_0": _blocks(34, 32),
+    "Q2_K": _blocks(84, 256),
+    "Q3_K": _blocks(110, 256),
+    "Q4_K": _blocks(144, 256),
+    "Q5_K": _blocks(176, 256),
+    "Q6_K": _blocks(210, 256),
+    # Named, not read.
+    "Q8_1": _blocks(40, 32),
+    "Q8_K": _blocks(292, 256),
+    "IQ1_S": _blocks(50, 256),
+    "IQ1_M": _blocks(56, 256),
+    "IQ2_XXS": _blocks(66, 256),
+    "IQ2_XS": _blocks(74, 256),
+    "IQ2_S": _blocks(82, 256),
+    "IQ3_XXS": _blocks(98, 256),
+    "IQ3_S": _blocks(110, 256),
+    "IQ4_NL": _blocks(18, 32),
+    "IQ4_XS": _blocks(136, 256),
+    "TQ1_0": _blocks(54, 256),
+    "TQ2_0": _blocks(66, 256),
+    "MXFP4": _blocks(17, 32),
+    "NVFP4": _blocks(36, 64),
+    "Q1_0": _blocks(18, 128),
 }
-"""By the names that the format gives them."""
+"""By the names that safetensors and GGUF give them."""
 
 
 def byte_length(dtype: str, shape: Sequence[int]) -> int:
-    """Bytes of a tensor in a file."""
-    return DTYPES[dtype].nbytes * math.prod(shape)
+    """Bytes of a tensor in a file. Blocks lie along the last axis, which must hold a whole number of them."""
+    return DTYPES[dtype].nbytes * math.prod(shape) // DTYPES[dtype].values
 
 
 def decode_numbers(raw: bytes, dtype: str) -> tuple[float, ...]:

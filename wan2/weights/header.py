@@ -1,5 +1,7 @@
 """The header of a safetensors file, checked before it is trusted. Knows nothing of models; reads no weights.
 
+A file that begins as GGUF is read as that, whatever its name; its head becomes the same record.
+
 Source: the safetensors format (8 bytes of header length, a JSON header, one packed buffer).
 """
 
@@ -14,6 +16,8 @@ from typing import Any, NoReturn
 from wan2.errors import InputError
 from wan2.parsing import Reading
 from wan2.weights.dtypes import DTYPES, byte_length
+from wan2.weights.gguf_head import MAGIC as GGUF
+from wan2.weights.gguf_head import read_gguf_head
 
 # The format allows 100 MB, which a parser can turn into gigabytes; twenty times the largest known header is enough.
 MAX_HEADER_BYTES = 8 << 20
@@ -23,7 +27,6 @@ MAX_TENSORS, MAX_NAME, MAX_SHARDS = 1 << 14, 256, 1 << 10
 MAGIC = {
     b"PK\x03\x04": "a PyTorch or zip archive",
     b"\x80": "a Python pickle",
-    b"GGUF": "a GGUF file, which is not read here",
     b"version https://git-lfs": "a Git LFS pointer: the weights themselves were not downloaded",
     b"<": "a web page: the download went wrong",
     b"{": "a JSON file",
@@ -61,10 +64,10 @@ class CheckpointHeader:
 
 
 def read_header(path: Path | str) -> CheckpointHeader:
-    """Header of a safetensors file, or of all files of a sharded one (a folder, or its `.index.json`).
+    """Header of a safetensors file, of all files of a sharded one (a folder, or its `.index.json`), or of a GGUF file.
 
-    Raises `InputError`, one line naming the file, when it is absent, truncated, no safetensors file, or when its
-    header contradicts itself or the size of the file.
+    Raises `InputError`, one line naming the file, when it is absent, truncated, neither format, or when its header
+    contradicts itself or the size of the file.
     """
     entries: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
@@ -113,6 +116,8 @@ def _read_one(path: Path) -> CheckpointHeader:
             size = file.seek(0, 2)
             file.seek(0)
             start = file.read(24)
+            if start.startswith(GGUF):
+                return _from_gguf(path)
             length = _header_length(path, size, start)
             file.seek(8)
             raw = file.read(length)
@@ -127,6 +132,12 @@ def _read_one(path: Path) -> CheckpointHeader:
     entries = {name: _entry(path, name, value, 8 + length) for name, value in header.items()}
     _check_layout(path, entries, 8 + length, size)
     return CheckpointHeader(entries, metadata, (path,))
+
+
+def _from_gguf(path: Path) -> CheckpointHeader:
+    head = read_gguf_head(path, MAX_TENSORS, MAX_NAME)
+    entries = {name: StoredTensor(*tensor, path) for name, tensor in head.tensors.items()}
+    return CheckpointHeader(entries, head.metadata, (path,))
 
 
 def _header_length(path: Path, size: int, start: bytes) -> int:
@@ -168,7 +179,7 @@ def _entry(path: Path, name: str, value: object, data_start: int) -> StoredTenso
     if not isinstance(value, dict):
         _refuse(path, f"tensor {shown} is not described by a table")
     dtype, shape, offsets = value.get("dtype"), _counts(value.get("shape")), _counts(value.get("data_offsets"))
-    if not isinstance(dtype, str) or dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES or DTYPES[dtype].values > 1:
         _refuse(path, f"tensor {shown} has the unknown dtype {_shown(dtype)}")
     if shape is None:
         _refuse(path, f"tensor {shown} has the shape {_shown(value.get('shape'))}, not a list of sizes")
