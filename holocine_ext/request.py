@@ -32,6 +32,7 @@ DECIDING = {
     "variant": "`variant`",
     "shot_mask_type": "`shot_mask_type`",
     "held": "held shots",
+    "directions": "seeds or guidance scales of shots",
 }
 
 
@@ -99,6 +100,9 @@ class SceneRequest:
                     "no frames are decoded" if self.layout is not None else "the latents were saved without their shots"
                 )
                 raise InputError(why, field=name)
+        if self.scales and not self.base.guided:
+            rule = "a shot has a guidance scale of its own, which needs the negative pass; give more than 1"
+            raise InputError(rule, field="guidance_scale", value=1)
         settled = replace(self.shown, contact_sheet=possible and self.shown.contact_sheet is not False)
         object.__setattr__(self, "shown", settled)
 
@@ -107,6 +111,15 @@ class SceneRequest:
         """What is allowed but likely to disappoint, a line each."""
         found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
         return found + (font_warnings((self.title, *self.captions)) if self.shown.contact_sheet else ())
+
+    @property
+    def scales(self) -> tuple[float | None, ...]:
+        """The guidance scale of every latent frame, None for that of the request; empty where no shot has its own."""
+        directions = self.making.scene.storyboard.directions if self.making else ()
+        scales = [direction.guidance_scale for direction in directions]
+        if self.layout is None or all(scale is None for scale in scales):
+            return ()
+        return tuple(scales[shot] for shot in self.layout.shot_ids)
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -132,6 +145,8 @@ class SceneRequest:
             made = self.making
             scene |= {"storyboard": made.scene.as_record(), "model": made.preset.name, "variant": made.variant}
             scene |= {"shot_mask_type": made.shot_mask_type, "held": list(self.kept.notes)}
+            told = [direction.as_record() for direction in made.scene.storyboard.directions]
+            scene |= {"directions": told if any(told) else []}
             scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
         return scene
 

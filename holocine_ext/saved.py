@@ -9,14 +9,14 @@ from typing import Any
 from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.shots.layout import SHOT_MASK_TYPES, ShotLayout
 from holocine_ext.story.fields import Fields
-from holocine_ext.story.recorded import BOARD, DIRECTIONS, told_storyboard
+from holocine_ext.story.recorded import BOARD, told_storyboard
 from holocine_ext.story.scene import Scene
 from wan2.errors import InputError
 from wan2.plan.saved import SavedState
 from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
-FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held")
+FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
 SHOWING = ("export_shots", "contact_sheet")
 
 
@@ -57,14 +57,20 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         raise InputError(f"{place}: was made by another program, and tells of no shots")
     known = (*FIELDS, *SHOWING)
     fields = Fields({name: scene[name] for name in known if name in scene}, place, known)
-    board = Fields(scene["storyboard"], f"{place}: storyboard", (*BOARD, DIRECTIONS))
+    board = Fields(scene["storyboard"], f"{place}: storyboard", BOARD)
     count = board.whole("num_frames", *RANGES["num_frames"])
     fps = board.number("fps", *RANGES["fps"])
     cuts = fields.whole_list("cuts")
     if count is None or fps is None or cuts is None:
         raise InputError(f"{place}: its scene has no length, no rate or no cuts")
     names = f"{place}: num_frames", f"{place}: cuts"
-    made = Scene(told_storyboard(board, place), count, fps, board.whole_list("shot_cut_frames"), names)
+    made = Scene(
+        told_storyboard(board, place, fields.table.get("directions")),
+        count,
+        fps,
+        board.whole_list("shot_cut_frames"),
+        names,
+    )
     mask = fields.table.get("shot_mask_type")
     return SavedScene(
         made,

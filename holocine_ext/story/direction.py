@@ -65,13 +65,12 @@ def told_directions(shots: object, place: str, count: int) -> tuple[Direction, .
     Raises:
         InputError: not one for each of so many shots, or a value that breaks its rule.
     """
-    if shots is None:
+    if shots is None or shots == []:
         return ()
     if not isinstance(shots, list) or len(shots) != count:
-        raise InputError(f"{place}: shots: must be {count}")
-    return tuple(
-        direction_of(Fields(shot, f"{place}: shot {number}", OF_RECORD), Path()) for number, shot in enumerate(shots, 1)
-    )
+        raise InputError(f"{place}: directions: must be {count}")
+    tables = [Fields(shot, f"{place}: directions: shot {i}", OF_RECORD) for i, shot in enumerate(shots, 1)]
+    return tuple(direction_of(table, Path()) for table in tables)
 
 
 def any_of(directions: Sequence[Direction]) -> tuple[Direction, ...]:

@@ -15,7 +15,6 @@ from wan2.parsing import Reading
 from wan2.request.flat import RANGES
 
 BOARD = ("prompt", "global_caption", "shot_captions", "characters", "shot_cut_frames", "num_frames", "fps", "source")
-DIRECTIONS = "shots"  # only in records of scenes that have some
 
 
 def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
@@ -24,12 +23,12 @@ def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
     Raises:
         InputError: what the record says breaks a rule.
     """
-    board = Fields(record["storyboard"], f"{source}: storyboard", (*BOARD, DIRECTIONS))
+    board = Fields(record["storyboard"], f"{source}: storyboard", BOARD)
     known = ("seed", "height", "width")
     options = Fields({name: record["options"].get(name) for name in known}, f"{source}: options", known)
     sides = [options.whole(name, *RANGES[name]) for name in SIZE]
     return replace(
-        told_storyboard(board, source),
+        told_storyboard(board, source, record.get("directions")),
         shot_cut_frames=board.whole_list("shot_cut_frames"),
         num_frames=board.whole("num_frames", *RANGES["num_frames"]),
         fps=board.number("fps", *RANGES["fps"]),
@@ -39,8 +38,8 @@ def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
     )
 
 
-def told_storyboard(board: Fields, place: str) -> Storyboard:
-    """The storyboard whose prompt and captions agree, given as captions or raw."""
+def told_storyboard(board: Fields, place: str, directions: object) -> Storyboard:
+    """The storyboard whose prompt and captions agree, given as captions or raw; `directions` as a record has them."""
     prompt, shared, captions = board.text("prompt"), board.text("global_caption"), board.table.get("shot_captions")
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise InputError(f"{place}: its scene has no captions")
@@ -51,7 +50,7 @@ def told_storyboard(board: Fields, place: str) -> Storyboard:
         with Reading(place):
             made = from_arguments(**way)
         if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
-            told = told_directions(board.table.get(DIRECTIONS), place, len(captions))
+            told = told_directions(directions, place, len(captions))
             return replace(made, characters=_cast(board), source=board.text("source") or "", directions=told)
     raise InputError(f"{place}: its prompt and its captions do not agree")
 

@@ -41,8 +41,7 @@ class Scene:
     def as_record(self) -> dict[str, Any]:
         """The scene as plain JSON values; its captions and cuts, read as a storyboard, give the same scene again."""
         board = self.storyboard
-        shots = [direction.as_record() for direction in board.directions]
-        return ({"shots": shots} if any(shots) else {}) | {
+        return {
             "prompt": board.prompt,
             "global_caption": board.global_caption,
             "shot_captions": list(board.shot_captions),

@@ -135,7 +135,18 @@ def test_a_seed_of_a_shot_is_noise_of_its_own(make: Make):
     made, other = make(NEW, {**NEW, "seed": 3}, NEW), make({**NEW, "seed": 3}, NEW, name="b")
     assert noise_of(made) == [[9, 7, 0, 3], [3, 2, 0, 2], [9, 7, 5, 2]]
     assert noise_of(other) == [[3, 3, 0, 3], [9, 5, 3, 2]]
-    assert record_of(made)["storyboard"]["shots"] == [{}, {"seed": 3}, {}]
+    assert record_of(made)["directions"] == [{}, {"seed": 3}, {}]
+
+
+def test_a_guidance_scale_of_a_shot_is_for_its_frames(make: Make, tmp_path: Path, words: list[str]):
+    made, plain = make(NEW, {**NEW, "guidance_scale": 1.5}), make(NEW, NEW, name="b")
+    assert record_of(made)["directions"] == [{}, {"guidance_scale": 1.5}]
+    assert not torch.equal(latents_in(made), latents_in(plain))
+    same = make({**NEW, "guidance_scale": 5}, {**NEW, "guidance_scale": 5.0}, name="c")
+    assert torch.allclose(latents_in(same), latents_in(plain), atol=1e-4)
+    again = tmp_path / "again.mp4"
+    assert holocine_ext.cli.main([*words, "--take", str(made), "--save_path", str(again)]) == 0
+    assert torch.equal(latents_in(again.with_suffix(".safetensors")), latents_in(made))
 
 
 def test_a_strength_makes_a_shot_of_a_take_anew(make: Make, take: Path):
@@ -174,6 +185,15 @@ def test_what_is_refused(take: Path, tmp_path: Path, shots: list[dict[str, Any]]
         from holocine_ext.request import scene_request
 
         scene_request(Storyboard.load(tmp_path / "board.json"), MODELS["nano"]["full"], {})
+
+
+def test_a_guidance_scale_of_a_shot_needs_the_negative_pass(tmp_path: Path):
+    from holocine_ext.request import scene_request
+
+    board = {"global_caption": "A lighthouse.", "shots": [{**NEW, "guidance_scale": 3}]}
+    (tmp_path / "board.json").write_text(json.dumps(board))
+    with refused("--guidance_scale 1: a shot has a guidance scale of its own"):
+        scene_request(Storyboard.load(tmp_path / "board.json"), MODELS["nano"]["full"], {"guidance_scale": 1.0})
 
 
 def test_a_take_of_another_size_is_refused(take: Path, tmp_path: Path):

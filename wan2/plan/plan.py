@@ -37,6 +37,7 @@ class Extension:
         also: the files that it writes.
         extra_channels: latent channels that join the noisy ones, for transformers that take 16 + n.
         attended: what its self-attention holds at once; None for the whole video.
+        scales: guidance scales of single latent frames, one for each or none at all; None is the request's.
         origin: the latents of the video that come from elsewhere, and its noise.
         groups: those of its self-attention, by which several cards can share a video.
         check: refuses what it cannot do, before the base checks the files. Raises `InputError`.
@@ -47,6 +48,7 @@ class Extension:
     also: Also = nothing_else
     extra_channels: int = 0
     attended: Attended | None = None
+    scales: tuple[float | None, ...] = ()
     origin: Origin = Origin()
     groups: Groups | None = None
     check: Callable[[Request, Files], None] = accept

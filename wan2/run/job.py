@@ -100,6 +100,7 @@ class Active:
             round_timestep=model.round_timestep,
             cfg_skip=sampling.cfg_skip,
             step_cache=sampling.step_cache,
+            frame_scales=self.plan.extension.scales,
         )
 
     @property
