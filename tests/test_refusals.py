@@ -173,6 +173,7 @@ REFUSALS = [
          "--lora_weight", "{pair}", "--lora_multiplier", "1", "0.5"),
     base("--lora_multiplier_high_noise 1 0.5: 2 for 3 of --lora_weight_high_noise; give one for each",
          "--lora_weight_high_noise", "{pair}", "{pair}", "{pair}", "--lora_multiplier_high_noise", "1", "0.5"),
+    base("--lora_mode branch: needs --lora_weight or --lora_weight_high_noise", "--lora_mode", "branch"),
     base("--lora_partial: needs --lora_weight or --lora_weight_high_noise", "--lora_partial"),
     base("--lora_weight {both}: holds an adapter for each expert; give it by --lora_weight_high_noise, too",
          "--lora_weight", "{both}"),
