@@ -51,14 +51,15 @@ def films_of(paths: Sequence[Path]) -> dict[Path, Storyboard | None]:
         films = [one for one in inside if one.suffix.lower() in VIDEO_SUFFIXES]
         if not films:
             raise InputError(f"{path}: no film; films end in {', '.join(VIDEO_SUFFIXES)}")
-        found |= {film: _board_beside(film) for film in films}
+        found |= {film: board_beside(film) for film in films}
     stems = [film.stem for film in found]
     if twice := next((film for film in found if stems.count(film.stem) > 1), None):
         raise InputError(f"{twice}: two films are called {twice.stem}; clips are named for their film, so rename one")
     return found
 
 
-def _board_beside(film: Path) -> Storyboard | None:
+def board_beside(film: Path) -> Storyboard | None:
+    """The storyboard beside a film, if there is one. Raises `InputError` when there are two, or it breaks a rule."""
     boards = [path for suffix in BOARD_SUFFIXES if (path := film.with_suffix(suffix)).is_file()]
     if len(boards) > 1:
         raise InputError(f"{film}: two storyboards beside it, {boards[0].name} and {boards[1].name}; keep one")

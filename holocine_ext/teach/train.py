@@ -1,0 +1,236 @@
+"""Both experts trained, one after the other, each into a LoRA file of its own. Prints nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holocine_ext.teach.course import Clock, Course, Lessons, Side
+from holocine_ext.teach.data import Example, held_out, read_examples
+from holocine_ext.teach.encoded import open_encoded
+from holocine_ext.teach.forecast import fitted, longest_of, sizes_of
+from holocine_ext.teach.settings import Job, settings_of
+from wan2 import __version__
+from wan2.files import whole_file
+from wan2.plan.files import Files
+from wan2.request.model import Noise
+from wan2.run.models import Models
+from wan2.streaming.phases import Placement
+from wan2.training.frozen import frozen_transformer
+from wan2.training.lora_file import lora_tensors, notes_of, save_lora
+from wan2.training.step import Inputs
+from wan2.training.team import Team
+from wan2.weights.fp8 import Fp8
+
+if TYPE_CHECKING:
+    from wan2.weights.sources import TransformerFile
+
+STATE, BEST = ".state.safetensors", "_best.safetensors"
+DTYPE = torch.bfloat16
+LEVELS: dict[str, Callable[[float], tuple[float, float]]] = {
+    "high": lambda boundary: (boundary, 1.0),
+    "low": lambda boundary: (0.0, boundary),
+}
+"""The noise levels of an expert, given the boundary between the two."""
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told how a training goes.
+
+    stage: a stage of so many things begins. advance: one of them is done. note: a line. stepwise: a block in which
+    Ctrl-C waits for the end of a step, and says whether there was one. films: makes films of held-out boards, given
+    the expert, the step, the boards and the LoRA files so far; what they scored.
+    """
+
+    stage: Callable[[str, int], None]
+    advance: Callable[[], None]
+    note: Callable[[str], None]
+    stepwise: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: nullcontext(lambda: False)
+    films: Callable[[str, int, list[Example], Mapping[str, Path]], dict[str, float]] | None = None
+
+
+class Training:
+    """See `train`."""
+
+    def __init__(self, job: Job, files: Files, team: Team, watcher: Watcher) -> None:
+        self.job, self.files, self.team, self.watcher = job, files, team, watcher
+        self.models = Models(job.request.model, job.request.compute)
+        self.record: dict[str, Any] = {}
+        self.streamed = 0
+
+    def run(self) -> list[Path]:
+        """See `train`."""
+        job = self.job
+        examples = read_examples(job.data, job.request.model.tokenizer, self.files)
+        train, out = held_out(examples, job.watching.held_out, job.teaching.seed)
+        encoded = open_encoded(job.data, self.models, self.files)
+        with torch.inference_mode(False):
+            self.watcher.stage("Encoding clips", len(examples))
+            for rank in range(self.team.size):  # one at a time: what the first has kept, the next finds
+                if rank == self.team.rank:
+                    encoded.encode(examples, self.models, self.files, self.watcher.advance)
+                self.team.wait()
+            lessons = Lessons(train, out, encoded)
+            self._fit(train)
+            for noise in job.watching.noises:
+                self._expert(noise, lessons)
+        self.models.close()
+        return self._finish()
+
+    def _expert(self, noise: str, lessons: Lessons) -> None:
+        job, machine = self.job, self.models.machine
+        file = self.files.transformer(job.request.model.expert(_noise(noise)))
+        side = side_of(job, noise)
+        course = Course(file.config, job.teaching, side, lessons, self.team, machine.device)
+        origin = self._origin(noise, lessons)
+        path = job.watching.file(noise, STATE)
+        if job.resume and path.is_file():
+            course.restore(path, origin)
+        self.watcher.stage(f"Teaching the {noise}-noise expert", job.teaching.steps)
+        for _ in range(course.progress.step):
+            self.watcher.advance()
+        while not course.done:
+            every = job.watching.validate_every or job.teaching.steps
+            until = min((course.progress.step // every + 1) * every, job.teaching.steps)
+            with self._kept(course, path, origin):
+                self._stretch(course, file, until, path, origin)
+            self._look(course, noise)
+        self._write(course, noise, job.watching.file(noise), origin)
+        self.record[noise] = {"losses": course.progress.losses, "best": course.progress.best}
+
+    def _stretch(self, course: Course, file: TransformerFile, until: int, path: Path, origin: dict[str, Any]) -> None:
+        """Steps up to the next look at held-out clips."""
+        clock = Clock.starting(self.job.watching.save_every)
+        inputs = Inputs(self.job.watching.offload_inputs)
+        with ExitStack() as stack:
+            frozen = stack.enter_context(frozen_transformer(file, self._placement()))
+            stopping = stack.enter_context(self.watcher.stepwise())
+            for _ in course.run(frozen, until, inputs):
+                self.files.watch.check()
+                self.watcher.advance()
+                if clock.is_due(course.progress.step) and self.team.leads:
+                    self._save(course, path, origin)
+                if stopping():
+                    raise KeyboardInterrupt
+            if self.job.watching.validate_every and until % self.job.watching.validate_every == 0:
+                loss = course.validate(frozen)
+                self.watcher.note(f"step {until}: loss of held-out clips {loss:.4f}")
+
+    def _look(self, course: Course, noise: str) -> None:
+        """What follows a stretch: the best is kept, films of held-out boards are made."""
+        watching = self.job.watching
+        if not self.team.leads or not watching.validate_every or course.progress.step % watching.validate_every:
+            return
+        if course.is_best:
+            self._write(course, noise, watching.file(noise, BEST), {})
+        if watching.films and self.watcher.films is not None:
+            now = watching.file(noise, ".now.safetensors")
+            self._write(course, noise, now, {})
+            loras = {noise: now, **({"high": watching.file("high")} if noise == "low" else {})}
+            boards = list(course.lessons.held_out[: watching.films])
+            there = {name: path for name, path in loras.items() if path.is_file()}
+            scores = self.watcher.films(noise, course.progress.step, boards, there)
+            now.unlink(missing_ok=True)
+            self.record.setdefault("films", []).append({"expert": noise, "step": course.progress.step, **scores})
+
+    def _write(self, course: Course, noise: str, path: Path, origin: Mapping[str, Any]) -> None:
+        """Write a LoRA file."""
+        if not self.team.leads:
+            return
+        notes = notes_of(course.adapters, f"{self.job.preset.name} {self.job.preset.variant} {noise}_noise")
+        if origin:
+            notes["training"] = json.dumps(origin)
+        save_lora(path, lora_tensors(course.adapters, course.written, DTYPE), notes)
+
+    def _kept(self, course: Course, path: Path, origin: dict[str, Any]) -> ExitStack:
+        """A block after which the last whole step is in the state, however it ends."""
+        stack = ExitStack()
+        if self.team.leads:
+            stack.callback(self._save_sound, course, path, origin)
+        return stack
+
+    def _save_sound(self, course: Course, path: Path, origin: dict[str, Any]) -> None:
+        """Save, unless the end came in the middle of a step's update."""
+        if course.sound:
+            self._save(course, path, origin)
+
+    def _save(self, course: Course, path: Path, origin: dict[str, Any]) -> None:
+        try:
+            course.save(path, origin)
+        except OSError as error:
+            self.watcher.note(f"the state could not be saved: {error}")
+
+    def _finish(self) -> list[Path]:
+        """The record, and the states of both experts away."""
+        watching = self.job.watching
+        if not self.team.leads:
+            return []
+        files = [watching.file(noise) for noise in watching.noises]
+        record = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job), **self.record}
+        with whole_file(watching.record) as part:
+            part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        for noise in watching.noises:
+            watching.file(noise, STATE).unlink(missing_ok=True)
+        best = [watching.file(noise, BEST) for noise in watching.noises]
+        return [*files, *(path for path in best if path.is_file()), watching.record]
+
+    def _origin(self, noise: str, lessons: Lessons) -> dict[str, Any]:
+        """Everything that decides a training, as JSON values."""
+        request = self.job.request
+        expert = request.model.expert(_noise(noise))
+        return {
+            **settings_of(self.job),
+            "expert": noise,
+            "dit": self.files.fingerprint(self.files.parts(expert.flag, expert.path))["fingerprint"],
+            "clips": lessons.encoded.contents(lessons.train),
+            "prompts": {example.name: example.board.prompt for example in lessons.train},
+            "cuts": {example.name: list(example.layout.cuts) for example in lessons.train},
+            "held": sorted(example.name for example in lessons.held_out),
+            "machine": self.models.machine.notes(),
+            "fp8_scaled": request.compute.fp8_scaled,
+            "processes": self.team.size,
+        }
+
+    def _fit(self, train: list[Example]) -> None:
+        """How many blocks are streamed."""
+        config, fp8 = sizes_of(self.job, self.files)
+        need = fitted(self.job, config, fp8, longest_of(train), self.models.machine.free_bytes())
+        self.streamed = need.streamed
+        if need.streamed:
+            self.watcher.note(f"{need.streamed} of {config.num_layers} blocks are streamed")
+
+    def _placement(self) -> Placement:
+        compute, machine = self.job.request.compute, self.models.machine
+        fp8 = Fp8(compute.quantises, fast=False)
+        return Placement(
+            machine.device, machine.dtype, fp8, self.streamed, compute.weights_from, note=self.watcher.note
+        )
+
+
+def train(job: Job, files: Files, team: Team, watcher: Watcher) -> list[Path]:
+    """Train the experts that were asked for; the files that were written.
+
+    Raises:
+        InputError: clips, models or a state that will not do.
+        RunError: a loss that is not finite, or a model file that changed meanwhile.
+        OSError: a file cannot be written.
+    """
+    return Training(job, files, team, watcher).run()
+
+
+def side_of(job: Job, noise: str) -> Side:
+    """What an expert's part of the noise is."""
+    model, sampling = job.request.model, job.request.sampling
+    levels = LEVELS[noise](model.dual_dit_boundary)
+    return Side(noise, levels, sampling.flow_shift, model.round_timestep, job.sparse)
+
+
+def _noise(noise: str) -> Noise:
+    return "high" if noise == "high" else "low"
