@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from holocine_ext.run import Session
     from holocine_ext.story.storyboard import Storyboard
     from wan2.errors import InputError, RunError
+    from wan2.request.cards import Cards
     from wan2.request.compute import Compute
     from wan2.request.output import Output
     from wan2.request.sampling import Sampling
 
-__all__ = ["Compute", "InputError", "Output", "Plan", "Request", "RunError", "Sampling", "Session", "Shown"]
+__all__ = ["Cards", "Compute", "InputError", "Output", "Plan", "Request", "RunError", "Sampling", "Session", "Shown"]
 __all__ += ["Storyboard", "models"]
 
 _PLACES = {
+    "Cards": ("wan2.request.cards", "Cards"),
     "Compute": ("wan2.request.compute", "Compute"),
     "InputError": ("wan2.errors", "InputError"),
     "Output": ("wan2.request.output", "Output"),

@@ -34,6 +34,10 @@ SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
     "--latent_path)"
 )
+SHARING = (
+    "how cards share a video: cfg, a pass each; shots, whole shots each (sparse); ulysses, heads each; cfg+shots, "
+    "cfg+ulysses; auto"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,7 +162,7 @@ def build_parser(full: bool = False) -> Parser:
         description="Make one video of several shots, cut where you ask, in a single pass of HoloCine.\n\nexample:\n"
         f"  {PROGRAM} --storyboard scene.toml --variant sparse --save_path scene.mp4",
     )
-    table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full)
+    table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full, {"parallel": SHARING})
     _add_scene(table)
     _add_model(table)
     add_common_arguments(table, SCENE, partial(build_parser, full=True))

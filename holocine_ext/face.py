@@ -11,6 +11,7 @@ from holocine_ext.presets import ScenePreset
 from holocine_ext.request import SceneRequest, Shown, scene_request
 from holocine_ext.story.storyboard import Storyboard
 from wan2.plan.files import Files
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.output import Output
 from wan2.request.sampling import Sampling
@@ -31,6 +32,7 @@ class Request:
         guidance_scale: of both experts; 1 is off.
         sampling: steps, schedule and solver.
         compute: device, precision and memory.
+        cards: how many cards work on it, and how they share it.
         output: what is written, and where.
         shown: contact sheet and videos of single shots.
         shot_mask_type: what the 17th input channel says, for checkpoints that have one.
@@ -47,6 +49,7 @@ class Request:
     guidance_scale: float | None = None
     sampling: Sampling | None = None
     compute: Compute = Compute()
+    cards: Cards = Cards()
     output: Output = Output()
     shown: Shown = Shown()
     shot_mask_type: str | None = None
@@ -63,7 +66,7 @@ class Request:
         values |= {"resume": self.resume}
         if self.size is not None:
             values |= {"height": self.size[0], "width": self.size[1]}
-        for record in (self.sampling, self.compute, self.output):
+        for record in (self.sampling, self.compute, self.cards, self.output):
             if record is not None:
                 values |= {field.name: getattr(record, field.name) for field in fields(record)}
         return scene_request(self.scene, self.model, values, self.shot_mask_type, self.shown)

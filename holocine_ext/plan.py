@@ -9,7 +9,7 @@ from pathlib import Path
 from holocine_ext.forecast import Forecast, KeyRanges, make_forecast
 from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
-from holocine_ext.shots.flops import attended
+from holocine_ext.shots.flops import attended, shot_groups
 from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
@@ -22,7 +22,9 @@ from wan2.plan.plan import Plan as BasePlan
 from wan2.plan.rates import Rate
 from wan2.plan.resume import check_resume, refuse_difference, saved_origin
 from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.split import plan_split
 from wan2.plan.taken import check_names, check_outputs
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.model import Expert, Model
 from wan2.request.request import Request
@@ -60,6 +62,11 @@ class Plan:
         return self.base.request.compute
 
     @property
+    def cards(self) -> Cards:
+        """How many cards a session for this plan uses."""
+        return self.base.request.cards
+
+    @property
     def output(self) -> Path:
         """The file that is made, or the folder in which it gets a name of its own."""
         return self.base.output
@@ -93,6 +100,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         also=asked.also,
         extra_channels=MASK_CHANNELS if making and making.shot_mask_type else 0,
         attended=attended(layout, sparse) if layout else None,
+        groups=shot_groups(layout) if layout and sparse else None,
         check=lambda base, files: _check(replace(asked, base=base), files),
     )
     base = make_plan(asked.base, extension, opened, inputs)
@@ -135,6 +143,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, weights = found[experts[0]]
+    plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
     work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files))
     return make_forecast(asked, tokens, work, notes, rate)
 

@@ -99,6 +99,15 @@ REFUSALS = [
     scene(
         "shot 2 (", "--global_caption", "A lighthouse.", "--shot_captions", "The tower", "rain " * 600, "The lamp"
     ),
+    # Several cards.
+    base("--gpus 0: must lie between 1 and 64", "--gpus", "0"),
+    base("--parallel cfg: is for several cards; give --gpus, too", "--parallel", "cfg"),
+    base("--parallel odd: must be one of auto, cfg, ulysses, cfg+ulysses", "--gpus", "2", "--parallel", "odd"),
+    shots("--parallel shots: must be one of auto, cfg, ulysses, cfg+ulysses", "--gpus", "2", "--parallel", "shots"),
+    base("--parallel cfg: gives each of two passes to a card", "--gpus", "3", "--parallel", "cfg"),
+    base("--parallel cfg: with --guidance_scale 1 there", "--gpus", "2", "--parallel", "cfg", "--guidance_scale", "1"),
+    base("--parallel ulysses: the transformer has 4 heads for 5 cards", "--gpus", "5", "--parallel", "ulysses"),
+    base("--device cuda:1: is one card", "--gpus", "2", "--device", "cuda:1"),
     # Numbers and choices.
     base("--infer_steps 0: must lie between 1 and 1000", "--infer_steps", "0"),
     base("--infer_steps: 'nan' is not a whole number", "--infer_steps", "nan"),

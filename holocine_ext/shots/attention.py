@@ -6,14 +6,15 @@ dense kernel serves and autograd passes through. Knows nothing of text or of fra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
 from holocine_ext.shots.layout import Range, ShotLayout
-from wan2.models.attention import Projections, attend_in_chunks
+from wan2.models.attention import Projected, Projections, attend_in_chunks
 from wan2.models.chunks import chunks
 from wan2.models.conditioning import AttentionProcessor, dense_attention
 
@@ -47,26 +48,48 @@ class SparseInterShotAttention:
         )
 
     def parts(self, tokens: Projections) -> Iterator[Tensor]:
-        """The same shot by shot, in one buffer: the first frames of all shots, and behind them the keys of one shot.
+        """The same shot by shot.
 
         Raises:
             ValueError: there are not as many queries as tokens in the layout.
         """
         _expect(tokens.num_queries, self.layout.tokens)
         summary = _join_keys([tokens.keys(a, b) for a, b in self.layout.first_frames])
-        shared, longest = summary[0].shape[1], max(b - a for a, b in self.layout.shots)
-        k, v = (x.new_empty(x.shape[0], shared + longest, *x.shape[2:]) for x in summary)
-        k[:, :shared], v[:, :shared] = summary
-        del summary
-        frame = self.layout.tokens_per_frame
-        for number, (a, b) in enumerate(self.layout.shots):
-            first, own = slice(number * frame, (number + 1) * frame), slice(shared, shared + frame)
-            k[:, own], v[:, own] = k[:, first], v[:, first]
-            for start, stop in chunks(a + frame, b):
-                own = slice(shared + start - a, shared + stop - a)
-                k[:, own], v[:, own] = tokens.keys(start, stop)
-            end = shared + b - a
-            yield from attend_in_chunks(self.dense, tokens, a, b, k[:, :end], v[:, :end])
+        yield from _shot_by_shot(
+            self.dense, tokens, dict(enumerate(self.layout.shots)), self.layout.tokens_per_frame, summary
+        )
+
+    def of_groups(
+        self, owners: Sequence[Sequence[int]], own: int, gather: Callable[[Tensor], Tensor]
+    ) -> AttentionProcessor:
+        """The same for some of the shots; see `GroupedAttention`."""
+        return _SomeShots(self, tuple(map(tuple, owners)), own, gather)
+
+
+@dataclass(frozen=True)
+class _SomeShots:
+    """The sparse attention of the shots `owners[own]`, whose tokens lie one shot after the other."""
+
+    whole: SparseInterShotAttention
+    owners: tuple[tuple[int, ...], ...]
+    own: int
+    gather: Callable[[Tensor], Tensor]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v [B, L, H, D] with L the tokens of these shots -> [B, L, H, D], in their dtype."""
+        return torch.cat(list(self.parts(Projected(q, k, v))), dim=1)
+
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        """See `SparseInterShotAttention.parts`; the first frames of the other shots come from elsewhere."""
+        layout = self.whole.layout
+        frame, mine = layout.tokens_per_frame, self.owners[self.own]
+        spans = consecutive(layout.shots[shot][1] - layout.shots[shot][0] for shot in mine)
+        _expect(tokens.num_queries, sum(b - a for a, b in spans))
+        blocks = [torch.stack(tokens.keys(a, a + frame)) for a, _ in spans]
+        found = self.gather(torch.stack(blocks))  # [shots, k and v, B, frame, H, D]
+        everybody = [shot for own in self.owners for shot in own]
+        k, v = torch.cat([found[everybody.index(shot)] for shot in range(layout.num_shots)], dim=2)
+        yield from _shot_by_shot(self.whole.dense, tokens, dict(zip(mine, spans, strict=True)), frame, (k, v))
 
 
 @dataclass(frozen=True)
@@ -112,9 +135,74 @@ class WindowCrossAttention:
             ValueError: there are not as many queries as tokens in the layout.
         """
         _expect(tokens.num_queries, self.layout.tokens)
-        for (a, b), ranges in zip(self.layout.shots, self.key_ranges, strict=True):
-            k, v = _join_keys([tokens.keys(*span) for span in ranges])
-            yield from attend_in_chunks(self.dense, tokens, a, b, k, v)
+        yield from _by_windows(self.dense, tokens, zip(self.layout.shots, self.key_ranges, strict=True))
+
+    def of_rows(self, rows: Sequence[Range]) -> AttentionProcessor:
+        """The same for some of the queries."""
+        windows = [
+            (min(b, last) - max(a, first), keys)
+            for first, last in rows
+            for (a, b), keys in zip(self.layout.shots, self.key_ranges, strict=True)
+            if max(a, first) < min(b, last)
+        ]
+        return _SomeWindows(tuple(length for length, _ in windows), tuple(keys for _, keys in windows), self.dense)
+
+
+@dataclass(frozen=True)
+class _SomeWindows:
+    """Window cross-attention of some queries: runs of so many of them, and the text that each run may see."""
+
+    lengths: tuple[int, ...]
+    key_ranges: tuple[tuple[Range, ...], ...]
+    dense: AttentionProcessor
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [B, Lq, H, D] with Lq those queries, k and v [B, Lk, H, D] -> [B, Lq, H, D], in their dtype."""
+        return torch.cat(list(self.parts(Projected(q, k, v))), dim=1)
+
+    def parts(self, tokens: Projections) -> Iterator[Tensor]:
+        """See `WindowCrossAttention.parts`."""
+        _expect(tokens.num_queries, sum(self.lengths))
+        yield from _by_windows(self.dense, tokens, zip(consecutive(self.lengths), self.key_ranges, strict=True))
+
+
+def consecutive(lengths: Iterable[int]) -> tuple[Range, ...]:
+    """Ranges of these lengths, one after the other from 0 on."""
+    return tuple(pairwise((0, *accumulate(lengths))))
+
+
+def _shot_by_shot(
+    dense: AttentionProcessor,
+    tokens: Projections,
+    shots: Mapping[int, Range],
+    frame: int,
+    summary: tuple[Tensor, Tensor],
+) -> Iterator[Tensor]:
+    """Sparse attention of some shots in one buffer: the first frames of all shots, and behind them the keys of one.
+
+    shots: number and tokens of each. frame: tokens of a frame. summary: keys and values of the first frames.
+    """
+    shared, longest = summary[0].shape[1], max(b - a for a, b in shots.values())
+    k, v = (x.new_empty(x.shape[0], shared + longest, *x.shape[2:]) for x in summary)
+    k[:, :shared], v[:, :shared] = summary
+    del summary
+    for number, (a, b) in shots.items():
+        first, own = slice(number * frame, (number + 1) * frame), slice(shared, shared + frame)
+        k[:, own], v[:, own] = k[:, first], v[:, first]
+        for start, stop in chunks(a + frame, b):
+            own = slice(shared + start - a, shared + stop - a)
+            k[:, own], v[:, own] = tokens.keys(start, stop)
+        end = shared + b - a
+        yield from attend_in_chunks(dense, tokens, a, b, k[:, :end], v[:, :end])
+
+
+def _by_windows(
+    dense: AttentionProcessor, tokens: Projections, windows: Iterable[tuple[Range, tuple[Range, ...]]]
+) -> Iterator[Tensor]:
+    """Window cross-attention of runs of queries, each with the ranges of the text that it sees."""
+    for (a, b), ranges in windows:
+        k, v = _join_keys([tokens.keys(*span) for span in ranges])
+        yield from attend_in_chunks(dense, tokens, a, b, k, v)
 
 
 def _join(q: Tensor, results: Iterable[Tensor]) -> Tensor:

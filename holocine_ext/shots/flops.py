@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from holocine_ext.shots.layout import Range, ShotLayout
 from wan2.models.config import TransformerConfig
 from wan2.plan.memory import Attended
+from wan2.plan.split import Groups
 from wan2.sampling.experts import first_low_noise_step
 from wan2.sampling.schedule import first_unguided_step
 
@@ -22,6 +23,13 @@ def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
         return layout.tokens**2
     shared = layout.num_shots * layout.tokens_per_frame
     return sum((b - a) * (b - a + shared) for a, b in layout.shots)
+
+
+def shot_groups(layout: ShotLayout) -> Groups:
+    """The shots as groups by which several cards can share a video with sparse attention."""
+    tokens = tuple(b - a for a, b in layout.shots)
+    shared = layout.num_shots * layout.tokens_per_frame
+    return Groups("shots", tokens, tuple(own + shared for own in tokens))
 
 
 def text_pairs(layout: ShotLayout, key_ranges: Sequence[Sequence[Range]] | None, length: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holocine_ext.shots.flops import attention_pairs, forward_flops, text_pairs
-from holocine_ext.teach.data import Example, held_out, read_examples
+from holocine_ext.teach.data import Example
 from holocine_ext.teach.pieces import pieces_of
+from holocine_ext.teach.plan import Found, find
 from holocine_ext.teach.settings import Job
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
@@ -18,7 +18,6 @@ from wan2.streaming.residency import weight_bytes
 from wan2.text.tokenizer import TEXT_LENGTH
 from wan2.training.adapter_table import TARGETS
 from wan2.training.memory import Trained, TrainingMemory, adapter_values, predict_training
-from wan2.weights.fp8 import fp8_weights, quantised
 
 # Of the operations of a pass: linears run forward, once more, and back to their input; attention twice forward, and
 # back at two and a half times the cost.
@@ -33,18 +32,19 @@ class Need:
     memory: TrainingMemory
 
 
-def needs(job: Job, config: TransformerConfig, fp8: frozenset[str], longest: Example, streamed: int) -> Need:
+def needs(job: Job, found: Found, streamed: int) -> Need:
     """The memory of a step on the longest clip."""
+    config, longest = found.config, found.longest
     size = value_bytes(job.request)
     linears = tuple(name for target in job.teaching.targets for name in TARGETS[target])
     values = adapter_values(config, linears, job.teaching.rank)
     trained = Trained(values, job.watching.offload_inputs, job.teaching.optimiser == "adamw8bit")
     pieces = pieces_of(longest.layout, longest.key_ranges, job.sparse)
-    weights = weight_bytes(config, size, fp8)
+    weights = weight_bytes(config, size, found.fp8)
     return Need(streamed, predict_training(config, weights, streamed, pieces, trained, size))
 
 
-def fitted(job: Job, config: TransformerConfig, fp8: frozenset[str], longest: Example, free: int | None) -> Need:
+def fitted(job: Job, found: Found, free: int | None) -> Need:
     """As few streamed blocks as fit a budget or so many free bytes; what was given stays.
 
     Raises:
@@ -52,22 +52,19 @@ def fitted(job: Job, config: TransformerConfig, fp8: frozenset[str], longest: Ex
     """
     compute = job.request.compute
     budget = int(compute.vram_budget * GB) or free
-    counts = [0, *range(2, config.num_layers + 1)] if compute.blocks_to_swap == AUTO else [int(compute.blocks_to_swap)]
-    found = [needs(job, config, fp8, longest, count) for count in counts]
+    counts = (
+        [0, *range(2, found.config.num_layers + 1)] if compute.blocks_to_swap == AUTO else [int(compute.blocks_to_swap)]
+    )
+    every = [needs(job, found, count) for count in counts]
     if budget is None:
-        return found[0]
-    fits = next((need for need in found if need.memory.device * MARGIN <= budget), None)
+        return every[0]
+    fits = next((need for need in every if need.memory.device * MARGIN <= budget), None)
     if fits is None and compute.vram_budget:
-        least = min(need.memory.device for need in found) * MARGIN / GB
+        least = min(need.memory.device for need in every) * MARGIN / GB
         helps = "" if job.watching.offload_inputs else "; `offload_inputs` helps"
-        rule = f"a step on {longest.name} needs at least {least:.3g} GB{helps}"
+        rule = f"a step on {found.longest.name} needs at least {least:.3g} GB{helps}"
         raise InputError(rule, field="vram_budget", value=f"{compute.vram_budget:g}")
-    return fits or found[-1]
-
-
-def longest_of(examples: Sequence[Example]) -> Example:
-    """The clip that takes the most memory."""
-    return max(examples, key=lambda example: example.layout.tokens)
+    return fits or every[-1]
 
 
 def operations(job: Job, config: TransformerConfig, example: Example) -> float:
@@ -79,38 +76,21 @@ def operations(job: Job, config: TransformerConfig, example: Example) -> float:
     return LINEAR * linear + ATTENTION * (forward_flops(config, own, text, tokens, TEXT_LENGTH) - linear)
 
 
-def sizes_of(job: Job, files: Files) -> tuple[TransformerConfig, frozenset[str]]:
-    """Sizes of the experts and their weights in fp8; as published, where the files are absent.
-
-    Raises:
-        InputError: a file is no such transformer.
-    """
-    expert = job.request.model.expert("high" if job.watching.noises[0] == "high" else "low")
-    quantise = job.request.compute.quantises
-    if job.preset.published is not None and not expert.path.exists():
-        config = job.preset.published
-        return config, quantised(config) if quantise else frozenset()
-    file = files.base(expert)
-    return file.config, fp8_weights(file, quantise)
-
-
 def forecast(job: Job, files: Files) -> str:
     """What a training takes, as lines.
 
     Raises:
         InputError: clips or models that will not do, or a budget that nothing fits.
     """
-    examples = read_examples(job.data, job.request.model.tokenizer, files)
-    train, out = held_out(examples, job.watching.held_out, job.teaching.seed)
-    config, fp8 = sizes_of(job, files)
-    longest = longest_of(train)
-    need = fitted(job, config, fp8, longest, None)
+    found = find(job, files, absent_allowed=True)
+    train, config, longest = found.train, found.config, found.longest
+    need = fitted(job, found, None)
     step = job.teaching.batch * sum(operations(job, config, example) for example in train) / len(train)
     steps = job.teaching.steps * len(job.watching.noises)
     shots = sum(example.layout.num_shots for example in train)
     return "\n".join(
         [
-            f"clips     {len(train)} of {shots} shots to train on, {len(out)} held out",
+            f"clips     {len(train)} of {shots} shots to train on, {len(found.held_out)} held out",
             f"longest   {longest.name}: {longest.shape.num_frames} frames, {longest.layout.num_shots} shots, "
             f"{longest.layout.tokens} tokens",
             f"device    {need.memory.device / GB:.1f} GB predicted, {need.streamed} of {config.num_layers} blocks "

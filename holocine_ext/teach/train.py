@@ -6,15 +6,17 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from holocine_ext.teach.course import Clock, Course, Lessons, Side
-from holocine_ext.teach.data import Example, held_out, read_examples
+from holocine_ext.teach.data import Example
 from holocine_ext.teach.encoded import open_encoded
-from holocine_ext.teach.forecast import fitted, longest_of, sizes_of
+from holocine_ext.teach.forecast import fitted
+from holocine_ext.teach.plan import Found
 from holocine_ext.teach.settings import Job, settings_of
 from wan2 import __version__
 from wan2.files import whole_file
@@ -59,8 +61,8 @@ class Watcher:
 class Training:
     """See `train`."""
 
-    def __init__(self, job: Job, files: Files, team: Team, watcher: Watcher) -> None:
-        self.job, self.files, self.team, self.watcher = job, files, team, watcher
+    def __init__(self, job: Job, found: Found, files: Files, team: Team, watcher: Watcher) -> None:
+        self.job, self.found, self.files, self.team, self.watcher = job, found, files, team, watcher
         self.models = Models(job.request.model, job.request.compute)
         self.record: dict[str, Any] = {}
         self.streamed = 0
@@ -68,8 +70,7 @@ class Training:
     def run(self) -> list[Path]:
         """See `train`."""
         job = self.job
-        examples = read_examples(job.data, job.request.model.tokenizer, self.files)
-        train, out = held_out(examples, job.watching.held_out, job.teaching.seed)
+        examples = [*self.found.train, *self.found.held_out]
         encoded = open_encoded(job.data, self.models, self.files)
         with torch.inference_mode(False):
             self.watcher.stage("Encoding clips", len(examples))
@@ -77,8 +78,8 @@ class Training:
                 if rank == self.team.rank:
                     encoded.encode(examples, self.models, self.files, self.watcher.advance)
                 self.team.wait()
-            lessons = Lessons(train, out, encoded)
-            self._fit(train)
+            self._fit()
+            lessons = Lessons(self.found.train, self.found.held_out, encoded)
             for noise in job.watching.noises:
                 self._expert(noise, lessons)
         self.models.close()
@@ -189,22 +190,17 @@ class Training:
             **settings_of(self.job),
             "expert": noise,
             "dit": self.files.fingerprint(self.files.parts(expert.flag, expert.path))["fingerprint"],
-            "clips": lessons.encoded.contents(lessons.train),
-            "prompts": {example.name: example.board.prompt for example in lessons.train},
-            "cuts": {example.name: list(example.layout.cuts) for example in lessons.train},
-            "held": sorted(example.name for example in lessons.held_out),
+            "clips": _digest(lessons),
             "machine": self.models.machine.notes(),
             "fp8_scaled": request.compute.fp8_scaled,
             "processes": self.team.size,
         }
 
-    def _fit(self, train: list[Example]) -> None:
+    def _fit(self) -> None:
         """How many blocks are streamed."""
-        config, fp8 = sizes_of(self.job, self.files)
-        need = fitted(self.job, config, fp8, longest_of(train), self.models.machine.free_bytes())
-        self.streamed = need.streamed
-        if need.streamed:
-            self.watcher.note(f"{need.streamed} of {config.num_layers} blocks are streamed")
+        self.streamed = fitted(self.job, self.found, self.models.machine.free_bytes()).streamed
+        if self.streamed:
+            self.watcher.note(f"{self.streamed} of {self.found.config.num_layers} blocks are streamed")
 
     def _placement(self) -> Placement:
         compute, machine = self.job.request.compute, self.models.machine
@@ -214,15 +210,15 @@ class Training:
         )
 
 
-def train(job: Job, files: Files, team: Team, watcher: Watcher) -> list[Path]:
-    """Train the experts that were asked for; the files that were written.
+def train(job: Job, found: Found, files: Files, team: Team, watcher: Watcher) -> list[Path]:
+    """Train the experts that were asked for on what was found; the files that were written.
 
     Raises:
         InputError: clips, models or a state that will not do.
         RunError: a loss that is not finite, or a model file that changed meanwhile.
         OSError: a file cannot be written.
     """
-    return Training(job, files, team, watcher).run()
+    return Training(job, found, files, team, watcher).run()
 
 
 def side_of(job: Job, noise: str) -> Side:
@@ -230,6 +226,14 @@ def side_of(job: Job, noise: str) -> Side:
     model, sampling = job.request.model, job.request.sampling
     levels = LEVELS[noise](model.dual_dit_boundary)
     return Side(noise, levels, sampling.flow_shift, model.round_timestep, job.sparse)
+
+
+def _digest(lessons: Lessons) -> str:
+    """A hash of every clip that is trained on: its video, prompt and cuts, and the names of those held out."""
+    contents = lessons.encoded.contents(lessons.train)
+    told = [[contents[one.name], one.board.prompt, one.layout.cuts] for one in lessons.train]
+    held = [example.name for example in lessons.held_out]
+    return sha256(json.dumps([told, held]).encode()).hexdigest()[:32]
 
 
 def _noise(noise: str) -> Noise:

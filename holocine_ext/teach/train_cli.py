@@ -25,6 +25,7 @@ from wan2.training.packages import check_optimiser
 from wan2.training.processes import numbers_of
 
 if TYPE_CHECKING:
+    from holocine_ext.teach.plan import Found
     from wan2.training.team import Team
 
 PROGRAM = "holocine_train_lora"
@@ -80,8 +81,14 @@ def _run(words: Sequence[str], console: Console) -> None:
 
         console.show(forecast(job, Files()))
         return
+    from holocine_ext.teach.forecast import fitted
+    from holocine_ext.teach.plan import find
+
+    files = Files()
     if not numbers["rank"]:
         check_outputs(job.watching, job.resume, given["overwrite"])
+    found = find(job, files)
+    fitted(job, found, None)
     prepare(job.request)
     from wan2.training.team import joined
 
@@ -90,8 +97,10 @@ def _run(words: Sequence[str], console: Console) -> None:
         with ExitStack() as stack:
             if not numbers["rank"]:
                 stack.enter_context(held(watching.save_path))
+                if given["overwrite"]:
+                    forget(watching)
             team = stack.enter_context(joined(numbers, job.request.compute.device))
-            _train(job, team, console)
+            _train(job, found, files, team, console)
     except Busy as error:
         raise RunError(f"`save_path` {watching.save_path}: another process is training it now") from error
 
@@ -131,19 +140,22 @@ def check_outputs(watching: Watching, resume: bool, overwrite: bool) -> None:
             raise InputError(f"{lora} is there already; keep it by another `save_path`, or replace it by `overwrite`")
         if lora.exists() and not is_ours(lora):
             raise InputError(f"{lora} is there, and not this program's; remove it or give another `save_path`")
-        if overwrite:
-            state.unlink(missing_ok=True)
 
 
-def _train(job: Job, team: Team, console: Console) -> None:
+def forget(watching: Watching) -> None:
+    """Remove what an unfinished training left."""
+    for noise in watching.noises:
+        watching.file(noise, STATE).unlink(missing_ok=True)
+
+
+def _train(job: Job, found: Found, files: Files, team: Team, console: Console) -> None:
     from holocine_ext.teach.looks import Films
     from holocine_ext.teach.train import Watcher, train
 
-    files = Files()
     quiet = not team.leads
     films = Films(job, console.note).make if job.watching.films else None
     watcher = Watcher(_no_stage if quiet else console.stage, console.advance, console.chose, console.stepwise, films)
-    written = train(job, files, team, watcher)
+    written = train(job, found, files, team, watcher)
     if team.leads:
         console.done(written)
 

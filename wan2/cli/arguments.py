@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from wan2 import __version__
 from wan2.errors import InputError
 from wan2.models.kernel_table import AUTO
 from wan2.plan.resume import BESIDE
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.fields import CountOrAuto, OneOf, Setting, exact_rate, settings_of
 from wan2.request.flat import preset_values
@@ -65,11 +66,13 @@ class Table:
         parser: where to.
         presets: whose defaults are shown.
         full: whether flags that few people need have a line of help, too.
+        instead: lines of help that an extension has in the place of the base's, by setting.
     """
 
     parser: Parser
     presets: Sequence[Preset]
     full: bool
+    instead: Mapping[str, str] = field(default_factory=dict)
     groups: dict[str, argparse._ArgumentGroup] = field(default_factory=dict)
 
     def group(self, title: str) -> argparse._ArgumentGroup:
@@ -95,7 +98,8 @@ class Table:
         if kind is bool:
             self.add(title, name, about.help, common=about.common, action="store_const", const=True)
             return
-        what = about.help if "(default:" in about.help else f"{about.help} {self.defaults(name)}"
+        line = self.instead.get(name, about.help)
+        what = line if "(default:" in line else f"{line} {self.defaults(name)}"
         how: dict[str, Any] = {"type": TYPES.get(kind, str), "metavar": METAVARS.get(kind, "TEXT")}
         if isinstance(about.rule, OneOf):
             how = {"choices": about.rule.choices}
@@ -194,6 +198,7 @@ def _add_machine(table: Table) -> None:
     about = dict(settings_of(Compute))["tile_height"]
     what = f"{about.help} {table.defaults('tile_height', 'tile_width')}"
     table.add("machine", "vae_tiling", what, type=whole_number, nargs=2, metavar=("H", "W"))
+    table.add_record("machine", Cards)
 
 
 def _add_files(table: Table) -> None:
@@ -228,7 +233,9 @@ def _shown(preset: Preset, name: str) -> str:
     return (f"{value:g}" if isinstance(value, float) else str(value)).replace("%", "%%")
 
 
-_DEFAULTS = {f.name: f.default for record in (Compute, Output) for f in fields(record) if f.default is not MISSING}
+_DEFAULTS = {
+    f.name: f.default for record in (Compute, Cards, Output) for f in fields(record) if f.default is not MISSING
+}
 
 
 def path(text: str) -> Path:

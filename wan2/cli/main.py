@@ -110,7 +110,7 @@ def make_several(
     console.repeats(words)
     first = planned[0][1].plan.request
     prepare(first)
-    with held_names(items), Session(first.model, first.compute, cache_folder()) as session:
+    with held_names(items), Session(first.model, first.compute, cache_folder(), first.cards) as session:
         make = partial(make_wave, session, total=len(items), console=console)
         make_each(planned, broken, console, plan, make, given["wave"] or WAVE)
 

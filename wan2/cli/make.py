@@ -24,7 +24,7 @@ def make_one(job: Job, console: Console, cache: Path) -> None:
         console.note(f"{plan.output}: is there already")
         return
     console.about(plan)
-    with Session(plan.request.model, plan.request.compute, cache) as session:
+    with Session(plan.request.model, plan.request.compute, cache, plan.request.cards) as session:
         _watch(session, session.run(job), console, [""])
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from torch.nn.functional import scaled_dot_product_attention
 
 from wan2.models.chunks import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -23,11 +23,48 @@ class AttentionProcessor(Protocol):
         ...
 
 
+Range = tuple[int, int]
+"""Half-open: [first, last + 1)."""
+
+
+@runtime_checkable
+class RowwiseAttention(Protocol):
+    """An attention processor that can be given some of its queries, all keys being there."""
+
+    def of_rows(self, rows: Sequence[Range]) -> AttentionProcessor:
+        """The processor for the queries of these ranges alone, one range after the other."""
+        ...
+
+
+@runtime_checkable
+class GroupedAttention(Protocol):
+    """Self-attention in which each group of tokens sees itself and one block of every group; blocks have one size."""
+
+    def of_groups(
+        self, owners: Sequence[Sequence[int]], own: int, gather: Callable[[Tensor], Tensor]
+    ) -> AttentionProcessor:
+        """The processor for the groups `owners[own]` alone, one after the other.
+
+        Args:
+            owners: the groups of everybody who takes part.
+            own: whose they are.
+            gather: given one's own blocks [n, tokens, ...] of something, those of everybody, in the order of `owners`.
+        """
+        ...
+
+
 class Projections(Protocol):
     """The queries, keys and values of one attention, made when they are asked for."""
 
-    num_queries: int
-    num_keys: int
+    @property
+    def num_queries(self) -> int:
+        """How many queries there are."""
+        ...
+
+    @property
+    def num_keys(self) -> int:
+        """How many keys there are."""
+        ...
 
     def queries(self, start: int, stop: int) -> Tensor:
         """Queries start..stop: [B, stop - start, H, D]."""
@@ -36,6 +73,32 @@ class Projections(Protocol):
     def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Keys and values start..stop, each [B, stop - start, H, D]; may be views: do not write to them."""
         ...
+
+
+class Projected(NamedTuple):
+    """Queries, keys and values that are there: `Projections` of tensors [B, L, H, D]."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+    @property
+    def num_queries(self) -> int:
+        """How many queries there are."""
+        return self.q.shape[1]
+
+    @property
+    def num_keys(self) -> int:
+        """How many keys there are."""
+        return self.k.shape[1]
+
+    def queries(self, start: int, stop: int) -> Tensor:
+        """See `Projections`."""
+        return self.q[:, start:stop]
+
+    def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """See `Projections`."""
+        return self.k[:, start:stop], self.v[:, start:stop]
 
 
 @runtime_checkable
@@ -66,6 +129,10 @@ class DenseAttention:
         """The same for a chunk of queries at a time: queries and results are never whole."""
         k, v = tokens.keys(0, tokens.num_keys)
         yield from attend_in_chunks(self, tokens, 0, tokens.num_queries, k, v)
+
+    def of_rows(self, rows: Sequence[Range]) -> AttentionProcessor:  # noqa: ARG002 - every query sees the same
+        """The same for any queries."""
+        return self
 
 
 def attend_in_chunks(

@@ -14,6 +14,8 @@ import torch
 from einops import rearrange
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 THETA = 10000.0
@@ -28,6 +30,13 @@ class Rope(NamedTuple):
     def slice(self, tokens: slice) -> Rope:
         """The angles of some tokens."""
         return Rope(self.cos[tokens], self.sin[tokens])
+
+    def pick(self, rows: Sequence[tuple[int, int]] | None) -> Rope:
+        """The angles of some ranges of tokens, one after the other; of all of them for None."""
+        if rows is None:
+            return self
+        spans = [slice(0, 1), *(slice(*row) for row in rows)]  # no chunk starts at byte 0: see `patchify`
+        return Rope(*(torch.cat([angles[span] for span in spans])[1:] for angles in self))
 
 
 @lru_cache(maxsize=4)

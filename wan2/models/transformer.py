@@ -6,27 +6,47 @@ Source: Wan2.1/2.2 T2V (github.com/Wan-Video): 1x2x2 patches, one time modulatio
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
+from wan2.models.attention import Range
 from wan2.models.chunks import chunks
 from wan2.models.config import TransformerConfig
 from wan2.models.layers import REGIONS, Block, Head
 from wan2.models.rope import rope_table
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from torch import Tensor
 
     from wan2.models.conditioning import Conditioning
 
-__all__ = ["TransformerConfig", "WanTransformer"]
+__all__ = ["Passes", "TransformerConfig", "WanTransformer"]
+
+Rows = Sequence[Range] | None
+"""Ranges of tokens of a clip; None is all of them."""
+
+
+class Passes(Protocol):
+    """What denoising asks of a transformer."""
+
+    config: TransformerConfig
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The compute dtype."""
+        ...
+
+    def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """The velocity of each pass, like the latents."""
+        ...
 
 
 class WanTransformer(nn.Module):
@@ -60,31 +80,44 @@ class WanTransformer(nn.Module):
         (velocity,) = self.run_together(latents, timestep, [conditioning])
         return velocity
 
-    def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
-        """`forward` for every conditioning, to the same bits.
+    def passes(
+        self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning], rows: Rows = None
+    ) -> list[Tensor]:
+        """`forward` for every conditioning, to the same bits; see `run_together` for `rows`.
 
         Here one after the other, so that only one pass is in memory; a model that has to fetch its blocks runs them
         together.
         """
-        return [self(latents, timestep, conditioning) for conditioning in conditionings]
+        return [self.run_together(latents, timestep, [one], rows)[0] for one in conditionings]
 
     def take_blocks(self) -> Generator[Block]:
         """The blocks in order; each is valid until the next is asked for."""
         yield from self.blocks  # type: ignore[misc]
 
-    def run_together(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
-        """`forward` for every conditioning together, block by block: every block is taken once."""
-        grid = tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
-        rope = rope_table(grid, self.config.head_dim, latents.device)
+    def run_together(
+        self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning], rows: Rows = None
+    ) -> list[Tensor]:
+        """`forward` for every conditioning together, block by block: every block is taken once.
+
+        With `rows`, for these tokens of the clip alone, one range after the other; the attentions must be for them.
+        They come back as patches, [B, n, prod(patch) * out_dim] in the compute dtype, for `unpatchify`.
+        """
+        grid = self.grid(latents)
+        rope = rope_table(grid, self.config.head_dim, latents.device).pick(rows)
         time, time_per_block = self.embed_time(timestep)
         texts = [_Text(self, conditioning) for conditioning in conditionings]
-        streams = [self.patchify(_joined(latents, conditioning).to(self.dtype)) for conditioning in conditionings]
+        streams = [self.patchify(_joined(latents, one).to(self.dtype), rows) for one in conditionings]
         with closing(self.take_blocks()) as blocks:
             for index, block in enumerate(blocks):
                 for i, conditioning in enumerate(conditionings):
                     text = texts[i].keys(index, block)
                     streams[i] = block(streams[i], time_per_block, text, rope, conditioning, self.regions)
-        return [self.unpatchify(self.head(x, time), grid).to(latents.dtype) for x in streams]
+        patches = [self.head(x, time) for x in streams]
+        return patches if rows else [self.unpatchify(x, grid).to(latents.dtype) for x in patches]
+
+    def grid(self, latents: Tensor) -> tuple[int, ...]:
+        """Tokens of latents [B, C, F, h, w] over time, height and width."""
+        return tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim], of a timestep as it is given.
@@ -100,14 +133,16 @@ class WanTransformer(nn.Module):
         projected = _in_fp32(self.time_projection[1], F.silu(time))
         return time.unsqueeze(1), rearrange(projected, "b (parts d) -> b parts d", parts=6)
 
-    def patchify(self, latents: Tensor) -> Tensor:
-        """[B, C, F, h, w] -> tokens [B, L, dim]. The patches do not overlap, so the convolution is one linear.
+    def patchify(self, latents: Tensor, rows: Rows = None) -> Tensor:
+        """[B, C, F, h, w] -> tokens [B, L, dim], or those of `rows`. The patches do not overlap: it is one linear.
 
         When no gradient is recorded, the tokens start one token into their memory: for a chunk at byte 0, a compiled
         graph would be compiled again, so no chunk starts there.
         """
         pf, ph, pw = self.config.patch_size
         tokens = rearrange(latents, "b c (f pf) (h ph) (w pw) -> b (f h w) (c pf ph pw)", pf=pf, ph=ph, pw=pw)
+        if rows:
+            tokens = torch.cat([tokens[:, a:b] for a, b in rows], dim=1)
         weight, bias = self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
         if torch.is_grad_enabled():
             return F.linear(tokens, weight, bias)

@@ -14,6 +14,7 @@ from wan2.plan.memory import Attended
 from wan2.plan.outputs import Also, Inputs, named_outputs, nothing_else
 from wan2.plan.resume import check_resume, what_remains
 from wan2.plan.saved import SavedState
+from wan2.plan.split import Groups, Split, plan_split
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.request import Request
 
@@ -32,6 +33,7 @@ class Extension:
         also: the files that it writes.
         extra_channels: latent channels that join the noisy ones, for transformers that take 16 + n.
         attended: what its self-attention holds at once; None for the whole video.
+        groups: those of its self-attention, by which several cards can share a video.
         check: refuses what it cannot do, before the base checks the files. Raises `InputError`.
     """
 
@@ -40,6 +42,7 @@ class Extension:
     also: Also = nothing_else
     extra_channels: int = 0
     attended: Attended | None = None
+    groups: Groups | None = None
     check: Callable[[Request, Files], None] = accept
 
 
@@ -54,6 +57,7 @@ class Plan:
         inputs: setting -> every file that the command reads.
         found: the checkpoints of the transformers, and the prompts as tokens.
         work: what decides the memory of the run besides the request.
+        split: how several cards share the video; None for one card.
         chosen: what was completed, setting by setting.
         saved: the state that the run goes on from.
         checkpoints: fingerprints of the model files.
@@ -66,6 +70,7 @@ class Plan:
     inputs: Inputs
     found: Found = field(default_factory=Found)
     work: Work | None = None
+    split: Split | None = None
     chosen: str = ""
     saved: SavedState | None = None
     checkpoints: Mapping[str, Any] = field(default_factory=dict)
@@ -106,5 +111,6 @@ def make_plan(
     saved = check_resume(left, added.scene, opened)
     first = next(iter(found.experts.values()), None)
     work = work_of(left, opened, first, added.attended)
+    split = None if work is None else plan_split(left, work.config, added.groups)
     made = within_budget(left, work)
-    return Plan(made, added, opened, read, found, work, chosen(left, made), saved, opened.fingerprints(made))
+    return Plan(made, added, opened, read, found, work, split, chosen(left, made), saved, opened.fingerprints(made))

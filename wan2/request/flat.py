@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from wan2.errors import InputError
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.fields import Number, OneOf, Pixels, Setting, settings_of
 from wan2.request.model import EXPERT_FLAG, GUIDANCE, MULTIPLIER, SUFFIX, Expert, Model, Noise
@@ -22,10 +23,10 @@ from wan2.weights.sources import Lora
 
 RANDOM_SEED_BYTES = 4
 # Settings of the command, not of the run: no state and no record holds them.
-OF_ONE_COMMAND = ("resume", "overwrite")
+OF_ONE_COMMAND = ("resume", "overwrite", "gpus", "parallel")
 # What a model loads, which records and states keep in a table of its own.
 FILES = (*EXPERT_FLAG.values(), "vae", "t5", "tokenizer")
-RECORDS: tuple[type, ...] = (Request, Model, Sampling, Compute, Output)
+RECORDS: tuple[type, ...] = (Request, Model, Sampling, Compute, Cards, Output)
 # What is said of each expert.
 OF_EXPERT: dict[str, tuple[Any, Setting]] = {
     "guidance_scale": (float, Setting("", GUIDANCE, decides=True)),
@@ -66,7 +67,7 @@ def setting_types() -> dict[str, Any]:
 def flat_values(request: Request) -> dict[str, Any]:
     """Every setting of a request, by its flat name."""
     found: dict[str, Any] = {}
-    for part in (request, request.model, request.sampling, request.compute, request.output):
+    for part in (request, request.model, request.sampling, request.compute, request.cards, request.output):
         found |= {name: getattr(part, name) for name, _ in settings_of(part)}
     return found | _of_experts(request.model)
 
@@ -153,7 +154,8 @@ def _request(values: Mapping[str, Any]) -> Request:
 
     model = Model(tuple(_expert(noise, values) for noise in EXPERT_FLAG), **part(Model))
     sampling, compute, output = Sampling(**part(Sampling)), Compute(**part(Compute)), Output(**part(Output))
-    return Request(model=model, sampling=sampling, compute=compute, output=output, **part(Request))
+    cards = Cards(**part(Cards))
+    return Request(model=model, sampling=sampling, compute=compute, cards=cards, output=output, **part(Request))
 
 
 def _expert(noise: Noise, values: Mapping[str, Any]) -> Expert:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan2.errors import InputError
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.fields import Number, Pixels, Setting, Words, check_settings, setting
 from wan2.request.model import Model
@@ -32,6 +33,7 @@ class Request:
     model: Model
     sampling: Sampling
     compute: Compute = Compute()
+    cards: Cards = Cards()
     output: Output = Output()
     prompt: str = setting(Setting("what is to be seen", Words(), decides=True), "")
     negative_prompt: str = setting(
@@ -68,6 +70,9 @@ class Request:
             raise InputError(rule, field="cfg_skip", value=self.sampling.cfg_skip)
         if compute.passes_apart and not self.guided:
             raise InputError("with `guidance_scale` 1 there is one pass only", field="passes_apart")
+        if self.cards.gpus > 1 and (compute.device == "mps" or ":" in compute.device):
+            rule = "is one card; several are cuda or auto, the first ones of the machine, or processes of a cpu"
+            raise InputError(rule, field="device", value=compute.device)
         for name in ("vae_cache_cpu", "tile_height", "tile_width"):
             if getattr(compute, name) and not output.decodes:
                 raise InputError(f"with `output_type` {output.output_type} nothing is decoded", field=name)

@@ -10,6 +10,7 @@ import torch
 
 from wan2.events import Event, FileWritten, Stage, StageBegan, StepTaken
 from wan2.models.transformer import WanTransformer
+from wan2.parallel.first import SharedTransformer
 from wan2.plan.marks import save_png
 from wan2.plan.provenance import versions
 from wan2.request.flat import plain_values
@@ -24,7 +25,7 @@ class Opened(NamedTuple):
     """An expert that is loaded, and where."""
 
     noise: Noise
-    model: WanTransformer
+    model: WanTransformer | SharedTransformer
     machine: Machine
 
 
@@ -46,7 +47,8 @@ def take_steps(one: Active, expert: Opened, alone: bool) -> Generator[Event]:
     positive, negative = (*one.passes, None)[:2]
     if positive is None or one.keeper is None:
         raise ValueError("the plan has no text yet")
-    steps = denoise(lambda _: nullcontext(expert.model), latents, one.schedule, positive, negative, after)
+    model = expert.model.sharing(one.plan.split) if isinstance(expert.model, SharedTransformer) else expert.model
+    steps = denoise(lambda _: nullcontext(model), latents, one.schedule, positive, negative, after)
     with one.recorder.timed(Stage.DENOISE), closing(steps):
         for step in steps:
             one.plan.files.watch.check()  # before the step counts: with other weights it would be neither old nor new

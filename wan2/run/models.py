@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,8 @@ from wan2.errors import InputError
 from wan2.events import Event, Noted, Stage, StageBegan
 from wan2.files import sweep
 from wan2.models.transformer import WanTransformer
+from wan2.parallel.first import SharedTransformer, Together, gather
+from wan2.parallel.orders import Begin
 from wan2.plan.files import Files, naming, readable
 from wan2.request.compute import Compute
 from wan2.request.model import Model, Noise
@@ -29,15 +32,18 @@ from wan2.weights.watch import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from wan2.models.vae import WanVAE
+    from wan2.parallel.crew import Crew
     from wan2.run.vae import VaeFile
 
-OpenExpert = Callable[[Noise], AbstractContextManager[WanTransformer]]
+OpenOwn = Callable[[Noise], AbstractContextManager[WanTransformer]]
+OpenExpert = OpenOwn | Callable[[Noise], AbstractContextManager[SharedTransformer]]
 # Of a guided step: with the prompt and with the negative prompt.
 PASSES = 2
 
 
 class Models:
-    """What a session has loaded. `keep`: whether it stays; else a model leaves before the next one comes.
+    """What a session has loaded. `keep`: whether it stays; else a model leaves before the next one comes. `together`:
+    the processes that compute with this one.
 
     Args:
         model: the files.
@@ -50,6 +56,7 @@ class Models:
     def __init__(self, model: Model, compute: Compute) -> None:
         self.model, self.compute, self.machine = model, compute, resolve_machine(compute)
         self.keep = False
+        self.together: Together | None = None
         self._notes: dict[str, bool] = {}
         self._stamps: dict[Noise | Literal["vae"], dict[Path, Stamp | None]] = {}
         self._vae_file: VaeFile | None = None
@@ -57,8 +64,12 @@ class Models:
         self._colours: Tensor | None = None
         self._experts: dict[Noise, WanTransformer] = {}
 
+    def connect(self, crew: Crew) -> None:
+        """Compute together with other processes, which begin now. Raises `RunError`, `InputError`."""
+        self.together = gather(crew, self.machine.device)
+
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of every model."""
         for model in self._experts.values():
             model.to("meta")  # frees the weights whoever still holds the module
         self._experts.clear()
@@ -177,6 +188,20 @@ class Models:
         Raises:
             InputError: blocks cannot be streamed as asked.
         """
+        if self.together is None:
+            with self.own_experts(files, steps, compute) as opened:
+                yield opened
+            return
+        shared = replace(compute, dtype=str(self.machine.dtype).removeprefix("torch."))
+        begin = Begin(self.model, shared, dict(files), dict(steps), self.keep)
+        with self.together.ordered(begin), self.own_experts(files, steps, compute) as opened:
+            yield partial(self.together.opened, open_own=opened)
+
+    @contextmanager
+    def own_experts(
+        self, files: Mapping[Noise, TransformerFile], steps: Mapping[Noise, int], compute: Compute
+    ) -> Iterator[OpenOwn]:
+        """What opens an expert in this process, without those that compute together with it."""
         self._check_fp8(files)
         streamed = compute.blocks_to_swap
         if not isinstance(streamed, int):

@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from wan2.events import Event, Failed, Stage, StageBegan
+from wan2.parallel.crew import Crew
 from wan2.plan.plan import Plan
+from wan2.request.cards import Cards
 from wan2.request.compute import Compute
 from wan2.request.model import Model
 from wan2.run.claim import claimed
@@ -29,14 +31,16 @@ class Session:
         model: the files that all plans share; guidance scales may differ.
         compute: device, precision and budget that all plans share; what is chosen to fit may differ.
         cache: the folder in which encoded texts are kept for later; None keeps none.
+        cards: how many cards work on each video.
 
     `late` holds the events that happened while a wave was left early: the states that were saved then.
     """
 
-    def __init__(self, model: Model, compute: Compute, cache: Path | None = None) -> None:
-        self.model, self.compute, self.cache = model, compute, cache
+    def __init__(self, model: Model, compute: Compute, cache: Path | None = None, cards: Cards | None = None) -> None:
+        self.model, self.compute, self.cache, self.cards = model, compute, cache, cards or Cards()
         self.late: list[Event] = []
         self._models: Models | None = None
+        self._crew: Crew | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,9 +51,14 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of every model."""
+        """Let go of every model, and end the processes of other cards."""
         if self._models is not None:
             self._models.close()
+            if self._models.together is not None:
+                self._models.together.close()
+        if self._crew is not None:
+            self._crew.close(told=False)
+        self._models, self._crew = None, None
 
     def run(self, job: Job | Plan) -> Events:
         """Carry out one plan. Leaving the loop cancels it; what it had reached is saved on the way out.
@@ -83,11 +92,15 @@ class Session:
                 return
             if "torch" not in sys.modules:
                 yield StageBegan(begun[0].number, Stage.LOAD)
+            if self._crew is None and self.cards.gpus > 1:
+                self._crew = Crew(self.cards.gpus)  # they import PyTorch while this process does
             from wan2.run.models import Models
             from wan2.run.wave import Wave
 
             if self._models is None:
                 self._models = Models(self.model, self.compute)
+            if self._crew is not None and self._models.together is None:
+                self._models.connect(self._crew)
             yield from Wave(self._models, begun, self.cache, self.late).run()
 
     def _check(self, plan: Plan) -> None:
@@ -95,6 +108,8 @@ class Session:
             raise ValueError("the plan is of another model than the session")
         if _fixed(plan.request.compute) != _fixed(self.compute):
             raise ValueError("the plan computes otherwise than the session")
+        if plan.request.cards.gpus != self.cards.gpus:
+            raise ValueError("the plan is for another number of cards than the session")
 
 
 def _files(model: Model) -> object:

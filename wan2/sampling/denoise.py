@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan2.models.conditioning import Conditioning
-    from wan2.models.transformer import WanTransformer
+    from wan2.models.transformer import Passes
     from wan2.sampling.held import Held
     from wan2.sampling.solvers import Solver
 
@@ -95,7 +95,7 @@ def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def denoise(
-    open_expert: Callable[[Expert], AbstractContextManager[WanTransformer]],
+    open_expert: Callable[[Expert], AbstractContextManager[Passes]],
     latents: Tensor,
     plan: DenoisePlan,
     positive: Conditioning,

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan2.models.conditioning import Conditioning
-    from wan2.models.transformer import WanTransformer
+    from wan2.models.transformer import Passes
     from wan2.sampling.step_cache import StepCache
 
 
@@ -26,7 +26,7 @@ class Level(NamedTuple):
 
 
 def predict_velocity(
-    model: WanTransformer,
+    model: Passes,
     latents: Tensor,
     level: Level,
     positive: Conditioning,

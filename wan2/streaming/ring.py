@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from wan2.models.conditioning import Conditioning
     from wan2.models.layers import Block
+    from wan2.models.transformer import Rows
 
 THREAD_NAME = "block-reader"
 
@@ -171,10 +172,12 @@ class StreamedTransformer(WanTransformer):
         super().__init__(config)
         self._ring, self.file, self._streamed, self._apart = ring, file, frozenset(streamed), apart
 
-    def passes(self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+    def passes(
+        self, latents: Tensor, timestep: Tensor, conditionings: Sequence[Conditioning], rows: Rows = None
+    ) -> list[Tensor]:
         """All passes together, every block fetched once for all of them, unless they run apart."""
         run = super().passes if self._apart else self.run_together
-        return run(latents, timestep, conditionings)
+        return run(latents, timestep, conditionings, rows)
 
     def take_blocks(self) -> Generator[Block]:
         """The blocks in order, from the ring or its own."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from wan2.errors import InputError
 from wan2.streaming.layout import StoredBlock
 from wan2.streaming.phases import Placement, block_file, buffer_sizes, load_around, staging_buffers
 from wan2.streaming.residency import spread
@@ -79,7 +78,7 @@ def frozen_transformer(file: TransformerFile, placement: Placement) -> Iterator[
     """A transformer until the context is left.
 
     Raises:
-        InputError: a single block cannot be streamed: the ring would fetch ahead what may not come next.
+        ValueError: a single block is streamed: the ring would fetch ahead what may not come next.
     """
     if not placement.streamed:
         model = load_transformer(file, placement.device, placement.dtype, placement.fp8)
@@ -87,7 +86,7 @@ def frozen_transformer(file: TransformerFile, placement: Placement) -> Iterator[
         model.to("meta")
         return
     if placement.streamed == 1:
-        raise InputError("training streams at least 2 blocks, or none", field="blocks_to_swap", value=1)
+        raise ValueError("training streams at least 2 blocks, or none")
     indices = spread(placement.streamed, file.config.num_layers)
     source = block_file(file, placement)
     streamed = Streamed(source, indices)
