@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.counting import LiveBytes
 from benchmarks.table import columns, heading
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.teach.pieces import pieces_of
 from wan2.models.config import A14B
-from wan2.models.fp8 import hold_in_fp8
+from wan2.models.fp8 import Fp8Linear, hold_in_fp8
 from wan2.models.layers import Block
 from wan2.models.rope import Rope
 from wan2.streaming.residency import weight_bytes
@@ -79,6 +79,8 @@ def block_work(case: Case) -> int:
         time, text = torch.empty(1, 6, A14B.dim), torch.empty(1, 512, A14B.dim, dtype=torch.bfloat16)
     if case.fp8:
         hold_in_fp8(block, linears(A14B))
+        for linear in filter(lambda part: isinstance(part, Fp8Linear), block.modules()):
+            linear.bias = nn.Parameter(linear.bias.bfloat16(), requires_grad=False)
     one = Adapters(A14B, Rank(1, 1.0), tuple(TARGETS)).to("meta")
     pieces = pieces_of(layout, None, case.sparse)
     around = Surroundings(text, time, Rope(angles, angles), pieces, Flash.apply)

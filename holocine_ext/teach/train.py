@@ -81,9 +81,15 @@ class Training:
             self._fit()
             lessons = Lessons(self.found.train, self.found.held_out, encoded)
             for noise in job.watching.noises:
-                self._expert(noise, lessons)
+                if not self._is_there(noise):
+                    self._expert(noise, lessons)
         self.models.close()
         return self._finish()
+
+    def _is_there(self, noise: str) -> bool:
+        """Whether an expert's file was finished by an earlier run, which had put its state away already."""
+        watching = self.job.watching
+        return self.job.resume and watching.file(noise).is_file() and not watching.file(noise, STATE).is_file()
 
     def _expert(self, noise: str, lessons: Lessons) -> None:
         job, machine = self.job, self.models.machine
@@ -174,13 +180,19 @@ class Training:
         if not self.team.leads:
             return []
         files = [watching.file(noise) for noise in watching.noises]
-        record = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job), **self.record}
-        with whole_file(watching.record) as part:
-            part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if self.record:
+            self._write_record(watching.record)
         for noise in watching.noises:
             watching.file(noise, STATE).unlink(missing_ok=True)
         best = [watching.file(noise, BEST) for noise in watching.noises]
         return [*files, *(path for path in best if path.is_file()), watching.record]
+
+    def _write_record(self, path: Path) -> None:
+        """What was asked for and how it went; of an expert that was finished before, as it stands there."""
+        before = json.loads(path.read_text(encoding="utf-8")) if self.job.resume and path.is_file() else {}
+        told = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job)}
+        with whole_file(path) as part:
+            part.write_text(json.dumps({**before, **told, **self.record}, indent=1) + "\n", encoding="utf-8")
 
     def _origin(self, noise: str, lessons: Lessons) -> dict[str, Any]:
         """Everything that decides a training, as JSON values."""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
@@ -90,8 +91,10 @@ def _run(words: Sequence[str], console: Console) -> None:
     found = find(job, files)
     fitted(job, found, None)
     prepare(job.request)
-    from wan2.training.team import joined
+    from wan2.training.team import joined, own_device
 
+    device = own_device(job.request.compute.device, numbers)
+    job = replace(job, request=job.request.computing(device=device))
     watching = job.watching
     try:
         with ExitStack() as stack:
@@ -99,7 +102,7 @@ def _run(words: Sequence[str], console: Console) -> None:
                 stack.enter_context(held(watching.save_path))
                 if given["overwrite"]:
                     forget(watching)
-            team = stack.enter_context(joined(numbers, job.request.compute.device))
+            team = stack.enter_context(joined(numbers, device))
             _train(job, found, files, team, console)
     except Busy as error:
         raise RunError(f"`save_path` {watching.save_path}: another process is training it now") from error

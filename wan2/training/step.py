@@ -60,26 +60,22 @@ class Inputs:
     def __init__(self, on_host: bool) -> None:
         self._on_host = on_host
         self._kept: list[Tensor] = []
-        self._free: list[Tensor] = []
+        self._rooms: list[Tensor] = []
 
     def put(self, x: Tensor) -> None:
         """Keep a copy of x, which will be written to."""
-        if not self._on_host:
-            self._kept.append(x.clone())
-            return
-        room = self._free.pop() if self._free and self._free[-1].shape == x.shape else _pinned(x)
-        self._kept.append(room.copy_(x, non_blocking=True))
+        self._kept.append(self._room(x).copy_(x, non_blocking=True) if self._on_host else x.clone())
 
     def take(self, device: torch.device) -> Tensor:
         """The last that was kept, on a device."""
-        x = self._kept.pop()
-        if self._on_host:
-            self._free.append(x)
-        return x.to(device)
+        return self._kept.pop().to(device)
 
-
-def _pinned(x: Tensor) -> Tensor:
-    return torch.empty(x.shape, dtype=x.dtype, pin_memory=x.device.type == "cuda")
+    def _room(self, x: Tensor) -> Tensor:
+        """Host memory for the next input, used again for every sample that fits into it."""
+        number, values = len(self._kept), x.numel()
+        if number == len(self._rooms) or self._rooms[number].numel() < values:
+            self._rooms[number:] = [torch.empty(values, dtype=x.dtype, pin_memory=x.device.type == "cuda")]
+        return self._rooms[number][:values].view(x.shape)
 
 
 def loss_of(frozen: Frozen, adapters: Adapters, sample: Sample) -> float:
@@ -140,7 +136,7 @@ class _Step:
             with torch.set_grad_enabled(gradient is not None):
                 squares = (self.model.head(part, self.time).float() - wanted[:, a:b].float()).square()
                 error = squares.sum() / wanted.numel()
-            total += error.detach().double().cpu()
+            total += error.detach().cpu()
             if gradient is not None:
                 error.backward()
                 gradient[:, a:b].copy_(gradient_of(part))

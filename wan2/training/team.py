@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
+
+PATIENCE = timedelta(days=1)
+"""How long processes wait for the first one, which makes films meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +34,25 @@ class Team:
         """Replace gradients by their sums over all processes; the sum of the losses."""
         if self.size == 1:
             return loss
-        for gradient in gradients:
-            if gradient is None:
-                raise ValueError("a process without gradients")
-            distributed.all_reduce(gradient)
-        total = torch.tensor(loss, dtype=torch.float64)
-        held = total.cuda() if distributed.get_backend() == "nccl" else total
-        distributed.all_reduce(held)
-        return float(held)
+        own = [gradient for gradient in gradients if gradient is not None]
+        joined = torch.cat([*(gradient.flatten() for gradient in own), own[0].new_tensor([loss])])
+        distributed.all_reduce(joined)
+        *parts, total = joined.split([*(gradient.numel() for gradient in own), 1])
+        for gradient, part in zip(own, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return float(total)
 
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.size > 1:
             distributed.barrier()
+
+
+def own_device(device: str, numbers: Mapping[str, int]) -> str:
+    """The device of one of several processes: a card of its own, where cards were asked for and there are any."""
+    if numbers["size"] > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{numbers['local']}"
+    return device
 
 
 @contextmanager
@@ -51,7 +61,7 @@ def joined(numbers: Mapping[str, int], device: str) -> Iterator[Team]:
     if numbers["size"] == 1:
         yield Team()
         return
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         yield Team(numbers["rank"], numbers["size"])
     finally:

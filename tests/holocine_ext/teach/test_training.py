@@ -90,6 +90,14 @@ def test_a_broken_training_goes_on_to_the_same_bits(
     assert not list(tmp_path.glob("*.state.safetensors"))
 
 
+def test_a_finished_training_is_left_alone(trained: Path, data: Path, tiny: TinyModel, tmp_path: Path):
+    for path in trained.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main([*words(data, tmp_path / "gull", tiny, "--rank", "4"), "--resume"]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_state_that_cannot_be_written_ends_nothing(
     trained: Path, data: Path, tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
