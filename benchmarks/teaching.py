@@ -31,6 +31,8 @@ NEW, FPS, NUM_FRAMES = "volcano", 8.0, 33
 PLACE = Place((150, 70, 60), (70, 50, 60), (235, 110, 40), "peak")
 WORDS = ("a volcano", "the volcano")
 OLD = tuple(world.PLACES)
+STEPS: list[str] = []
+"""How many steps films are made in; as the model has it, unless given."""
 TAUGHT_SEED, HELD_OUT_SEED = 40_000_000, 41_000_000
 ROWS = {"without": None, "with storyboards": "boards", "without cuts": "plain"}
 """Row of the table -> the data that was taught, if any."""
@@ -102,7 +104,17 @@ def make_films(folder: Path, row: str, count: int, variant: str) -> None:
             (boards / f"scene{number:02d}.json").write_text(json.dumps(board_of(scene, told(scene, seed), number)))
         listing = boards / "scenes.txt"
         listing.write_text("".join(f"{path.name}\n" for path in sorted(boards.glob("*.json"))))
-        asked = ["--model", NANO, "--variant", variant, "--from_file", str(listing), "--no_contact_sheet", "--resume"]
+        asked = [
+            "--model",
+            NANO,
+            "--variant",
+            variant,
+            "--from_file",
+            str(listing),
+            "--no_contact_sheet",
+            "--resume",
+            *STEPS,
+        ]
         if (kind := ROWS[row]) is not None:
             for suffix, noise in (("_high_noise", "high"), ("", "low")):
                 asked += [f"--lora_weight{suffix}", str(folder / "loras" / f"{kind}_{noise}_noise.safetensors")]

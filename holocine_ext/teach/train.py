@@ -94,6 +94,7 @@ class Training:
     def _expert(self, noise: str, lessons: Lessons) -> None:
         job, machine = self.job, self.models.machine
         file = self.files.transformer(job.request.model.expert(_noise(noise)))
+        self.files.watch.add(file.header.files)
         side = side_of(job, noise)
         course = Course(file.config, job.teaching, side, lessons, self.team, machine.device)
         origin = self._origin(noise, lessons)
