@@ -16,7 +16,7 @@ from holocine_ext.teach.course import Clock, Course, Lessons, Side
 from holocine_ext.teach.data import Example
 from holocine_ext.teach.encoded import open_encoded
 from holocine_ext.teach.forecast import fitted
-from holocine_ext.teach.plan import Found
+from holocine_ext.teach.plan import Found, expert_file
 from holocine_ext.teach.settings import Job, settings_of
 from wan2 import __version__
 from wan2.files import whole_file
@@ -93,7 +93,7 @@ class Training:
 
     def _expert(self, noise: str, lessons: Lessons) -> None:
         job, machine = self.job, self.models.machine
-        file = self.files.transformer(job.request.model.expert(_noise(noise)))
+        file = expert_file(job, job.request.model.expert(_noise(noise)), self.files)
         self.files.watch.add(file.header.files)
         side = side_of(job, noise)
         course = Course(file.config, job.teaching, side, lessons, self.team, machine.device)

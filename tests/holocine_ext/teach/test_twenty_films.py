@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ def test_films_become_loras_and_loras_films(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(teaching.world, "PLACES", world.PLACES)
     teaching.add_place()
     teaching.draw_films(tmp_path, 2)
-    teaching.teach(tmp_path, "boards", "sparse", ["--steps", "1", "--rank", "2"])
-    assert {path.name for path in (tmp_path / "loras").iterdir()} == {
-        "boards.json", "boards_high_noise.safetensors", "boards_low_noise.safetensors",
-    }  # fmt: skip
+    looked = ["--held_out", "1", "--validate_every", "1", "--films", "1"]
+    teaching.teach(tmp_path, "boards", "sparse", ["--steps", "1", "--rank", "2", *looked])
+    record = json.loads((tmp_path / "loras/boards.json").read_text())
+    assert [(one["expert"], one["step"]) for one in record["films"]] == [("high", 1), ("low", 1)]
+    assert all(0 < one["SCA"] <= 1 and 0 <= one["captions agree"] <= 1 for one in record["films"])
+    assert (tmp_path / "loras/boards_films/low_000001.png").is_file()
     monkeypatch.setattr(teaching, "STEPS", ["--infer_steps", "2"])
     teaching.make_films(tmp_path, "with storyboards", 1, "sparse")
     shown = teaching.table(tmp_path)
