@@ -21,7 +21,9 @@ from benchmarks.table import columns, heading
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.teach.pieces import pieces_of
 from wan2.models.config import A14B
-from wan2.models.fp8 import Fp8Linear, hold_in_fp8
+from wan2.models.forms import as_fp8
+from wan2.models.fp8 import Fp8Linear
+from wan2.models.held import hold
 from wan2.models.layers import Block
 from wan2.models.rope import Rope
 from wan2.streaming.residency import weight_bytes
@@ -78,7 +80,7 @@ def block_work(case: Case) -> int:
         angles = torch.empty(layout.tokens, 1, A14B.head_dim // 2)
         time, text = torch.empty(1, 6, A14B.dim), torch.empty(1, 512, A14B.dim, dtype=torch.bfloat16)
     if case.fp8:
-        hold_in_fp8(block, linears(A14B))
+        hold(block, as_fp8(linears(A14B)))
         for linear in filter(lambda part: isinstance(part, Fp8Linear), block.modules()):
             linear.bias = nn.Parameter(linear.bias.bfloat16(), requires_grad=False)
     one = Adapters(A14B, Rank(1, 1.0), tuple(TARGETS)).to("meta")
@@ -94,13 +96,13 @@ def predicted(case: Case) -> TrainingMemory:
     """What the formula says."""
     names = [name for target in TARGETS.values() for name in target]
     trained = Trained(adapter_values(A14B, tuple(names), RANK), case.on_host)
-    weights = weight_bytes(A14B, BF16, quantised(A14B) if case.fp8 else ())
+    weights = weight_bytes(A14B, BF16, as_fp8(quantised(A14B) if case.fp8 else ()))
     return predict_training(A14B, weights, case.streamed, pieces_of(case.layout, None, case.sparse), trained, BF16)
 
 
 def counted(case: Case) -> float:
     """Bytes on the device: the work that was counted, and what is known of the rest."""
-    weights = weight_bytes(A14B, BF16, quantised(A14B) if case.fp8 else ()).on_device(case.streamed)
+    weights = weight_bytes(A14B, BF16, as_fp8(quantised(A14B) if case.fp8 else ())).on_device(case.streamed)
     names = [name for target in TARGETS.values() for name in target]
     adapters = adapter_values(A14B, tuple(names), RANK) * 5 * 4
     kept = 0 if case.on_host else A14B.num_layers * case.layout.tokens * A14B.dim * BF16

@@ -40,7 +40,7 @@ def needs(job: Job, found: Found, streamed: int) -> Need:
     values = adapter_values(config, linears, job.teaching.rank)
     trained = Trained(values, job.watching.offload_inputs, job.teaching.optimiser == "adamw8bit")
     pieces = pieces_of(longest.layout, longest.key_ranges, job.sparse)
-    weights = weight_bytes(config, size, found.fp8)
+    weights = weight_bytes(config, size, found.held)
     return Need(streamed, predict_training(config, weights, streamed, pieces, trained, size))
 
 

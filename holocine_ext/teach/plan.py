@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from holocine_ext.teach.data import Example, held_out, read_examples
 from holocine_ext.teach.settings import Job
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
+from wan2.models.forms import Form, as_fp8
 from wan2.plan.files import Files, naming
 from wan2.plan.saved_latents import CHANNELS
 from wan2.request.model import Expert
-from wan2.weights.fp8 import fp8_weights, quantised
+from wan2.weights.fp8 import quantised
+from wan2.weights.held import held_weights
 from wan2.weights.sources import TransformerFile
 
 
 @dataclass(frozen=True)
 class Found:
-    """Clips to train on, clips that are held out, sizes of the experts and their weights in fp8."""
+    """Clips to train on, clips that are held out, sizes of the experts and their weights held in fewer bits."""
 
     train: list[Example]
     held_out: list[Example]
     config: TransformerConfig
-    fp8: frozenset[str]
+    held: Mapping[str, Form]
 
     @property
     def longest(self) -> Example:
@@ -48,9 +51,9 @@ def find(job: Job, files: Files, absent_allowed: bool = False) -> Found:
     quantise = job.request.compute.quantises
     published = job.preset.published
     if absent_allowed and published is not None and not all(expert.path.exists() for expert in model.experts):
-        return Found(train, out, published, quantised(published) if quantise else frozenset())
+        return Found(train, out, published, as_fp8(quantised(published) if quantise else ()))
     first, *_ = [expert_file(job, expert, files) for expert in model.experts]
-    return Found(train, out, first.config, fp8_weights(first, quantise))
+    return Found(train, out, first.config, held_weights(first, quantise))
 
 
 def _check_there(job: Job, absent_allowed: bool) -> None:
