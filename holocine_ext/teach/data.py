@@ -22,7 +22,7 @@ from wan2.run.video_io import count_frames, url_of
 from wan2.shapes import SIZE_MULTIPLE, TIME_STRIDE, VideoShape
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 
-TRAINED_ON = "make clips with holocine_prepare"
+HOW_TO = "make clips with holocine_prepare"
 BLOCK = 1 << 20
 
 
@@ -57,14 +57,14 @@ def read_examples(folder: Path, tokenizer: Path, files: Files) -> list[Example]:
         raise InputError("no such folder", field="data", value=folder)
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
-        raise InputError(f"holds no film; {TRAINED_ON}", field="data", value=folder)
+        raise InputError(f"holds no film; {HOW_TO}", field="data", value=folder)
     return [_example(video, tokenizer, files) for video in videos]
 
 
 def _example(video: Path, tokenizer: Path, files: Files) -> Example:
     board = board_beside(video)
     if board is None:
-        raise InputError(f"{video}: no storyboard beside it; {TRAINED_ON}")
+        raise InputError(f"{video}: no storyboard beside it; {HOW_TO}")
     shape = _shape(video)
     if board.num_frames is not None and board.num_frames != shape.num_frames:
         raise InputError(f"{board.source}: num_frames {board.num_frames}: {video.name} has {shape.num_frames} frames")
@@ -89,9 +89,9 @@ def _shape(video: Path) -> VideoShape:
         raise InputError(f"{video}: is not a video that can be read ({error})") from error
     frames = count_frames(video)
     if frames % TIME_STRIDE != 1:
-        raise InputError(f"{video}: has {frames} frames, which is not 4t+1; {TRAINED_ON}")
+        raise InputError(f"{video}: has {frames} frames, which is not 4t+1; {HOW_TO}")
     if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        raise InputError(f"{video}: is {height}x{width}; both must be multiples of {SIZE_MULTIPLE}; {TRAINED_ON}")
+        raise InputError(f"{video}: is {height}x{width}; both must be multiples of {SIZE_MULTIPLE}; {HOW_TO}")
     return VideoShape(frames, height, width)
 
 
@@ -102,7 +102,7 @@ def _layout(board: Storyboard, shape: VideoShape) -> ShotLayout:
         raise InputError(f"{board.source}: says not at which frames its {shots} shots begin (cut_frame)")
     cuts = board.shot_cut_frames or ()
     if odd := [cut for cut in cuts if cut % TIME_STRIDE != 1]:
-        raise InputError(f"{board.source}: cut {odd[0]}: must be 4t+1, where a latent frame begins; {TRAINED_ON}")
+        raise InputError(f"{board.source}: cut {odd[0]}: must be 4t+1, where a latent frame begins; {HOW_TO}")
     try:
         if len(cuts) != shots - 1:
             raise ValueError(f"{len(cuts)} cuts for {shots} shots")

@@ -8,14 +8,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from wan2.cli.arguments import TYPES, number, path, whole_number
+from wan2.cli.arguments import TYPES, number
 from wan2.request.fields import SETTING, OneOf, Setting
 
 MANY: dict[Any, Any] = {
     tuple[float, ...]: (number, "N"),
     tuple[str, ...]: (str, "NAME"),
-    tuple[int, ...]: (whole_number, "N"),
-    tuple[Path, ...]: (path, "PATH"),
 }
 """Types of several values: what reads one of them, and how it is shown."""
 

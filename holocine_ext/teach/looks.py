@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from holocine_ext.evaluate.asked import NANO, Asked
-from holocine_ext.evaluate.detect import Detector, open_detector
+from holocine_ext.evaluate.detect import DETECTORS, Detector, open_detector
 from holocine_ext.evaluate.measure import Means, measure_video
 from holocine_ext.evaluate.result import VideoResult
 from holocine_ext.plan import plan_video
@@ -67,12 +67,12 @@ class Films:
 
     def _scored(self, asked: SceneRequest) -> VideoResult:
         if self._detector is None:
-            self._detector = open_detector("transnetv2", "cpu")
+            self._detector = open_detector(DETECTORS[0], "cpu")
         cuts = asked.layout.cuts if asked.layout else ()
         model = NANO if self.job.preset.name == NANO else ""
         video = asked.base.output.save_path
         return measure_video(
-            Asked("", video, asked.title, asked.captions, cuts, None, model), Means({"transnetv2": self._detector})
+            Asked("", video, asked.title, asked.captions, cuts, None, model), Means({DETECTORS[0]: self._detector})
         )
 
 

@@ -15,6 +15,8 @@ from wan2.training.adapter_table import TARGETS
 from wan2.training.packages import OPTIMISERS, SCHEDULES
 
 MOST_WARMUP = 50
+STATE, BEST = ".state.safetensors", "_best.safetensors"
+"""Endings of the state of a training, and of the LoRA that held-out clips liked best."""
 EXPERTS = ("both", "high", "low")
 
 

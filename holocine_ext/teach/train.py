@@ -17,7 +17,7 @@ from holocine_ext.teach.data import Example
 from holocine_ext.teach.encoded import open_encoded
 from holocine_ext.teach.forecast import fitted
 from holocine_ext.teach.plan import Found, expert_file
-from holocine_ext.teach.settings import Job, settings_of
+from holocine_ext.teach.settings import BEST, STATE, Job, settings_of
 from wan2 import __version__
 from wan2.files import whole_file
 from wan2.plan.files import Files
@@ -33,7 +33,6 @@ from wan2.weights.fp8 import Fp8
 if TYPE_CHECKING:
     from wan2.weights.sources import TransformerFile
 
-STATE, BEST = ".state.safetensors", "_best.safetensors"
 DTYPE = torch.bfloat16
 LEVELS: dict[str, Callable[[float], tuple[float, float]]] = {
     "high": lambda boundary: (boundary, 1.0),

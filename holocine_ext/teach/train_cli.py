@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.teach.flags import add_settings, record_of
-from holocine_ext.teach.settings import Job, Teaching, Watching
+from holocine_ext.teach.settings import STATE, Job, Teaching, Watching
 from wan2.cli.arguments import Parser, path, whole_number_or_auto
 from wan2.cli.console import Console
 from wan2.cli.main import check_paths, guarded, parsed, prepare
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from wan2.training.team import Team
 
 PROGRAM = "holocine_train_lora"
-STATE = ".state.safetensors"
 OF_MODEL = ("vae", "t5", "tokenizer")
 OF_COMPUTE = ("device", "dtype", "fp8_scaled", "weights_from", "vram_budget")
 PROMPT = "not used: training has the prompts of its clips"
@@ -116,6 +116,8 @@ def job_of(given: dict[str, Any]) -> Job:
     """
     teaching, watching = record_of(Teaching, given), record_of(Watching, given)
     check_optimiser(teaching.optimiser)
+    if watching.films:
+        check_detector(DETECTORS[0])
     preset = MODELS[given["model"]][given["variant"]]
     names = (*OF_MODEL, *OF_COMPUTE, "blocks_to_swap", "dit_high_noise", "dit_low_noise")
     values = {name: given[name] for name in names if given[name] is not None}

@@ -23,7 +23,6 @@ from wan2.cli.console import Console
 from wan2.errors import InputError
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.header import read_header
-from wan2.weights.lora import lora_deltas
 from wan2.weights.sources import Lora
 
 ROOT = Path(__file__).parents[3]
@@ -53,9 +52,9 @@ def test_two_files_are_written_and_read_here(trained: Path, tiny: TinyModel):
     ]  # fmt: skip
     for noise in BOTH:
         path = trained.with_name(f"gull_{noise}_noise.safetensors")
-        config = inspect_transformer(tiny.expert(noise, "sparse")).config
-        deltas = lora_deltas(Lora(path, 1.0), config)
-        assert len(deltas) == 10 * config.num_layers and {d.factor for own in deltas.values() for d in own} == {1.0}
+        merged = inspect_transformer(tiny.expert(noise, "sparse"), [Lora(path, 1.0)])
+        deltas = [delta for source in merged.sources.values() for delta in source.deltas]
+        assert len(deltas) == 10 * merged.config.num_layers and {delta.factor for delta in deltas} == {1.0}
         header = read_header(path)
         assert header.metadata["ss_network_dim"] == "2" and header.metadata["ss_network_alpha"] == "2"
         assert all(load_file(path)[name].any() for name in header.entries if "lora_up" in name)
