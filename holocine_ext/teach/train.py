@@ -103,14 +103,23 @@ class Training:
         self.watcher.stage(f"Teaching the {noise}-noise expert", job.teaching.steps)
         for _ in range(course.progress.step):
             self.watcher.advance()
-        while not course.done:
-            every = job.watching.validate_every or job.teaching.steps
-            until = min((course.progress.step // every + 1) * every, job.teaching.steps)
+        while (until := self._next_stop(course)) is not None:
             with self._kept(course, path, origin):
                 self._stretch(course, file, until, path, origin)
             self._look(course, noise)
         self._write(course, noise, job.watching.file(noise), origin)
         self.record[noise] = {"losses": course.progress.losses, "best": course.progress.best}
+
+    def _next_stop(self, course: Course) -> int | None:
+        """The step that the next stretch goes to: this one, if clips wait to be looked at; None at the end."""
+        step, every = course.progress.step, self.job.watching.validate_every
+        looked = [at for at, _ in course.progress.losses["validation"]]
+        if every and step and step % every == 0 and step not in looked:
+            return step
+        if course.done:
+            return None
+        every = every or self.job.teaching.steps
+        return min((step // every + 1) * every, self.job.teaching.steps)
 
     def _stretch(self, course: Course, file: TransformerFile, until: int, path: Path, origin: dict[str, Any]) -> None:
         """Steps up to the next look at held-out clips."""
