@@ -107,7 +107,7 @@ class Training:
             with self._kept(course, path, origin):
                 self._stretch(course, file, until, path, origin)
             self._look(course, noise)
-        self._write(course, noise, job.watching.file(noise), origin)
+        self._write(course, job.watching.file(noise), origin)
         self.record[noise] = {"losses": course.progress.losses, "best": course.progress.best}
 
     def _next_stop(self, course: Course) -> int | None:
@@ -138,17 +138,17 @@ class Training:
             if self.job.watching.validate_every and until % self.job.watching.validate_every == 0:
                 loss = course.validate(frozen)
                 self.watcher.note(f"step {until}: loss of held-out clips {loss:.4f}")
+                if course.is_best:  # before the state says so
+                    self._write(course, self.job.watching.file(course.side.noise, BEST), {})
 
     def _look(self, course: Course, noise: str) -> None:
-        """What follows a stretch: the best is kept, films of held-out boards are made."""
+        """What follows a stretch: films of held-out boards."""
         watching = self.job.watching
         if not self.team.leads or not watching.validate_every or course.progress.step % watching.validate_every:
             return
-        if course.is_best:
-            self._write(course, noise, watching.file(noise, BEST), {})
         if watching.films and self.watcher.films is not None:
             now = watching.file(noise, ".now.safetensors")
-            self._write(course, noise, now, {})
+            self._write(course, now, {})
             loras = {noise: now, **({"high": watching.file("high")} if noise == "low" else {})}
             boards = list(course.lessons.held_out[: watching.films])
             there = {name: path for name, path in loras.items() if path.is_file()}
@@ -156,11 +156,11 @@ class Training:
             now.unlink(missing_ok=True)
             self.record.setdefault("films", []).append({"expert": noise, "step": course.progress.step, **scores})
 
-    def _write(self, course: Course, noise: str, path: Path, origin: Mapping[str, Any]) -> None:
+    def _write(self, course: Course, path: Path, origin: Mapping[str, Any]) -> None:
         """Write a LoRA file."""
         if not self.team.leads:
             return
-        notes = notes_of(course.adapters, f"{self.job.preset.name} {self.job.preset.variant} {noise}_noise")
+        notes = notes_of(course.adapters, f"{self.job.preset.name} {self.job.preset.variant} {course.side.noise}_noise")
         if origin:
             notes["training"] = json.dumps(origin)
         save_lora(path, lora_tensors(course.adapters, course.written, DTYPE), notes)
