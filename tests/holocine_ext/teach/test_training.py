@@ -238,38 +238,41 @@ BAD = [
 ]
 
 
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of clips that will not do, each for a reason of its own."""
+    folder = Path(tmp_path_factory.mktemp("bad"))
+    (folder / "empty").mkdir()
+    write_clip(folder / "bare", "clip").with_suffix(".toml").unlink()
+    write_clip(folder / "moved", "clip", cut=6)
+    write_clip(folder / "late", "clip", cut=13)
+    write_clip(folder / "off", "clip", frames=10)
+    write_clip(folder / "large", "clip", size=48)
+    board = write_clip(folder / "towrite", "clip").with_suffix(".toml")
+    board.write_text(board.read_text().replace("A gull, wide.", ""))
+    write_clip(folder / "broken", "clip").write_text("no video")
+    (folder / "mine_high_noise.safetensors").write_text("mine")
+    (folder / "file").write_text("a file")
+    return folder
+
+
 @pytest.mark.parametrize(("more", "said"), BAD, ids=[" ".join(more) for more, _ in BAD])
 def test_bad_input_is_one_line_and_nothing_is_written(
     more: list[str],
     said: str,
     data: Path,
+    bad: Path,
     tiny: TinyModel,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.chdir(tmp_path)
-    _make_bad_folders()
+    monkeypatch.chdir(bad)
     more = [str(tiny.expert("high", "full")) if word == "FULL" else word for word in more]
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(bad.rglob("*"))
     assert main([*words(data, Path("out/gull"), tiny), *more]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("holocine_train_lora: ")]
     assert re.search(said, lines[-1]), lines
-    assert {path for path in tmp_path.rglob("*")} == before
-
-
-def _make_bad_folders() -> None:
-    Path("empty").mkdir()
-    write_clip(Path("bare"), "clip").with_suffix(".toml").unlink()
-    write_clip(Path("moved"), "clip", cut=6)
-    write_clip(Path("late"), "clip", cut=13)
-    write_clip(Path("off"), "clip", frames=10)
-    write_clip(Path("large"), "clip", size=48)
-    board = write_clip(Path("towrite"), "clip").with_suffix(".toml")
-    board.write_text(board.read_text().replace("A gull, wide.", ""))
-    write_clip(Path("broken"), "clip").write_text("no video")
-    Path("mine_high_noise.safetensors").write_text("mine")
-    Path("file").write_text("a file")
+    assert set(bad.rglob("*")) == before
 
 
 def test_settings_complete_themselves():
