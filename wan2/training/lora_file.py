@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wan2.training.adapters import Adapters
 
 PREFIX = "lora_unet_"
-MARK, VALUE = "made_by", "holocine_train_lora"
+MARK, VALUE = "made_by", "wan2.training"
 
 
 def lora_tensors(adapters: Adapters, halves: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
