@@ -53,7 +53,8 @@ class _BlockGradient:
     def __init__(self, block: Block, x: Tensor, around: Surroundings) -> None:
         self.block, self.x, self.around = block, x, around
         modulation = block.modulation.detach().float() + around.time
-        self.shift, self.scale, self.gate, *self.ffn = modulation.chunk(6, dim=1)
+        self.shift, self.scale, self.gate, *ffn = modulation.chunk(6, dim=1)
+        self.ffn = ffn[0], ffn[1], ffn[2]
         self.result = torch.zeros_like(x)
 
     def of(self, gradient: Tensor) -> Tensor:
@@ -130,7 +131,8 @@ class _BlockGradient:
 
     def _keys_of(self, x: Tensor, span: Range) -> KeysValues:
         y = self.block.self_input(x, self.shift, self.scale)
-        return self.block.self_keys(y, self.around.rope.slice(slice(*span)))
+        own = self.block.self_attn
+        return own.keys(y, self.around.rope.slice(slice(*span))), own.values(y)
 
     def _text_keys(self) -> KeysValues:
         return self.block.text_keys(self.around.text)
