@@ -49,7 +49,8 @@ def make(words: list[str], take: Path, tmp_path: Path) -> Make:
     def run(*shots: Any, name: str = "a", code: int = 0, **scene: Any) -> Path:  # noqa: ANN401
         board = tmp_path / f"{name}_board.json"
         tables = [{"from": f"{take}#{shot}"} if isinstance(shot, int) else shot for shot in shots]
-        board.write_text(json.dumps({"global_caption": "A lighthouse.", "seed": 9, "shots": tables, **scene}))
+        told = {"global_caption": "A lighthouse.", "seed": 9, "size": [32, 32], "fps": 8, "shots": tables}
+        board.write_text(json.dumps(told | scene))
         path = tmp_path / f"{name}.mp4"
         assert holocine_ext.cli.main([*words, "--storyboard", str(board), "--save_path", str(path)]) == code
         return path.with_suffix(".safetensors")
@@ -83,7 +84,7 @@ NEW = {"caption": "The stairs", "frames": 8}
 
 
 def test_a_scene_is_lengthened(make: Make, take: Path):
-    made = make(1, 2, 3, NEW, {"caption": "The door", "seconds": 1})
+    made = make(1, 2, 3, NEW, {"caption": "The door", "seconds": 1}, size=None, fps=None)
     record = record_of(made)
     assert (record["cuts"], record["num_frames"]) == ([9, 17, 25, 33], 41)
     assert record["captions"] == [*CAPTIONS, "The stairs", "The door"]

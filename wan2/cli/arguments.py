@@ -22,7 +22,7 @@ from wan2.request.flat import preset_values
 from wan2.request.model import EXPERT_FLAG, Model
 from wan2.request.output import Output
 from wan2.request.paths import path_of
-from wan2.request.presets import LORA_MULTIPLIER, RECIPES, Preset
+from wan2.request.presets import BASE, LORA_MULTIPLIER, RECIPES, Preset
 from wan2.request.request import Request
 from wan2.request.sampling import Sampling
 
@@ -133,12 +133,15 @@ def build_parser(program: str, preset: Preset, full: bool = False) -> Parser:
         "--s 40 --g 3 --gh 4 --fs 12 --n blurry"
     )
     table.add(scene, "from_file", what, common=True, type=path, metavar="FILE")
-    add_common_arguments(table, scene, partial(build_parser, program, preset, full=True))
+    add_common_arguments(table, scene, partial(build_parser, program, preset, full=True), (BASE,))
     return parser
 
 
-def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Parser]) -> None:
-    """Every argument that the base shares with an extension. All default to None: the preset fills them in later."""
+def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Parser], downloads: Sequence[str]) -> None:
+    """Every argument that the base shares with an extension. All default to None: the preset fills them in later.
+
+    downloads: what can be fetched.
+    """
     kinds, settings = get_type_hints(Request), dict(settings_of(Request))
     table.add_setting(scene, "latent_path", Setting(f"{settings['latent_path'].help} (default: none)"), Path)
     table.add_setting(scene, "negative_prompt", settings["negative_prompt"], str)
@@ -152,7 +155,7 @@ def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Par
     )
     table.add("output", "resume", what, common=True, type=path, nargs="?", const=BESIDE, metavar="STATE")
     _add_machine(table)
-    _add_files(table)
+    _add_files(table, downloads)
     _add_general(table, full_parser)
 
 
@@ -201,7 +204,7 @@ def _add_machine(table: Table) -> None:
     table.add_record("machine", Cards)
 
 
-def _add_files(table: Table) -> None:
+def _add_files(table: Table, downloads: Sequence[str]) -> None:
     helps = {
         EXPERT_FLAG["high"]: "transformer of the noisy steps",
         EXPERT_FLAG["low"]: "transformer of the later steps",
@@ -209,6 +212,12 @@ def _add_files(table: Table) -> None:
     helps |= {name: about.help for name, about in settings_of(Model) if name in ("vae", "t5", "tokenizer")}
     for name, what in helps.items():
         table.add("model files", name, f"{what} {table.defaults(name)}", type=path, metavar="PATH")
+    what = "fetch the published files that are missing, then stop; those of Wan2.2 by itself are called base"
+    table.add("model files", "download", what, common=True, choices=downloads)
+    what = "find those files that are not named in this folder, by what they are, and say which (default: none)"
+    table.add("model files", "models_dir", what, common=True, type=path, metavar="FOLDER")
+    what = "say what each of these files is, and whether and as what it runs; make nothing"
+    table.add("model files", "inspect", what, common=True, type=path, nargs="+", metavar="FILE")
     for noise, suffix in (("low", ""), ("high", "_high_noise")):
         what = f"LoRA files to merge into the {noise}-noise expert, and into it alone"
         how: dict[str, Any] = {"nargs": "+", "common": not suffix}

@@ -15,7 +15,7 @@ from wan2.errors import InputError
 from wan2.models.config import A14B, TransformerConfig
 from wan2.models.forms import FP8_BYTES, Form
 from wan2.models.kernel_table import AUTO
-from wan2.plan.files import Files, readable
+from wan2.plan.files import Files
 from wan2.plan.memory import (
     VAE_WEIGHTS,
     VAE_WIDTH,
@@ -29,6 +29,7 @@ from wan2.plan.memory import (
 )
 from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
+from wan2.weights.head import readable
 from wan2.weights.held import held_weights, packed_value
 from wan2.weights.sources import TransformerFile
 from wan2.weights.vae_names import config_from_shapes, to_diffusers

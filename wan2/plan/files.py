@@ -14,7 +14,7 @@ from wan2.models.config import TransformerConfig
 from wan2.request.model import Expert, Model
 from wan2.request.request import Request
 from wan2.text.tokenizer import TOKENIZER_FILE, TokenizedPrompt, Tokenizer, load_tokenizer
-from wan2.weights.checkpoint import PICKLES, inspect_transformer
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8_cache import KeptFp8, cache_path, look_for_cache
 from wan2.weights.header import CheckpointHeader, checkpoint_files, read_header
@@ -131,7 +131,7 @@ class Files:
         """The checkpoint of an expert, sound, scales included, without LoRAs. Raises `InputError` if it is not."""
         if expert.path not in self._bases:
             found = inspect_transformer(expert.path, header=self.header(expert.path))
-            check_scales(found)
+            check_scales(found.header, found.sources)
             self._bases[expert.path] = found
         return self._bases[expert.path]
 
@@ -211,11 +211,6 @@ class Files:
         if path not in self._parts:
             self._parts[path] = _files_at(name, path)
         return self._parts[path]
-
-
-def readable(path: Path) -> bool:
-    """Whether a checkpoint has a header that can be read without PyTorch."""
-    return path.suffix not in PICKLES
 
 
 def absent(request: Request) -> Mapping[str, Path]:

@@ -19,7 +19,7 @@ from wan2.files import sweep
 from wan2.models.transformer import WanTransformer
 from wan2.parallel.first import SharedTransformer, Together, gather
 from wan2.parallel.orders import Begin
-from wan2.plan.files import Files, naming, readable
+from wan2.plan.files import Files, naming
 from wan2.request.compute import Compute
 from wan2.request.model import Model, Noise
 from wan2.run.machine import DTYPES, resolve_machine
@@ -28,6 +28,7 @@ from wan2.text.tokenizer import TokenizedPrompt
 from wan2.weights.checkpoint import load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
 from wan2.weights.fp8_cache import gains_by_cache, write_cache
+from wan2.weights.head import readable
 from wan2.weights.sources import TransformerFile
 from wan2.weights.watch import Stamp, stamp_of
 
