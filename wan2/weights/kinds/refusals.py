@@ -7,7 +7,7 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.weights.kinds.kind import Kind
 
-READ_FORMS = ("", "scaled fp8")
+READ_FORMS = ("", "scaled fp8", "int8", "int8 ConvRot")
 """The forms of quantisation that are read, as `quantised.quantisation` calls them."""
 
 
