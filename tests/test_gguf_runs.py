@@ -67,7 +67,7 @@ def test_the_forecast_counts_the_blocks_and_what_loras_make_of_them(
 ) -> None:
     lora, works = write_lora(tmp_path / "lora.safetensors", comfy(draw(CONFIG))), list[Work]()
     monkeypatch.setattr(holocine_ext.plan, "Work", lambda *words: (works.append(Work(*words)), works[-1])[1])
-    for flags in (in_gguf(model), model.flags(), [*in_gguf(model), "--lora_weight", str(lora)]):
+    for flags in (in_gguf(model), model.flags(), [*in_gguf(model), "--lora_weight_high_noise", str(lora)]):
         assert holocine_ext.cli.main([*flags, *QUICK, *STEPS, "--dry_run"]) == 0
     packed, plain, merged = (weight_bytes(work.config, 4, work.held).on_device(0) for work in works)
     assert packed < 0.5 * plain and merged == plain

@@ -100,7 +100,7 @@ def test_what_is_missing_or_not_read_is_refused(tmp_path: Path) -> None:
         r"\[192, 96\] cannot be turned in groups of 64": {
             mark: said('{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 64}')
         },
-        rf"its {mark} cannot be read": {mark: said("{not json")},
+        rf"its {mark}: cannot be read": {mark: said("{not json")},
         rf"its {mark} is not a table": {mark: said("[1]")},
     }
     for pattern, changes in cases.items():
