@@ -8,7 +8,7 @@ from wan2.errors import InputError
 from wan2.weights.kinds.kind import Kind, Table
 from wan2.weights.kinds.namer import kind_of
 
-READ_FORMS = ("", "scaled fp8")
+READ_FORMS = ("", "scaled fp8", "int8", "int8 ConvRot")
 """The forms of quantisation that are read, as `quantised.quantisation` calls them."""
 
 
