@@ -70,9 +70,11 @@ def _run(words: Sequence[str], console: Console) -> None:
         make_one(job, console, cache_folder())
     else:
         files = Files()
-        make = partial(
-            make_several, several, lambda item: _planned(plan(item), files, inputs, console), given, words, console
-        )
+
+        def planned(item: Item) -> Job:
+            return _planned(plan(item), files, inputs, console)
+
+        make = partial(make_several, several, planned, given, words, console, main)
         if listed:
             make()
         else:

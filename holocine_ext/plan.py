@@ -143,8 +143,8 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, weights = found[experts[0]]
-    plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
-    work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files))
+    split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
+    work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files), split)
     return make_forecast(asked, tokens, work, notes, rate)
 
 

@@ -27,6 +27,7 @@ from wan2.request.request import Request
 from wan2.request.sampling import Sampling
 
 FRACTION = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,12})\s*")
+SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 # How many scenes of a list go through the stages together.
 WAVE = 10
 
@@ -174,6 +175,10 @@ def _add_several(table: Table) -> None:
     table.add("several videos", "num_seeds", what, common=True, type=whole_number, metavar="N")
     what = f"how many videos go through the stages together, so that models are loaded once (default: {WAVE})"
     table.add("several videos", "wave", what, type=whole_number, metavar="N")
+    what = "make every N-th line of the list, from line I on: one of N jobs that make the list together"
+    table.add("several videos", "shard", what, type=shard, metavar="I/N")
+    what = "make the list on a cluster of Ray, --gpus cards a line: its address, or auto for the one of this machine"
+    table.add("several videos", "cluster", what, metavar="ADDRESS")
 
 
 def _add_sampling(table: Table) -> None:
@@ -272,6 +277,14 @@ def frame_rate(text: str) -> float:
     if not below:
         raise argparse.ArgumentTypeError(f"{text!r} is divided by 0")
     return exact_rate(above / below)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """One of several shards, for argparse: `2/5`, counted from 1."""
+    found = SHARD.fullmatch(text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of 1/N to N/N")
+    return int(found[1]), int(found[2])
 
 
 def number(text: str) -> float:

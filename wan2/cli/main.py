@@ -97,20 +97,38 @@ def check_several(given: Mapping[str, Any]) -> None:
     listed, seeds = given["from_file"] is not None, given["seeds"] is not None or given["num_seeds"] is not None
     if given["wave"] is not None and not (listed or seeds):
         raise InputError("is for several videos, of `from_file`, `seeds` or `num_seeds`", field="wave")
+    if given["shard"] is not None and not listed:
+        raise InputError("is for the lines of `from_file`", field="shard")
+    if given["cluster"] is not None and (not listed or given["shard"] is not None):
+        raise InputError("makes all lines of `from_file`, without `shard`", field="cluster", value=given["cluster"])
     for name in ("wave", "num_seeds"):
         if given[name] is not None and not 1 <= given[name] <= MOST:
             raise InputError(f"must lie between 1 and {MOST}", field=name, value=given[name])
 
 
 def make_several(
-    items: Sequence[Item], plan: Callable[[Item], Job], given: Mapping[str, Any], words: Sequence[str], console: Console
+    items: Sequence[Item],
+    plan: Callable[[Item], Job],
+    given: Mapping[str, Any],
+    words: Sequence[str],
+    console: Console,
+    command: Callable[[Sequence[str]], int],
 ) -> None:
-    """Plan every video, then make them a wave at a time. words: the command line, which also goes on with them."""
+    """Plan every video, then make them a wave at a time, or on a cluster.
+
+    words: the command line, which also goes on with them. command: what it is given to.
+    """
+    if given["cluster"] is not None:
+        from wan2.cli.cluster import make_on_cluster
+
+        with held_names(items, None):
+            make_on_cluster(given["cluster"], items, command, words, console)
+        return
     planned, broken = plan_each(items, plan, console)
     console.repeats(words)
     first = planned[0][1].plan.request
     prepare(first)
-    with held_names(items), Session(first.model, first.compute, cache_folder(), first.cards) as session:
+    with held_names(items, given["shard"]), Session(first.model, first.compute, cache_folder(), first.cards) as session:
         make = partial(make_wave, session, total=len(items), console=console)
         make_each(planned, broken, console, plan, make, given["wave"] or WAVE)
 
@@ -125,10 +143,10 @@ def _run(words: Sequence[str], console: Console) -> None:
     files = Files()
     if scenes_of(given) == ["--from_file"]:
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
-        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console)
+        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console, main)
     elif seeds := asked_by_seeds(given):
         plan = partial(_by_seed, files=files, console=console)
-        make_seeds(seeds, lambda: make_several(seeds, plan, given, words, console), given, console)
+        make_seeds(seeds, lambda: make_several(seeds, plan, given, words, console, main), given, console)
     else:
         job = _planned(asked(given, WAN22_T2V), files, {}, console)
         prepare(job.plan.request)

@@ -26,6 +26,7 @@ from wan2.plan.memory import (
     ValueBytes,
     predict_memory,
 )
+from wan2.plan.split import Groups, Split, plan_split
 from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
 from wan2.weights.fp8 import fp8_weights
@@ -38,6 +39,7 @@ MARGIN = 1.1
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # The text encoder and the VAE overflow float16: with it, they compute in float32.
 WIDE = {"float16": 4}
+EXCHANGED = 3
 SMALLEST_TILE = 4 * SIZE_MULTIPLE
 Part = Literal["text_encoder", "transformer", "vae"]
 """A model of a run, which is on the device while the others are not."""
@@ -48,27 +50,33 @@ class Work:
     """What decides the memory of a run besides its request.
 
     config, fp8: of a transformer, and its weights that are held in fp8. attended: what its self-attention holds at
-    once, None for the whole video. vae: the width of its decoder, and its weights.
+    once, None for the whole video. vae: the width of its decoder, and its weights. split: how several cards share it.
     """
 
     config: TransformerConfig
     fp8: frozenset[str] = frozenset()
     attended: Attended | None = None
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
+    split: Split | None = None
 
 
 def work_of(
-    request: Request, files: Files, transformer: TransformerFile | None, attended: Attended | None = None
+    request: Request,
+    files: Files,
+    transformer: TransformerFile | None,
+    attended: Attended | None = None,
+    groups: Groups | None = None,
 ) -> Work:
     """The work of a run whose files are there; of saved latents, which need no transformer, that of the published one.
 
     Raises:
-        InputError: the VAE's file cannot be read.
+        InputError: the VAE's file cannot be read, or cards cannot share the video as asked.
     """
     vae = vae_size(request, files)
     if transformer is None:
         return Work(A14B, vae=vae)
-    return Work(transformer.config, fp8_weights(transformer, request.compute.quantises), attended, vae)
+    split = plan_split(request, transformer.config, groups)
+    return Work(transformer.config, fp8_weights(transformer, request.compute.quantises), attended, vae, split)
 
 
 def vae_size(request: Request, files: Files) -> tuple[int, int]:
@@ -101,7 +109,7 @@ def predict(request: Request, work: Work) -> Memory:
     pixels = shape.height * shape.width
     return predict_memory(
         work.config,
-        Clip(shape.tokens, work.attended or Attended(shape.tokens), 2 if request.guided else 1),
+        _clip(request, work),
         Decoding(shape.num_frames, pixels, tile, compute.vae_cache_cpu, *work.vae),
         ValueBytes(size, wide, BYTES.get(request.model.vae_dtype, wide)),
         Holding(
@@ -113,6 +121,17 @@ def predict(request: Request, work: Work) -> Memory:
             fp8_t5=compute.fp8_t5,
         ),
     )
+
+
+def _clip(request: Request, work: Work) -> Clip:
+    """What the transformer works on, on the card that has the most of it."""
+    attended, passes = work.attended or Attended(request.shape.tokens), 2 if request.guided else 1
+    if work.split is None:
+        return Clip(request.shape.tokens, attended, passes)
+    own = max(sum(b - a for a, b in rows) for rows in work.split.rows)
+    if work.split.ways > 1 and not work.split.owners:  # queries, keys and values before and after heads are exchanged
+        attended = Attended(EXCHANGED * own)
+    return Clip(own, attended, passes // work.split.passes or 1)
 
 
 def within_budget(request: Request, work: Work) -> Request:

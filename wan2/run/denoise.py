@@ -47,7 +47,9 @@ def take_steps(one: Active, expert: Opened, alone: bool) -> Generator[Event]:
     positive, negative = (*one.passes, None)[:2]
     if positive is None or one.keeper is None:
         raise ValueError("the plan has no text yet")
-    model = expert.model.sharing(one.plan.split) if isinstance(expert.model, SharedTransformer) else expert.model
+    model = expert.model
+    if isinstance(model, SharedTransformer) and one.plan.work is not None:
+        model = model.sharing(one.plan.work.split)
     steps = denoise(lambda _: nullcontext(model), latents, one.schedule, positive, negative, after)
     with one.recorder.timed(Stage.DENOISE), closing(steps):
         for step in steps:
