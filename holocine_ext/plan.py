@@ -138,7 +138,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     for expert, (config, weights) in found.items():
         check_blocks(base, expert, config)
         check_fp8(base, expert, config, weights)
-        check_loras(expert, config, files)
+        notes += check_loras(base.model, expert, config, files)
     experts = base.model.experts
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")

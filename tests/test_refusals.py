@@ -177,6 +177,9 @@ REFUSALS = [
          "--lora_weight", "{pair}", "--lora_multiplier", "1", "0.5"),
     base("--lora_multiplier_high_noise 1 0.5: 2 for 3 of --lora_weight_high_noise; give one for each",
          "--lora_weight_high_noise", "{pair}", "{pair}", "{pair}", "--lora_multiplier_high_noise", "1", "0.5"),
+    base("--lora_partial: needs --lora_weight or --lora_weight_high_noise", "--lora_partial"),
+    base("--lora_weight {both}: holds an adapter for each expert; give it by --lora_weight_high_noise, too",
+         "--lora_weight", "{both}"),
     base("--lora_multiplier nan: must be a finite number", "--lora_weight", "{pair}", "--lora_multiplier", "nan"),
     shots("--lora_multiplier inf: must be a finite", "--lora_weight", "{pair}", "--lora_multiplier", "inf"),
     base("--lora_multiplier 101.0: must lie between -100.0 and 100.0", "--lora_weight", "{pair}",
@@ -191,8 +194,8 @@ REFUSALS = [
     base("--lora_weight {lora}: tensor blocks.0.self_attn.q.lora_A.weight is there without", "--lora_weight", "{lora}"),
     base("--lora_weight_high_noise {vae}: ", "--lora_weight_high_noise", "{vae}"),
     shots("it looks like a Wan VAE", "--lora_weight_high_noise", "{vae}"),
-    shots("2 of 3 tensors are unknown (lora_unet_blocks_0_", "--lora_weight", "{loha}", "--dry_run"),
-    base("it looks like a LoHa (products of Hadamard), which is not read", "--lora_weight", "{loha}"),
+    shots("1 of 4 tensors are unknown (lora_unet_blocks_0_self_attn_q.hada", "--lora_weight", "{loha}", "--dry_run"),
+    base("it looks like a LoCon with a factor in the middle, which is not read", "--lora_weight", "{loha}"),
     base("1 of 3 tensors are unknown (blocks.0.cross_attn.k_img.diff); it looks like a LoRA of an image-to-video (I2V)",
          "--lora_weight", "{i2v_lora}"),
     base("--lora_weight {wide}: adds to 1 tensors what does not fit a transformer of 3 blocks, 96 wide (blocks.0.self_"
@@ -258,7 +261,7 @@ def broken_files(tiny: TinyModel, folder: Path) -> dict[str, Path]:
     q = "blocks.0.self_attn.q"
     pair = {f"{q}.lora_A.weight": torch.zeros(4, 96), f"{q}.lora_B.weight": torch.zeros(96, 4)}
     wide = {f"{q}.lora_A.weight": torch.zeros(4, 128), f"{q}.lora_B.weight": torch.zeros(128, 4)}
-    parts = ("alpha", "hada_w1_a", "hada_w1_b")
+    parts = ("alpha", "hada_w1_a", "hada_w1_b", "hada_t1")
     variants = {
         "missing": {name: tensor for name, tensor in expert.items() if name != "head.head.bias"},
         "unknown": {**expert, "extra.weight": torch.zeros(1)},
@@ -268,6 +271,7 @@ def broken_files(tiny: TinyModel, folder: Path) -> dict[str, Path]:
         "lora": lora,
         "pair": pair | {f"{q}.alpha": torch.tensor(float("nan"))},
         "wide": wide,
+        "both": {f"transformer{n}.{name}": tensor.clone() for name, tensor in pair.items() for n in ("", "_2")},
         "loha": {f"lora_unet_blocks_0_self_attn_q.{part}": torch.ones(4, 96) for part in parts},
         "i2v_lora": pair | {"blocks.0.cross_attn.k_img.diff": torch.zeros(96, 96)},
         "latents": {"latents": torch.zeros(1, 16, 2, 4, 4)},

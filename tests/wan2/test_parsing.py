@@ -26,7 +26,7 @@ from wan2.request.presets import WAN22_T2V
 from wan2.text.tokenizer import MAX_CHARACTERS, check_vocabulary, load_tokenizer
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.header import MAX_NAME, MAX_TENSORS, read_header
-from wan2.weights.peft import PeftNotes
+from wan2.weights.peft import Pattern
 
 ROOT = Path(__file__).parents[2]
 SOUND: dict[str, Any] = json.loads((ROOT / "tests/data/tokenizer/tokenizer.json").read_text())
@@ -226,7 +226,6 @@ def test_shards_count_together(tmp_path: Path):
     [
         ("blocks.1.q", 2.0),
         ("blocks.11.q", 3.0),
-        ("transformer.blocks.1.q", 2.0),
         ("q", 9.0),
         ("blocks.1.k", 4.0),
         ("x", 7.0),
@@ -234,7 +233,7 @@ def test_shards_count_together(tmp_path: Path):
 )
 def test_the_first_name_of_a_pattern_that_fits_counts(module: str, alpha: float):
     pattern = {"^blocks.1.q": 2.0, ".11.q": 3.0, ".q": 9.0, ".k": 4.0, ".1.k": 5.0}
-    assert PeftNotes(7.0, pattern).alpha(module) == alpha
+    assert Pattern(pattern, 7.0).of(module) == alpha
 
 
 def state_file(path: Path, notes: object) -> Path:

@@ -220,6 +220,7 @@ def _add_files(table: Table) -> None:
         table.add("model files", f"lora_weight{suffix}", what, type=path, metavar="PATH", **how)
         what = f"how much of each, or one number for all of them (default: {LORA_MULTIPLIER:g})"
         table.add("model files", f"lora_multiplier{suffix}", what, type=number, nargs="+", metavar="N")
+    table.add_setting("model files", "lora_partial", dict(settings_of(Model))["lora_partial"], bool)
 
 
 def _add_general(table: Table, full_parser: Callable[[], Parser]) -> None:

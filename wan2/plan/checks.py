@@ -32,10 +32,14 @@ VALUE_BYTES, STATE_COPIES = 4, 8
 
 @dataclass(frozen=True)
 class Found:
-    """What a run will load, found sound: its transformers, and its prompts as tokens (the negative one if needed)."""
+    """What a run will load, found sound: its transformers, and its prompts as tokens (the negative one if needed).
+
+    notes: lines about what is left out.
+    """
 
     experts: Mapping[Noise, TransformerFile] = field(default_factory=dict)
     texts: tuple[TokenizedPrompt, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
@@ -54,11 +58,13 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
     for name, paths in ({name: (path,) for name, path in needed.items()} | lora_files(request)).items():
         if gone := [path for path in paths if not path.exists()]:
             raise InputError(f"no such {'folder' if name == 'tokenizer' else 'file'}", field=name, value=gone[0])
-    experts: dict[Noise, TransformerFile] = {}
+    experts, notes = dict[Noise, TransformerFile](), list[str]()
     if request.latent_path is None:
         _check_kind("t5", request.model.t5, files)
         for expert in request.model.experts:
-            experts[expert.noise] = _check_expert(request, expert, files, extra_channels)
+            config = _check_expert(request, expert, files, extra_channels)
+            notes += check_loras(request.model, expert, config, files)
+            experts[expert.noise] = files.transformer(expert, request.model.lora_partial)
     if "vae" in needed:
         _check_kind("vae", request.model.vae, files)
     if request.compute.fp8_cache:
@@ -67,7 +73,7 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
         return Found()
     texts = tokenize_prompts(request, files)
     _check_vocabulary(request.model, files)
-    return Found(experts, texts)
+    return Found(experts, texts, tuple(notes))
 
 
 def check_blocks(request: Request, expert: Expert, config: TransformerConfig) -> None:
@@ -98,15 +104,26 @@ def check_fp8(request: Request, expert: Expert, config: TransformerConfig, weigh
         raise InputError(f"{place} is {odd[0]} wide; needs a multiple of {FAST_MULTIPLE}", field="fp8_fast")
 
 
-def check_loras(expert: Expert, config: TransformerConfig, files: Files) -> None:
+def check_loras(model: Model, expert: Expert, config: TransformerConfig, files: Files) -> list[str]:
     """Refuse LoRAs that an expert of this size cannot take, also those whose multiplier is 0.
+
+    Returns a line about every one of which something is left out.
 
     Raises:
         InputError: what does not fit; with the setting and the file.
     """
+    notes, name = [], expert.name("lora_weight")
     for lora in expert.loras:
-        with naming(expert.name("lora_weight"), lora.path):
-            files.deltas(lora, config)
+        with naming(name, lora.path):
+            found = files.lora(lora, config, model.lora_partial)
+        for other in model.experts:
+            if found.both and lora.path not in [theirs.path for theirs in other.loras]:
+                rule = f"holds an adapter for each expert; give it by `{other.name('lora_weight')}`, too"
+                raise InputError(rule, field=name, value=lora.path)
+        if found.left_out:
+            first = ascii(found.left_out[0])[1:-1][:80]
+            notes.append(f"`{name}` {lora.path}: {len(found.left_out)} tensors are left out, such as {first}")
+    return notes
 
 
 def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, ...]:
@@ -127,7 +144,8 @@ def tokenize_prompts(request: Request, files: Files) -> tuple[TokenizedPrompt, .
     return tuple(prompts)
 
 
-def _check_expert(request: Request, expert: Expert, files: Files, extra_channels: int) -> TransformerFile:
+def _check_expert(request: Request, expert: Expert, files: Files, extra_channels: int) -> TransformerConfig:
+    """The sizes of an expert, its LoRAs aside, once it is known to do."""
     with naming(expert.flag, expert.path):
         file = files.base(expert)
     config, expected = file.config, CHANNELS + extra_channels
@@ -136,8 +154,7 @@ def _check_expert(request: Request, expert: Expert, files: Files, extra_channels
         raise InputError(rule, field=expert.flag, value=expert.path)
     check_blocks(request, expert, config)
     check_fp8(request, expert, config, fp8_weights(file, request.compute.quantises))
-    check_loras(expert, config, files)
-    return files.transformer(expert)
+    return config
 
 
 def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile], files: Files) -> None:

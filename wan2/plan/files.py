@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from wan2.weights.checkpoint import PICKLES, inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8_cache import KeptFp8, cache_path, look_for_cache
 from wan2.weights.header import CheckpointHeader, checkpoint_files, read_header
-from wan2.weights.lora import lora_deltas, with_loras
+from wan2.weights.lora import inspect_lora, with_loras
+from wan2.weights.peft import adapter_files
 from wan2.weights.scales import check_scales
-from wan2.weights.sources import Deltas, Lora, TransformerFile
+from wan2.weights.sources import Lora, LoraFile, TransformerFile
 from wan2.weights.watch import Stamp, Watch, stamp_of
 
 
@@ -49,12 +51,13 @@ def named_files(request: Request) -> dict[str, tuple[Path, ...]]:
 
 def input_files(request: Request) -> list[Path]:
     """Every file with weights or rules that a run reads, the shards of a checkpoint one by one."""
-    return [part for paths in named_files(request).values() for path in paths for part in _parts(path)]
+    return [part for name, paths in named_files(request).items() for path in paths for part in _parts(name, path)]
 
 
 def inputs_of(request: Request) -> dict[str, list[Path]]:
     """Setting -> the files that the run reads by it. What cannot be read stands for itself: it is refused elsewhere."""
-    found = {name: [part for path in paths for part in _parts(path)] for name, paths in named_files(request).items()}
+    named = named_files(request)
+    found = {name: [part for path in paths for part in _parts(name, path)] for name, paths in named.items()}
     if request.latent_path:
         found["latent_path"] = [request.latent_path]
     elif request.compute.fp8_cache:
@@ -62,13 +65,18 @@ def inputs_of(request: Request) -> dict[str, list[Path]]:
     return found
 
 
-def _parts(path: Path) -> list[Path]:
+def _parts(name: str, path: Path) -> list[Path]:
     if (path / TOKENIZER_FILE).is_file():
         return [path / TOKENIZER_FILE]
     try:
-        return list(dict.fromkeys([path, *checkpoint_files(path)] if path.is_file() else checkpoint_files(path)))
+        found = _files_at(name, path)
+        return list(dict.fromkeys([path, *found] if path.is_file() else found))
     except (InputError, OSError):
         return [path]
+
+
+def _files_at(name: str, path: Path) -> list[Path]:
+    return adapter_files(path) if name.startswith("lora_weight") else checkpoint_files(path)
 
 
 @contextmanager
@@ -97,8 +105,8 @@ class Files:
     watch: Watch = field(default_factory=Watch)
     _headers: dict[Path, CheckpointHeader] = field(default_factory=dict)
     _bases: dict[Path, TransformerFile] = field(default_factory=dict)
-    _transformers: dict[tuple[Path, tuple[Lora, ...]], TransformerFile] = field(default_factory=dict)
-    _deltas: dict[tuple[Lora, TransformerConfig], Deltas] = field(default_factory=dict)
+    _transformers: dict[tuple[Path, tuple[Lora, ...], bool], TransformerFile] = field(default_factory=dict)
+    _loras: dict[tuple[Lora, TransformerConfig, bool], LoraFile] = field(default_factory=dict)
     _kept: dict[tuple[Path, Stamp | None], KeptFp8] = field(default_factory=dict)
     _tokenizers: dict[Path, Tokenizer] = field(default_factory=dict)
     _texts: dict[tuple[Path, str], TokenizedPrompt] = field(default_factory=dict)
@@ -126,12 +134,15 @@ class Files:
             self._bases[expert.path] = found
         return self._bases[expert.path]
 
-    def deltas(self, lora: Lora, config: TransformerConfig) -> Deltas:
-        """What a LoRA adds to a transformer of this size. Raises `InputError` where it does not fit."""
-        key = lora, config
-        if key not in self._deltas:
-            self._deltas[key] = lora_deltas(lora, config, self.header(lora.path))
-        return self._deltas[key]
+    def lora(self, lora: Lora, config: TransformerConfig, partial: bool) -> LoraFile:
+        """What an adapter adds to a transformer of this size. Raises `InputError` where it does not fit.
+
+        partial: what no run from text has is left out.
+        """
+        key = lora, config, partial
+        if key not in self._loras:
+            self._loras[key] = inspect_lora(lora, config, self.header(lora.path), partial)
+        return self._loras[key]
 
     def kept_fp8(self, file: TransformerFile) -> KeptFp8:
         """The fp8 weights that are kept of a checkpoint; looked for again when the file there is another.
@@ -144,11 +155,15 @@ class Files:
             self._kept[key] = look_for_cache(file)
         return self._kept[key]
 
-    def transformer(self, expert: Expert) -> TransformerFile:
-        """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit."""
-        key = expert.path, expert.merged
+    def transformer(self, expert: Expert, partial: bool) -> TransformerFile:
+        """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit.
+
+        partial: as of `lora`.
+        """
+        key = expert.path, expert.merged, partial
         if key not in self._transformers:
-            self._transformers[key] = with_loras(self.base(expert), expert.merged, self.deltas)
+            inspect = functools.partial(self.lora, partial=partial)
+            self._transformers[key] = with_loras(self.base(expert), expert.merged, inspect)
         return self._transformers[key]
 
     def tokenizer(self, folder: Path) -> Tokenizer:
@@ -185,7 +200,7 @@ class Files:
         if name == "tokenizer":
             return [path / TOKENIZER_FILE]
         if path not in self._parts:
-            self._parts[path] = checkpoint_files(path)
+            self._parts[path] = _files_at(name, path)
         return self._parts[path]
 
 

@@ -160,17 +160,17 @@ def _request(values: Mapping[str, Any]) -> Request:
 
 def _expert(noise: Noise, values: Mapping[str, Any]) -> Expert:
     suffix = SUFFIX[noise]
-    loras = _loras(suffix, values)
+    loras = _loras(noise, values)
     return Expert(noise, Path(values[EXPERT_FLAG[noise]]), values["guidance_scale" + suffix], loras)
 
 
-def _loras(suffix: str, values: Mapping[str, Any]) -> tuple[Lora, ...]:
+def _loras(noise: Noise, values: Mapping[str, Any]) -> tuple[Lora, ...]:
     """The LoRAs of an expert; one multiplier alone is that of all of them.
 
     Raises:
         InputError: multipliers that are not one for each LoRA, or no sound number.
     """
-    weights, multipliers = f"lora_weight{suffix}", f"lora_multiplier{suffix}"
+    weights, multipliers = (name + SUFFIX[noise] for name in ("lora_weight", "lora_multiplier"))
     paths, numbers = (tuple(values.get(name) or ()) for name in (weights, multipliers))
     for number in numbers:
         MULTIPLIER.check(multipliers, number)
@@ -182,7 +182,7 @@ def _loras(suffix: str, values: Mapping[str, Any]) -> tuple[Lora, ...]:
     if len(numbers) != len(paths):
         rule = f"{len(numbers)} for {len(paths)} of `{weights}`; give one for each, or one for all"
         raise InputError(rule, field=multipliers, value=shown)
-    return tuple(map(Lora, paths, numbers))
+    return tuple(Lora(path, number, noise) for path, number in zip(paths, numbers, strict=True))
 
 
 def _recipe(preset: Preset, name: str, known: Mapping[str, Any]) -> Mapping[str, Any]:

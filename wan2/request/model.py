@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wan2.errors import InputError
 from wan2.models.kernel_table import AUTO
 from wan2.request.fields import Number, OneOf, Setting, check_settings, setting
 from wan2.weights.sources import Lora
@@ -70,9 +71,14 @@ class Model:
     )
     round_timestep: bool = setting(Setting("", decides=True))
     vae_dtype: str = setting(Setting("", OneOf((AUTO, "bfloat16", "float32"))))
+    lora_partial: bool = setting(
+        Setting("leave out what a LoRA has for image-to-video or for the text encoder", decides=True), False
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.lora_partial and not any(expert.loras for expert in self.experts):
+            raise InputError("needs `lora_weight` or `lora_weight_high_noise`", field="lora_partial")
 
     def expert(self, noise: Noise) -> Expert:
         """The expert that takes the steps of much noise, or the later ones."""

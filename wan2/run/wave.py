@@ -197,6 +197,8 @@ class Wave:
         counts = {noise: sum(len(one.steps(noise)) for one in todo) for noise in NOISES}
         steps = {noise: count for noise, count in counts.items() if count}
         files = dict[Noise, TransformerFile]()
+        for note in todo[0].plan.found.notes:
+            self.models.note(note)
         yield from self._checkpoints(todo[0], list(steps), files)
         if len(todo) == 1:
             yield StageBegan(todo[0].number, Stage.DENOISE, todo[0].schedule.infer_steps, todo[0].start)

@@ -18,7 +18,8 @@ from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.dtypes import E4M3, byte_length
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8 import WEIGHT, fp8_weights
-from wan2.weights.header import checkpoint_files, read_header
+from wan2.weights.header import read_header
+from wan2.weights.peft import adapter_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class KeptFp8(NamedTuple):
 
 def cache_path(checkpoint: Path, loras: Sequence[Lora] = ()) -> Path:
     """Where the fp8 weights of a checkpoint (a file, an index or a folder) are kept: next to it."""
-    named = json.dumps([[str(path.absolute()), multiplier] for path, multiplier in loras])
+    named = json.dumps([[str(lora.path.absolute()), lora.multiplier] for lora in loras])
     merged = f".lora-{hashlib.sha256(named.encode()).hexdigest()[:NAME_DIGITS]}" if loras else ""
     stem = checkpoint.name.removesuffix(".index.json").removesuffix(".safetensors")
     return checkpoint.with_name(stem + merged + ENDING)
@@ -60,9 +61,7 @@ def source_mark(file: TransformerFile) -> str:
     """How a copy identifies its source: fingerprints of its files and of the LoRAs, and when they were last written."""
     mark: dict[str, Any] = {"format": FORMAT, **_written(file.header.files)}
     if file.loras:
-        mark["loras"] = [
-            {**_written(checkpoint_files(path)), "multiplier": multiplier} for path, multiplier in file.loras
-        ]
+        mark["loras"] = [{**_written(adapter_files(lora.path)), "multiplier": lora.multiplier} for lora in file.loras]
     return json.dumps(mark)
 
 

@@ -10,20 +10,20 @@ from wan2.weights.names import LORA, describe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+IMAGE = r"[kv]_img|img_emb|add_[kv]_proj|norm_added_k|image_embedder"
+TEXT_ENCODER = r"(^|\.)text_encoder(_\d)?\.|^lora_te\d?_"
 # The first sign found in any name decides; kinds of adapters come before the models they are for.
 SIGNS = (
-    ("a LoHa (products of Hadamard), which is not read", r"hada_"),
-    ("a LoKr (products of Kronecker), which is not read", r"lokr_"),
     ("an OFT adapter, which is not read", r"\boft_|boft"),
-    ("a DoRA, which is not read", r"dora_scale|lora_magnitude_vector"),
-    ("a LoCon with a factor in the middle, which is not read", r"lora_mid"),
-    ("an adapter of PEFT's own, whose alpha stands in another file (adapter_config.json)", r"^base_model\.model\."),
-    ("a LoRA of an image-to-video (I2V) transformer", r"[kv]_img|img_emb|add_[kv]_proj|image_embedder"),
+    ("a LoCon with a factor in the middle, which is not read", r"lora_mid|hada_t\d|lokr_t\d"),
+    ("a LoRA of an image-to-video (I2V) transformer", IMAGE),
     ("a LoRA of a VACE transformer", r"vace_"),
     ("a LoRA of Flux or Hunyuan", r"(double|single)_(transformer_)?blocks"),
     ("a LoRA of Stable Diffusion", r"lora_te\d?_|(down|up|input|output|mid)_blocks?"),
     ("a LoRA of a transformer of another family", r"transformer_blocks"),
 )
+KINDS = (("DoRA", r"dora_scale|lora_magnitude_vector"), ("LoHa", r"hada_"), ("LoKr", r"lokr_"), ("LoRA", ""))
+"""What the files are called that are read: the first whose sign is found in any name."""
 BLOCK = re.compile(r"blocks[._](\d+)")
 INNER = re.compile(r"(self_attn|attn1)[._](to_)?q\.lora_(down|A)\b.*\.weight$")
 
@@ -35,9 +35,17 @@ def describe_lora(shapes: Mapping[str, tuple[int, ...]]) -> str:
             return what
     if not any(LORA.search(name) for name in shapes):
         return describe(shapes)
+    kind = next(kind for kind, sign in KINDS if any(re.search(sign, name) for name in shapes))
     blocks = {int(found[1]) for name in shapes if (found := BLOCK.search(name))}
     if not blocks:
-        return "a LoRA of another model"
+        return f"a {kind} of another model"
     widths = {shape[1] for name, shape in shapes.items() if INNER.search(name) and len(shape) == 2}
     width = f", {max(widths)} wide" if widths else ""
-    return f"a LoRA of a transformer of {max(blocks) + 1} blocks{width}"
+    return f"a {kind} of a transformer of {max(blocks) + 1} blocks{width}"
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a tensor of an adapter is for a part that a run from text does not have, or does not change: what looks
+    at images, and the text encoder.
+    """
+    return re.search(f"{IMAGE}|{TEXT_ENCODER}", name) is not None

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from wan2.errors import InputError
+from wan2.models.adapters import assemble
 from wan2.models.fp8 import quantise_rows
 from wan2.weights.decode import TORCH_DTYPES, ScaledTensor, as_scale, decode, is_sound
 from wan2.weights.dtypes import E4M3
-from wan2.weights.merge import Addend, merged_rows
+from wan2.weights.merge import Addend, Stored, merged_rows
 from wan2.weights.names import SCALE_RULE
 
 if TYPE_CHECKING:
@@ -101,14 +102,15 @@ class TensorReader:
         """Rows of a tensor with what LoRAs add to it, as `merged_rows` gives them."""
         scale = self._scale(source)
         addends = [self._addend(delta) for delta in source.deltas]
-        return merged_rows(self._on_host(source.name), None if scale is None else scale.cpu(), addends)
+        return merged_rows(Stored(self._on_host(source.name), None if scale is None else scale.cpu()), addends)
 
     def _addend(self, delta: Delta) -> Addend:
-        """What a LoRA adds, in fp32 on the CPU; its two halves as matrices."""
-        up = self._lora_tensor(delta.up)
-        if delta.down is None:
-            return Addend(delta.factor, up, None)
-        return Addend(delta.factor, up.flatten(1), self._lora_tensor(delta.down).flatten(1))
+        """What an adapter adds, in fp32 on the CPU."""
+        factors = assemble({role: self._lora_tensor(part) for role, part in delta.parts.items()})
+        if delta.magnitude is None:
+            return Addend(delta.strength, delta.scale, factors)
+        magnitude = self._lora_tensor(delta.magnitude)
+        return Addend(delta.strength, delta.scale, factors, magnitude.reshape(len(magnitude), -1))
 
     def _lora_tensor(self, tensor: Named) -> Tensor:
         """A tensor of a LoRA in fp32 on the CPU."""

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wan2.models.config import TransformerConfig
+from wan2.sampling.experts import Expert
 from wan2.weights.header import CheckpointHeader, StoredTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Lora(NamedTuple):
-    """A LoRA file and how much of it is merged in."""
+    """An adapter file and how much of it counts.
+
+    of: the transformer that it changes, which matters for a file that holds an adapter for each.
+    """
 
     path: Path
     multiplier: float
+    of: Expert | None = None
 
 
 class Named(NamedTuple):
-    """A tensor of a LoRA file and what it is called there."""
+    """A tensor of an adapter file and what it is called there."""
 
     name: str
     entry: StoredTensor
@@ -26,15 +34,36 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True)
 class Delta:
-    """What is added to a tensor: `factor` times the product of `up` and `down`, or times `up` where that is whole."""
+    """What an adapter does to one tensor: adds `strength` times `scale` times what its parts, by their roles, come to.
 
-    factor: float
-    up: Named
-    down: Named | None = None
+    magnitude: the lengths of rows or columns that a DoRA gives what comes of it.
+    """
+
+    strength: float
+    scale: float
+    parts: Mapping[str, Named]
+    magnitude: Named | None = None
+
+    @property
+    def factor(self) -> float:
+        """What the product of the parts is multiplied by."""
+        return self.strength * self.scale
 
 
 Deltas = dict[str, list[Delta]]
-"""What a LoRA adds, by the native name of the tensor that it is added to."""
+"""What an adapter does, by the native name of the tensor that it changes."""
+
+
+class LoraFile(NamedTuple):
+    """An adapter file that was inspected and fits.
+
+    left_out: the names of those of its tensors that are for no text-to-video transformer. both: whether it holds an
+    adapter for each of the two transformers, of which `deltas` are one.
+    """
+
+    deltas: Deltas
+    left_out: tuple[str, ...] = ()
+    both: bool = False
 
 
 @dataclass(frozen=True)
