@@ -20,7 +20,18 @@ from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
 from wan2.cli.lists import Item, plan_each
-from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
+from wan2.cli.main import (
+    cache_folder,
+    check_cache,
+    check_cards,
+    check_paths,
+    check_several,
+    guarded,
+    make_several,
+    parsed,
+    prepare,
+    processes,
+)
 from wan2.cli.make import make_one
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError, RunError
@@ -53,6 +64,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     console.quiet = bool(given["quiet"])
     check_paths(given)
     check_several(given)
+    check_cards(given)
     if given["check_machine"]:
         check(given, console)
         return
@@ -67,7 +79,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     elif not several:
         job = _planned(asked(given), Files(), inputs, console)
         prepare(job.plan.request)
-        make_one(job, console, cache_folder())
+        make_one(job, console, cache_folder(), processes())
     else:
         files = Files()
 

@@ -20,8 +20,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 # other means.
 PATIENCE = timedelta(days=30)
 FIRST = 0
-HOME = "127.0.0.1"
-"""Where the processes of one machine meet."""
+TOLD = "told"
+"""What the first process leaves in the store for the others, as JSON: `device` and `threads`."""
 
 
 @dataclass
