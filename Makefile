@@ -3,10 +3,13 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo studio test lint clean
 
 demo: .venv/ready
 	$(BIN)/python holocine_generate_video.py --model nano --storyboard examples/nano_three_shots.toml --save_path out/demo.mp4 --overwrite
+
+studio: .venv/ready-studio
+	$(BIN)/python holocine_studio.py out/film
 
 test: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -24,6 +27,10 @@ lint: .venv/ready-dev
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet "$(TORCH)"
 	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/ready-studio: .venv/ready
+	$(BIN)/pip install --quiet -e ".[studio]"
 	touch $@
 
 .venv/ready-dev: .venv/ready

@@ -21,6 +21,7 @@ import torch
 from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
 from wan2.models.config import A14B
+from wan2.models.forms import as_fp8
 from wan2.streaming.layout import BlockFile, block_layout
 from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import WEIGHT, linears
@@ -42,7 +43,7 @@ def lora_shapes(rank: int) -> dict[str, tuple[int, ...]]:
 
 def reading(path: Path, loras: list[Lora], fp8: bool) -> Callable[[], None]:
     """What reads the block into memory that is there."""
-    layout = block_layout(ONE, torch.bfloat16, frozenset(linears(ONE)) if fp8 else frozenset())
+    layout = block_layout(ONE, torch.bfloat16, frozenset(as_fp8(linears(ONE) if fp8 else ()).items()))
     source = BlockFile(inspect_transformer(path, loras), [layout])
     return partial(source.read, 0, torch.empty(layout.nbytes, dtype=torch.uint8))
 

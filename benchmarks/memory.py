@@ -28,7 +28,8 @@ from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B, TransformerConfig
-from wan2.models.fp8 import hold_in_fp8
+from wan2.models.forms import FP8_BYTES, as_fp8
+from wan2.models.held import hold
 from wan2.models.transformer import WanTransformer
 from wan2.models.vae import WanVAE
 from wan2.plan.budget import Work, predict, vae_size
@@ -137,10 +138,10 @@ def published_text(dtype: torch.dtype, fp8: bool = False) -> list[str]:
         states = torch.empty(1, TEXT_LENGTH, UMT5.d_model, dtype=dtype)
     layer = model.encoder.block[0]
     if fp8:
-        hold_in_fp8(layer, [f"{name}.weight" for name, part in layer.named_modules() if isinstance(part, nn.Linear)])
+        hold(layer, as_fp8(f"{n}.weight" for n, part in layer.named_modules() if isinstance(part, nn.Linear)))
     size = LayerFile(Path(), {}, {"": layer}, dtype).layouts[0].nbytes
     slots = RING_BLOCKS if RING_BLOCKS * size <= ENCODER_RING_BYTES else 1
-    predicted = encoder_bytes(UMT5.d_model, dtype.itemsize, fp8)
+    predicted = encoder_bytes(UMT5.d_model, dtype.itemsize, FP8_BYTES if fp8 else 0)
     told = f"{str(dtype).removeprefix('torch.')}{', fp8' if fp8 else ''}"
     name = f"UMT5-XXL, {TEXT_LENGTH} tokens, {told}: {slots} of its layers and the work of one"
     return row(name, predicted, slots * size + alive(lambda: layer(states)))

@@ -13,8 +13,9 @@ from holocine_ext.shots.flops import attended, shot_groups
 from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.plan.budget import Work, vae_size
-from wan2.plan.checks import check_blocks, check_fp8, check_loras
+from wan2.models.forms import Form, as_fp8
+from wan2.plan.budget import Work, encoder_value, vae_size
+from wan2.plan.checks import check_blocks, check_fp8, check_fp8_t5, check_loras
 from wan2.plan.files import Files, inputs_of, naming
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import Extension, make_plan
@@ -29,7 +30,8 @@ from wan2.request.compute import Compute
 from wan2.request.model import Expert, Model
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
-from wan2.weights.fp8 import fp8_weights, quantised
+from wan2.weights.fp8 import quantised
+from wan2.weights.held import held_weights
 
 MASK_CHANNELS = 1
 _VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
@@ -135,16 +137,18 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     else:
         tokens = _tokenize(making, base, files)
     found = {expert: _sizes(base, expert, making, files) for expert in base.model.experts}
-    for expert, (config, weights) in found.items():
+    for expert, (config, held) in found.items():
         check_blocks(base, expert, config)
-        check_fp8(base, expert, config, weights)
+        check_fp8(base, expert, config, held)
         notes += check_loras(base.model, expert, config, files)
+    check_fp8_t5(base, files)
     experts = base.model.experts
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
-    config, weights = found[experts[0]]
+    config, held = found[experts[0]]
     split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
-    work = Work(config, weights, attended(asked.layout, making.sparse), vae_size(base, files), split)
+    encoder = encoder_value(base, files)
+    work = Work(config, held, attended(asked.layout, making.sparse), vae_size(base, files), encoder, split)
     return make_forecast(asked, tokens, work, notes, rate)
 
 
@@ -186,13 +190,13 @@ def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt
     return tokenized
 
 
-def _sizes(request: Request, expert: Expert, making: Making, files: Files) -> tuple[TransformerConfig, frozenset[str]]:
-    """Sizes of an expert and its weights in fp8, from its file or as published."""
+def _sizes(request: Request, expert: Expert, making: Making, files: Files) -> tuple[TransformerConfig, dict[str, Form]]:
+    """Sizes of an expert and its weights that are held in fewer bits, from its file or as published."""
     if published := _replaceable(expert.flag, expert.path, making):
         config = replace(published, in_dim=published.in_dim + (MASK_CHANNELS if making.shot_mask_type else 0))
-        return config, quantised(config) if request.compute.quantises else frozenset()
+        return config, as_fp8(quantised(config) if request.compute.quantises else ())
     config = _config(expert, making, files)
-    return config, fp8_weights(files.base(expert), request.compute.quantises)
+    return config, held_weights(files.base(expert), request.compute.quantises)
 
 
 def _replaceable(name: str, path: Path, making: Making) -> TransformerConfig | None:

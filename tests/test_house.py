@@ -20,7 +20,7 @@ SCRIPTS = [
 ]
 CODE = [*BASE, *EXTENSION, *TOOLS, *SCRIPTS]
 EDGES = [ROOT / "wan2/cli/main.py", ROOT / "wan2/cli/arguments.py", ROOT / "holocine_ext/cli.py"]
-EDGES += [ROOT / "holocine_ext/evaluate/cli.py", ROOT / "holocine_ext/teach/prepare_cli.py"]
+EDGES += [ROOT / "holocine_ext" / name for name in ("evaluate/cli.py", "teach/prepare_cli.py", "studio/cli.py")]
 
 
 def name(path: Path) -> str:

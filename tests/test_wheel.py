@@ -109,6 +109,8 @@ def test_it_makes_a_video_and_evaluates_it(command: Installed, tmp_path: Path):
     assert document["ceiling"] and document["videos"][0]["shots"][0]["facts"]
 
 
-@pytest.mark.parametrize("name", ["wan2-generate-video", "holocine-generate-video", "holocine-evaluate"])
+@pytest.mark.parametrize(
+    "name", ["wan2-generate-video", "holocine-generate-video", "holocine-evaluate", "holocine-studio"]
+)
 def test_every_command_has_its_help(name: str, command: Installed):
     assert "usage: " in command(name, "--help")

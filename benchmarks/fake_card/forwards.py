@@ -13,7 +13,9 @@ from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import dense_attention
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B
-from wan2.models.fp8 import Fp8Linear, hold_in_fp8
+from wan2.models.forms import as_fp8
+from wan2.models.fp8 import Fp8Linear
+from wan2.models.held import hold
 from wan2.models.transformer import WanTransformer
 from wan2.text.tokenizer import TEXT_LENGTH
 from wan2.weights.fp8 import linears
@@ -47,7 +49,7 @@ class Forward:
             model = WanTransformer(replace(A14B, num_layers=self.layers))
         if self.fp8:
             weights = [f"blocks.{index}.{name}" for index in range(self.layers) for name in linears(A14B)]
-            hold_in_fp8(model, weights, fast=self.fp8 == "fast")
+            hold(model, as_fp8(weights), fast=self.fp8 == "fast")
         for module in model.modules():
             for name, parameter in module._parameters.items():
                 if parameter is not None:

@@ -13,7 +13,8 @@ from holocine_ext.shots.flops import attended, attention_pairs, count_passes, fo
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning, dense_attention
-from wan2.models.fp8 import hold_in_fp8
+from wan2.models.forms import as_fp8
+from wan2.models.held import hold
 from wan2.models.transformer import TransformerConfig, WanTransformer
 from wan2.plan.memory import Clip, Decoding, Holding, Memory, ValueBytes, predict_memory
 from wan2.sampling.schedule import timesteps
@@ -114,25 +115,27 @@ def test_predicted_work_in_fp8_is_what_is_alive(fast: bool, sparse: bool, num_fr
     with torch.device("meta"):
         model = WanTransformer(one).bfloat16().requires_grad_(False)
         latents, timestep = torch.empty(1, 16, layout.latent_frames, 60, 104), torch.empty(1)
-    hold_in_fp8(model, names, fast)
+    hold(model, as_fp8(names), fast)
     for linear in (model.get_submodule(name.removesuffix(".weight")) for name in names):
         linear.bias.data = linear.bias.bfloat16()
     with LiveBytes() as live, torch.inference_mode():
         model(latents, timestep, given)
-    memory = predicted(one, layout, sparse, Holding(fp8=names, fast=fast))
+    memory = predicted(one, layout, sparse, Holding(held=as_fp8(names), fast=fast))
     assert memory.transformer_work == pytest.approx(live.peak, rel=0.1 if fast else 0.2)
 
 
 def test_fp8_takes_half_the_memory_but_for_the_ends() -> None:
     layout = plan_layout(241, 6, None, 1560)
     plain, small = (
-        predicted(A14B, layout, True, holding) for holding in (WHOLE, Holding(fp8=quantised(A14B), fp8_t5=True))
+        predicted(A14B, layout, True, holding)
+        for holding in (WHOLE, Holding(held=as_fp8(quantised(A14B)), encoder_value=1))
     )
     assert plain.transformer_weights - small.transformer_weights == pytest.approx(36 * 351e6, rel=0.01)
     assert 0 <= small.transformer_work - plain.transformer_work <= 5120 * 13824 * 2
     assert small.text_encoder == pytest.approx(0.65 * plain.text_encoder, rel=0.01)
     streamed, streamed_small = (
-        predicted(A14B, layout, True, Holding(streamed=40, from_ram=True, fp8=fp8)) for fp8 in ((), quantised(A14B))
+        predicted(A14B, layout, True, Holding(streamed=40, from_ram=True, held=as_fp8(fp8)))
+        for fp8 in ((), quantised(A14B))
     )
     assert streamed_small.host < 0.6 * streamed.host
 

@@ -27,6 +27,7 @@ from wan2.cli.out_of_memory import explain_out_of_memory
 from wan2.errors import InputError
 from wan2.events import Stage
 from wan2.models.config import A14B
+from wan2.models.forms import as_fp8
 from wan2.models.vae import WanVAE
 from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget, within_memory, work_of
 from wan2.plan.files import Files
@@ -70,7 +71,7 @@ def test_what_is_chosen_fits_and_one_block_fewer_does_not(budget: int) -> None:
 @pytest.mark.parametrize("more", [{}, {"fp8_scaled": True}, {"dtype": "float16", "num_frames": 81}], ids=str)
 def test_auto_a_budget_and_a_look_ahead_give_one_answer(size: int, more: dict[str, Any]) -> None:
     """What a card of so many free bytes gets by itself is what a budget of that size chooses, and `--dry_run` says."""
-    work = Work(A14B, fp8=quantised(A14B) if "fp8_scaled" in more else frozenset())
+    work = Work(A14B, held=as_fp8(quantised(A14B) if "fp8_scaled" in more else ()))
     scene = from_arguments(global_caption="A lighthouse.", shot_captions=["The tower", "The sea"])
     budget = scene_request(scene, MODELS["holocine"]["full"], {**CARD, **more, "vram_budget": size})
     free = scene_request(scene, MODELS["holocine"]["full"], {**CARD, **more})

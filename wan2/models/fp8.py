@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -58,6 +57,7 @@ class Fp8Linear(nn.Module):
 
     # transformers looks at the dtype of a linear's weight, and would convert the input to it.
     weight = None
+    parts = ("stored", "scale")
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__()
@@ -116,19 +116,6 @@ class KeptRows:
 def quantised_once(x: Tensor, *readers: nn.Module) -> Tensor | Rows:
     """x as the input of several linears: quantised once if all of them multiply in fp8."""
     return quantise_rows(x) if all(isinstance(reader, FastFp8Linear) for reader in readers) else x
-
-
-def hold_in_fp8(root: nn.Module, weights: Iterable[str], fast: bool = False) -> None:
-    """Replace the linears whose weights are named by linears that hold fp8, without memory."""
-    for name in weights:
-        path, _, leaf = name.removesuffix(".weight").rpartition(".")
-        parent = root.get_submodule(path)
-        linear = getattr(parent, leaf)
-        with torch.device("meta"):
-            made = (FastFp8Linear if fast else Fp8Linear)(
-                linear.in_features, linear.out_features, linear.bias is not None
-            )
-        setattr(parent, leaf, made)
 
 
 def check_fast(device: torch.device) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, get_args
 
 from wan2.errors import InputError
 from wan2.models.config import A14B, TransformerConfig
+from wan2.models.forms import FP8_BYTES, Form
 from wan2.models.kernel_table import AUTO
 from wan2.plan.files import Files, readable
 from wan2.plan.memory import (
@@ -29,7 +30,7 @@ from wan2.plan.memory import (
 from wan2.plan.split import Groups, Split, plan_split
 from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
-from wan2.weights.fp8 import fp8_weights
+from wan2.weights.held import held_weights, packed_value
 from wan2.weights.sources import TransformerFile
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
@@ -49,14 +50,16 @@ Part = Literal["text_encoder", "transformer", "vae"]
 class Work:
     """What decides the memory of a run besides its request.
 
-    config, fp8: of a transformer, and its weights that are held in fp8. attended: what its self-attention holds at
-    once, None for the whole video. vae: the width of its decoder, and its weights. split: how several cards share it.
+    config, held: of a transformer, and its weights that are held in fewer bits. attended: what its self-attention holds
+    at once, None for the whole video. vae: the width of its decoder, and its weights. encoder_value: bytes of a value
+    in the linears of the text encoder, 0 for those of the compute dtype. split: how several cards share the video.
     """
 
     config: TransformerConfig
-    fp8: frozenset[str] = frozenset()
+    held: Mapping[str, Form] = field(default_factory=dict)
     attended: Attended | None = None
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
+    encoder_value: float = 0
     split: Split | None = None
 
 
@@ -75,8 +78,20 @@ def work_of(
     vae = vae_size(request, files)
     if transformer is None:
         return Work(A14B, vae=vae)
+    held = held_weights(transformer, request.compute.quantises)
     split = plan_split(request, transformer.config, groups)
-    return Work(transformer.config, fp8_weights(transformer, request.compute.quantises), attended, vae, split)
+    return Work(transformer.config, held, attended, vae, encoder_value(request, files), split)
+
+
+def encoder_value(request: Request, files: Files) -> float:
+    """Bytes of a value in the linears of the text encoder, where they are held in fewer bits, else 0.
+
+    Raises:
+        InputError: the text encoder's file cannot be read.
+    """
+    path = request.model.t5
+    packed = packed_value(files.header(path)) if readable(path) and path.is_file() else 0
+    return packed or (FP8_BYTES if request.compute.fp8_t5 else 0)
 
 
 def vae_size(request: Request, files: Files) -> tuple[int, int]:
@@ -116,9 +131,9 @@ def predict(request: Request, work: Work) -> Memory:
             streamed=compute.blocks_to_swap if isinstance(compute.blocks_to_swap, int) else 0,
             from_ram=compute.weights_from == "ram",
             apart=compute.passes_apart or not request.guided,
-            fp8=work.fp8,
+            held=work.held,
             fast=compute.fp8_fast,
-            fp8_t5=compute.fp8_t5,
+            encoder_value=work.encoder_value,
         ),
     )
 

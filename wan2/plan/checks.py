@@ -8,19 +8,21 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
+from wan2.models.forms import BLOCKS, Form
 from wan2.plan.files import Files, lora_files, model_files, naming, readable
 from wan2.plan.saved_latents import CHANNELS
 from wan2.request.model import Expert, Model, Noise
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, check_vocabulary
-from wan2.weights.fp8 import ENDS, FAST_MULTIPLE, fp8_weights
+from wan2.weights.fp8 import ENDS, FAST_MULTIPLE
 from wan2.weights.fp8_cache import cache_layout, gains_by_cache, layout_bytes
+from wan2.weights.held import held_weights, packed_value
 from wan2.weights.names import describe, embedding_rows
 from wan2.weights.sources import TransformerFile
 
@@ -61,6 +63,7 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
     experts, notes = dict[Noise, TransformerFile](), list[str]()
     if request.latent_path is None:
         _check_kind("t5", request.model.t5, files)
+        check_fp8_t5(request, files)
         for expert in request.model.experts:
             config = _check_expert(request, expert, files, extra_channels)
             notes += check_loras(request.model, expert, config, files)
@@ -88,20 +91,32 @@ def check_blocks(request: Request, expert: Expert, config: TransformerConfig) ->
         raise InputError(rule, field="blocks_to_swap", value=blocks)
 
 
-def check_fp8(request: Request, expert: Expert, config: TransformerConfig, weights: Collection[str]) -> None:
-    """Refuse fp8 that an expert cannot have; `weights` are those of its weights that would be in it.
+def check_fp8(request: Request, expert: Expert, config: TransformerConfig, held: Mapping[str, Form]) -> None:
+    """Refuse fp8 that an expert cannot have; `held` are those of its weights that would be held in fewer bits.
 
     Raises:
         InputError: with the size that does not suit.
     """
     compute, place = request.compute, f"`{expert.flag}` {expert.path}"
-    if compute.quantises and not weights:
+    asked = "fp8_scaled" if compute.fp8_scaled else "fp8_fast"
+    if compute.quantises and (packed := sorted({form.kind for form in held.values()} & BLOCKS.keys())):
+        raise InputError(f"{place} is quantised already ({', '.join(packed)}), and stays so", field=asked)
+    if compute.quantises and not held:
         left = f"the first and the last {ENDS} are left as they are, so none remains"
-        raise InputError(
-            f"{place} has {config.num_layers} blocks; {left}", field="fp8_scaled" if compute.fp8_scaled else "fp8_fast"
-        )
+        raise InputError(f"{place} has {config.num_layers} blocks; {left}", field=asked)
     if compute.fp8_fast and (odd := [size for size in (config.dim, config.ffn_dim) if size % FAST_MULTIPLE]):
         raise InputError(f"{place} is {odd[0]} wide; needs a multiple of {FAST_MULTIPLE}", field="fp8_fast")
+
+
+def check_fp8_t5(request: Request, files: Files) -> None:
+    """Refuse to quantise a text encoder that is quantised already.
+
+    Raises:
+        InputError: with its file.
+    """
+    path = request.model.t5
+    if request.compute.fp8_t5 and readable(path) and path.is_file() and packed_value(files.header(path)):
+        raise InputError(f"`t5` {path} is quantised already, and stays so", field="fp8_t5")
 
 
 def check_loras(model: Model, expert: Expert, config: TransformerConfig, files: Files) -> list[str]:
@@ -153,7 +168,7 @@ def _check_expert(request: Request, expert: Expert, files: Files, extra_channels
         rule = f"takes {config.in_dim} latent channels, this run gives it {expected}"
         raise InputError(rule, field=expert.flag, value=expert.path)
     check_blocks(request, expert, config)
-    check_fp8(request, expert, config, fp8_weights(file, request.compute.quantises))
+    check_fp8(request, expert, config, held_weights(file, request.compute.quantises))
     return config
 
 

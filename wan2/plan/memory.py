@@ -6,13 +6,14 @@ Memory is what tensors take; the driver's own share is not in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wan2.models.chunks import TOKENS_AT_ONCE
 from wan2.models.config import TOKENS_PER_POSITION, TransformerConfig
-from wan2.streaming.residency import ENCODER_RING_BYTES, FP8_BYTES, RING_BLOCKS, SCALE_BYTES, weight_bytes
+from wan2.models.forms import FP8_BYTES, SCALE_BYTES, Form
+from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS, weight_bytes
 from wan2.text.tokenizer import TEXT_LENGTH
 
 # Between two attentions the transformer works through a run of tokens at a time (`wan2.models.layers`), and there holds
@@ -113,16 +114,16 @@ class Holding:
     """How the weights of a transformer are held.
 
     streamed: blocks that are offloaded; from_ram: they are kept in host memory, not read from disk; apart: the passes
-    of a step run one after the other. fp8: names of the weights in fp8; fast: products are in fp8, too; fp8_t5: the
-    text encoder's linear layers are in fp8.
+    of a step run one after the other. held: the weights that are held in fewer bits; fast: products are in fp8, too;
+    encoder_value: bytes of a value in the text encoder's linear layers, if these are held in fewer bits, else 0.
     """
 
     streamed: int = 0
     from_ram: bool = False
     apart: bool = False
-    fp8: Collection[str] = ()
+    held: Mapping[str, Form] = field(default_factory=dict)
     fast: bool = False
-    fp8_t5: bool = False
+    encoder_value: float = 0
 
 
 def predict_memory(
@@ -134,24 +135,24 @@ def predict_memory(
     expert that are on the device, and the work of a step, which is the stream of tokens, the keys and values that are
     attended to at once, the text of every pass, and the larger of two short moments: a chunk of tokens in fp32, or the
     keys that are gathered while their copy is made. With streamed blocks, both passes run block by block, so the
-    stream of the other pass is alive too, unless they run apart. A linear layer in fp8 is multiplied out where it is
+    stream of the other pass is alive too, unless they run apart. A held linear layer is multiplied out where it is
     used, unless products are in fp8 (`fast`): then the input of the attention is kept in fp8. VAE: see `Decoding`.
     """
     wide = size.wide or size.compute
     tokens, attended = clip.tokens, clip.attended
     token = config.dim * size.compute
-    multiplied_out = config.dim * config.ffn_dim * size.compute if holding.fp8 and not holding.fast else 0
+    multiplied_out = config.dim * config.ffn_dim * size.compute if holding.held and not holding.fast else 0
     # The input of keys and values that waits in fp8 for the queries, with a scale a token.
-    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if holding.fp8 and holding.fast else 0
+    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if holding.held and holding.fast else 0
     run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32) + multiplied_out
     work = (tokens + 2 * attended.keys) * token + quantised + max(run, 2 * attended.gathered * token)
     # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
     text = clip.passes * TEXT_LENGTH * token * (1 + 2 * kept)
     other_stream = tokens * token if holding.streamed and not holding.apart else 0
-    weights = weight_bytes(config, size.compute, holding.fp8)
+    weights = weight_bytes(config, size.compute, holding.held)
     return Memory(
-        text_encoder=encoder_bytes(config.text_dim, wide, holding.fp8_t5),
+        text_encoder=encoder_bytes(config.text_dim, wide, holding.encoder_value),
         transformer_weights=weights.on_device(holding.streamed),
         transformer_work=work + text + other_stream,
         vae=decoding.device(size.vae or wide),
@@ -165,11 +166,12 @@ def _host_bytes(config: TransformerConfig, tokens: int, waiting: int, size: Valu
     return max(waiting + largest, decoding.host(size.vae or size.wide or size.compute)) + latents
 
 
-def encoder_bytes(width: int, size: int, fp8: bool) -> int:
+def encoder_bytes(width: int, size: int, held_value: float = 0) -> int:
     """The layers of the text encoder that are on the device, and the work of one: of the longest text, values of `size`
-    bytes; in fp8 with the largest linear multiplied out."""
-    layer = int(width**2 * ENCODER_SQUARES * (FP8_BYTES if fp8 else size))
+    bytes. held_value: bytes of a value in its linears, if they are held in fewer bits, each multiplied out when used.
+    """
+    layer = int(width**2 * ENCODER_SQUARES * (held_value or size))
     held = RING_BLOCKS if RING_BLOCKS * layer <= ENCODER_RING_BYTES else 1
     pairs = TEXT_LENGTH**2 * max(2 * (width // ENCODER_HEAD) * size, PAIR_BYTES)
     work = pairs + ENCODER_COPIES * TEXT_LENGTH * width * size
-    return held * layer + work + (int(width**2 * FEED_FORWARD_SQUARES * size) if fp8 else 0)
+    return held * layer + work + (int(width**2 * FEED_FORWARD_SQUARES * size) if held_value else 0)

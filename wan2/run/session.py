@@ -69,6 +69,10 @@ class Session:
             self._crew.close(told=False)
         self._models, self._crew = None, None
 
+    def fits(self, plan: Plan) -> bool:
+        """Whether a plan is of this session's model, and computes as it does."""
+        return _files(plan.request.model) == _files(self.model) and _fixed(plan.request.compute) == _fixed(self.compute)
+
     def run(self, job: Job | Plan) -> Events:
         """Carry out one plan. Leaving the loop cancels it; what it had reached is saved on the way out.
 

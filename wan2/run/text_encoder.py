@@ -1,9 +1,9 @@
 """The UMT5 encoder, a layer or two on the device at a time. Knows nothing of prompts beyond their token ids.
 
 The modules are transformers' `UMT5EncoderModel`. Its weights stay in the mapped file; the ring that streams the
-transformers' blocks copies each layer to the device, in the compute dtype or with its linears in fp8, while the layer
-before it runs, so 11 GB of weights need less than a gigabyte there. Prompts are encoded without padding: relative
-positions do not see it, and the transformer wants zeros after the last token anyway.
+transformers' blocks copies each layer to the device, in the compute dtype or with its linears in fp8 or in blocks of
+GGUF, while the layer before it runs, so 11 GB of weights need less than a gigabyte there. Prompts are encoded without
+padding: relative positions do not see it, and the transformer wants zeros after the last token anyway.
 
 Source: the `T5EncoderModel` of Wan2.1 with a position bias of its own in every layer.
 """
@@ -20,14 +20,16 @@ from torch.func import functional_call
 from transformers import UMT5Config, UMT5EncoderModel
 
 from wan2.errors import InputError
-from wan2.models.fp8 import FP8, hold_in_fp8
+from wan2.models.forms import Form, as_fp8
+from wan2.models.fp8 import FP8
+from wan2.models.held import hold
 from wan2.streaming.copies import ignore
 from wan2.streaming.layout import LayerWeights, StoredBlock
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
 from wan2.streaming.ring import block_ring
 from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
-from wan2.weights.decode import ScaledTensor
+from wan2.weights.decode import BlockTensor, FileTensor
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
 from wan2.weights.mapped import map_tensors
@@ -41,7 +43,7 @@ class TextEncoder:
     def __init__(
         self,
         model: UMT5EncoderModel,
-        weights: Mapping[str, ScaledTensor],
+        weights: Mapping[str, FileTensor],
         device: torch.device | str,
         dtype: torch.dtype,
         path: Path = Path(),
@@ -111,11 +113,11 @@ def load_text_encoder(
     quantise: bool = False,
     header: CheckpointHeader | None = None,
 ) -> TextEncoder:
-    """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors as safetensors or under transformers' names.
+    """An encoder from `models_t5_umt5-xxl-enc-bf16.pth`, or its tensors in another format or under other names.
 
-    Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 in
-    the file are fp8 on the device; with `quantise` all of them are. header: that of a safetensors file, if it was read
-    already.
+    Nothing is copied here: the module is built empty, and the tensors stay in the mapped file. Linears that are fp8 or
+    in blocks of GGUF in the file are so on the device; with `quantise` all others are fp8. header: that of a
+    safetensors or GGUF file, if it was read already.
 
     Raises:
         InputError: the file is no UMT5 encoder, or its tensors are not exactly the expected ones.
@@ -132,11 +134,14 @@ def load_text_encoder(
     expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
     if problem := disagreement(expected, shapes):
         raise InputError(f"{problem}; {looks}", field="t5", value=path)
-    hold_in_fp8(model, _fp8_weights(model, weights, quantise))
+    hold(model, _held_weights(model, weights, quantise))
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype, path)
 
 
-def _fp8_weights(model: nn.Module, weights: Mapping[str, ScaledTensor], quantise: bool) -> list[str]:
-    """The weights of the linears that are to be fp8 on the device."""
-    linears = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return [name for name in linears if quantise or weights[name].stored.dtype == FP8]
+def _held_weights(model: nn.Module, weights: Mapping[str, FileTensor], quantise: bool) -> dict[str, Form]:
+    """The weights of the linears that are held in fewer bits on the device: as the file has them, or in fp8."""
+    linears = (f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    found = {name: weights[name] for name in linears}
+    packed = {name: Form(tensor.kind) for name, tensor in found.items() if isinstance(tensor, BlockTensor)}
+    plain = {name: tensor for name, tensor in found.items() if not isinstance(tensor, BlockTensor)}
+    return packed | as_fp8(name for name, tensor in plain.items() if quantise or tensor.stored.dtype == FP8)

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLWan
 
 from wan2.errors import InputError
 from wan2.models.vae import WanVAE, channels_last, upsample_in_place_of_fp32
-from wan2.weights.decode import ScaledTensor
+from wan2.weights.decode import FileTensor
 from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
 from wan2.weights.mapped import map_tensors
@@ -28,7 +28,7 @@ class VaeFile:
 
     path: Path
     config: dict[str, Any]
-    tensors: dict[str, ScaledTensor] = field(repr=False)
+    tensors: dict[str, FileTensor] = field(repr=False)
 
 
 def inspect_vae(path: Path, header: CheckpointHeader | None = None) -> VaeFile:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wan2.events import Event, Noted, Settled, Stage, StageBegan, StateSaved
 from wan2.models.conditioning import Conditioning, attend_densely
+from wan2.models.forms import holds_fp8
 from wan2.plan.budget import GB, all_together, within_memory
 from wan2.plan.plan import Plan
 from wan2.plan.provenance import versions
@@ -125,7 +126,7 @@ class Wave:
         if one.request.compute.compile:
             from wan2.models.compiled import check_compiler
 
-            check_compiler(machine.device, fp8=one.plan.work is not None and bool(one.plan.work.fp8))
+            check_compiler(machine.device, fp8=one.plan.work is not None and holds_fp8(one.plan.work.held))
         with torch.inference_mode():
             kernel = choose_attention(one.plan, (one.job.attentions or attend_densely), machine, notes.append)
         yield from (Noted(one.number, note) for note in notes)

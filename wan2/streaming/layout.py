@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wan2.errors import InputError, RunError
-from wan2.models.fp8 import hold_in_fp8
+from wan2.models.held import hold
 from wan2.models.layers import Block
 from wan2.weights.decode import view_at
 from wan2.weights.fp8 import WEIGHT
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wan2.models.config import TransformerConfig
+    from wan2.models.forms import Form
     from wan2.weights.sources import TransformerFile
 
 # Every tensor of a layer starts at a multiple of this many bytes, as the allocators of the devices would place it.
 ALIGNMENT = 256
-# What `Fp8Linear` calls the values and the scales of its weight.
+# What a linear that holds its weight in fewer bits calls the values of it, and in fp8 the scales.
 STORED, SCALE = ".stored", ".scale"
 
 
@@ -80,8 +81,8 @@ class Layout:
         return self.starts[-1]
 
     @property
-    def fp8(self) -> tuple[str, ...]:
-        """The weights that are held in fp8, by their names within the layer; each has two parts."""
+    def held(self) -> tuple[str, ...]:
+        """The weights that are held in fewer bits, by their names within the layer."""
         return tuple(part.name.removesuffix(STORED) + WEIGHT for part in self.parts if part.name.endswith(STORED))
 
     def tensors(self, memory: Tensor) -> dict[str, Tensor]:
@@ -95,26 +96,24 @@ class Layout:
         """A layer whose weights are whatever `memory`, uint8 [nbytes or more], holds at the time."""
         return LayerWeights(self.tensors(memory))
 
-    def fill(
-        self, memory: Tensor, into: Callable[[str, Tensor], None], fp8_into: Callable[[str, Tensor, Tensor], None]
-    ) -> None:
+    def fill(self, memory: Tensor, into: Callable[[str, Tensor], None], held_into: Callable[..., None]) -> None:
         """Write a layer into `memory`, uint8 [nbytes or more] on the CPU.
 
         Args:
             memory: the buffer.
             into: writes the tensor of that name.
-            fp8_into: writes the weight of that name as e4m3 values [rows, columns] and fp32 scales [rows, 1].
+            held_into: writes the weight of that name as it is held: values, and scales, fp32 [rows, 1], if it has some.
         """
         tensors = self.tensors(memory)
-        for name in self.fp8:
+        for name in self.held:
             linear = name.removesuffix(WEIGHT)
-            fp8_into(name, tensors.pop(linear + STORED), tensors.pop(linear + SCALE))
+            held_into(name, *(tensors.pop(linear + part) for part in (STORED, SCALE) if linear + part in tensors))
         for name, tensor in tensors.items():
             into(name, tensor)
 
 
 def parts_of(layer: nn.Module, dtype: torch.dtype) -> tuple[Part, ...]:
-    """The parameters of a layer. fp8 values and their scales keep their dtypes; all others are in the compute dtype."""
+    """The parameters of a layer. Held values and scales keep their dtypes; all others are in the compute dtype."""
     parameters = dict(layer.named_parameters())
     kept = {name for name in parameters if name.endswith(STORED)}
     kept |= {name.removesuffix(STORED) + SCALE for name in kept}
@@ -126,11 +125,12 @@ class BlockLayout(Layout):
     """The layout of a transformer's block; see `block_layout`."""
 
     config: TransformerConfig
+    forms: frozenset[tuple[str, Form]]
     fast: bool
 
     def in_slot(self, memory: Tensor) -> Block:
         """A block whose weights are whatever `memory`, uint8 [nbytes or more], holds at the time."""
-        block = _empty_block(self.config, self.fp8, self.fast)
+        block = _empty_block(self.config, self.forms, self.fast)
         for name, tensor in self.tensors(memory).items():
             owner, _, leaf = name.rpartition(".")
             setattr(block.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
@@ -139,24 +139,27 @@ class BlockLayout(Layout):
 
 @lru_cache(maxsize=8)
 def block_layout(
-    config: TransformerConfig, dtype: torch.dtype, fp8: frozenset[str] = frozenset(), fast: bool = False
+    config: TransformerConfig,
+    dtype: torch.dtype,
+    held: frozenset[tuple[str, Form]] = frozenset(),
+    fast: bool = False,
 ) -> BlockLayout:
     """How a block is placed in a buffer.
 
     Args:
         config: sizes of the transformer.
-        dtype: of the weights that are not fp8.
-        fp8: the weights that are held so, by their names within the block.
-        fast: whether these are multiplied in fp8, too.
+        dtype: of the weights that are not held in fewer bits.
+        held: those that are, by their names within the block, and how.
+        fast: whether those in fp8 are multiplied in fp8, too.
     """
-    return BlockLayout(parts_of(_empty_block(config, fp8, fast), dtype), config, fast)
+    return BlockLayout(parts_of(_empty_block(config, held, fast), dtype), config, held, fast)
 
 
-def _empty_block(config: TransformerConfig, fp8: Sequence[str] | frozenset[str], fast: bool) -> Block:
+def _empty_block(config: TransformerConfig, held: frozenset[tuple[str, Form]], fast: bool) -> Block:
     """A block without memory."""
     with torch.device("meta"):
         block = Block(config.dim, config.ffn_dim, config.num_heads, config.eps)
-    hold_in_fp8(block, fp8, fast)
+    hold(block, dict(held), fast)
     return block
 
 
@@ -202,7 +205,7 @@ class BlockFile:
             self.layouts[index].fill(
                 memory,
                 lambda name, out: reader.read_into(sources[prefix + name], out),
-                lambda name, stored, scale: reader.read_fp8_into(sources[prefix + name], stored, scale),
+                lambda name, *parts: reader.read_held_into(sources[prefix + name], *parts),
             )
         except OSError as error:
             place = error.filename or self.path

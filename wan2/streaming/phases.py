@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from wan2.errors import InputError
-from wan2.models.fp8 import hold_in_fp8
+from wan2.models.held import hold
 from wan2.streaming.copies import ignore
 from wan2.streaming.layout import BlockFile, StoredBlock, block_layout
 from wan2.streaming.residency import RING_BLOCKS, spread
 from wan2.streaming.ring import BlockRing, StreamedTransformer, block_ring
 from wan2.weights.checkpoint import load_transformer, load_weights
-from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, in_block
+from wan2.weights.fp8 import AS_STORED, Fp8
+from wan2.weights.held import held_weights, in_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,9 +102,9 @@ def _shared_config(phases: Sequence[Phase], streamed: int) -> TransformerConfig:
 
 def _block_file(file: TransformerFile, placement: Placement) -> BlockFile:
     fp8, config = placement.fp8, file.config
-    weights = fp8_weights(file, fp8.quantise)
-    held = (in_block(index, weights) for index in range(config.num_layers))
-    return BlockFile(file, [block_layout(config, placement.dtype, names, fp8.fast) for names in held])
+    weights = held_weights(file, fp8.quantise)
+    held = (frozenset(in_block(index, weights).items()) for index in range(config.num_layers))
+    return BlockFile(file, [block_layout(config, placement.dtype, forms, fp8.fast) for forms in held])
 
 
 def _buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
@@ -124,7 +125,7 @@ def _load(source: BlockFile, ring: BlockRing, indices: Sequence[int], placement:
     with torch.device("meta"):
         model = StreamedTransformer(file.config, ring, source, indices, placement.apart).requires_grad_(False)
     for index in set(range(file.config.num_layers)) - set(indices):
-        hold_in_fp8(model.blocks[index], source.layouts[index].fp8, source.layouts[index].fast)
+        hold(model.blocks[index], dict(source.layouts[index].forms), source.layouts[index].fast)
     streamed = tuple(f"blocks.{index}." for index in indices)
     names = [name for name in file.sources if not name.startswith(streamed)]
     load_weights(model, file, names, ring.device, placement.dtype)

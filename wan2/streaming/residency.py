@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wan2.models.config import TransformerConfig
+if TYPE_CHECKING:
+    from wan2.models.config import TransformerConfig
+    from wan2.models.forms import Form
 
 # One block computes while the next is copied.
 RING_BLOCKS = 2
 # What the layers of the text encoder on the device may take together: two in bfloat16, one in fp32.
 ENCODER_RING_BYTES = 1_000_000_000
-# A value in fp8, and the scale of a row of them.
-FP8_BYTES, SCALE_BYTES = 1, 4
 
 
 def spread(count: int, layers: int) -> tuple[int, ...]:
@@ -42,12 +43,11 @@ class WeightBytes:
         return [self.blocks[index] for index in spread(count, len(self.blocks))]
 
 
-def weight_bytes(config: TransformerConfig, item_bytes: int, fp8: Collection[str] = ()) -> WeightBytes:
-    """Bytes of a transformer whose values take `item_bytes`; weights in `fp8` take one, and a scale for each row."""
-    blocks, others = [0] * config.num_layers, 0
+def weight_bytes(config: TransformerConfig, item_bytes: int, held: Mapping[str, Form] | None = None) -> WeightBytes:
+    """Bytes of a transformer whose values take `item_bytes`, except for the weights that are held in fewer bits."""
+    blocks, others, forms = [0] * config.num_layers, 0, held or {}
     for name, shape in config.tensor_shapes().items():
-        values = math.prod(shape)
-        size = values * FP8_BYTES + shape[0] * SCALE_BYTES if name in fp8 else values * item_bytes
+        size = forms[name].nbytes(shape) if name in forms else math.prod(shape) * item_bytes
         if name.startswith("blocks."):
             blocks[int(name.split(".")[1])] += size
         else:

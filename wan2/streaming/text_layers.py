@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from wan2.streaming.layout import Layout, parts_of
-from wan2.weights.decode import ScaledTensor
+from wan2.weights.decode import FileTensor
 
 
 class LayerFile:
     """The layers of a text encoder in a mapped file; each is copied into a buffer when it is needed."""
 
     def __init__(
-        self, path: Path, weights: Mapping[str, ScaledTensor], layers: Mapping[str, nn.Module], dtype: torch.dtype
+        self, path: Path, weights: Mapping[str, FileTensor], layers: Mapping[str, nn.Module], dtype: torch.dtype
     ) -> None:
         """layers: the modules, without memory, by the prefixes of their parameters' names in `weights`."""
         self.path, self.prefixes = path, tuple(layers)
@@ -29,5 +29,5 @@ class LayerFile:
         self.layouts[index].fill(
             memory,
             lambda name, out: weights[prefix + name].copy_to(out),
-            lambda name, stored, scale: weights[prefix + name].copy_fp8_to(stored, scale),
+            lambda name, *parts: weights[prefix + name].copy_held_to(*parts),
         )

@@ -12,8 +12,9 @@ from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.weights.dtypes import DTYPES
 from wan2.weights.fit import disagreement
-from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights
+from wan2.weights.fp8 import AS_STORED, Fp8
 from wan2.weights.header import CheckpointHeader, read_header
+from wan2.weights.held import held_weights
 from wan2.weights.lora import with_loras
 from wan2.weights.names import FP8_MARKS, describe, sources
 from wan2.weights.pickled import unpickle
@@ -63,8 +64,8 @@ def load_transformer(
 ) -> WanTransformer:
     """Load a transformer onto `device` in `dtype`, whatever float type the file has, with its LoRAs merged in.
 
-    Linears of blocks that are fp8 in the file stay fp8, and are converted whenever they are used; `fp8` may add other
-    linears, and change how they are used.
+    Linears of blocks that are fp8 or in blocks of GGUF in the file stay so, and are multiplied out whenever they are
+    used; `fp8` may add other linears, and change how they are used.
 
     The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
     and one tensor. Parameters need no gradients.
@@ -74,12 +75,12 @@ def load_transformer(
     """
     import torch
 
-    from wan2.models.fp8 import hold_in_fp8
+    from wan2.models.held import hold
     from wan2.models.transformer import WanTransformer
 
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
-    hold_in_fp8(model, fp8_weights(file, fp8.quantise), fp8.fast)
+    hold(model, held_weights(file, fp8.quantise), fp8.fast)
     load_weights(model, file, file.sources, torch.device(device), dtype)
     return model.eval()
 
@@ -90,7 +91,7 @@ def load_weights(
     """Load the named tensors of a file into a transformer, in the order of the file."""
     import torch
 
-    from wan2.models.fp8 import Fp8Linear
+    from wan2.models.held import HeldLinear
     from wan2.weights.reader import TensorReader
 
     reader = TensorReader(file.header, device)
@@ -99,8 +100,8 @@ def load_weights(
         for name in sorted(names, key=lambda name: _place(file.header, file.sources[name].name)):
             owner, _, leaf = name.rpartition(".")
             module, source = model.get_submodule(owner), file.sources[name]
-            if isinstance(module, Fp8Linear) and leaf == "weight":
-                parts = dict(zip(("stored", "scale"), reader.read_fp8(source), strict=True))
+            if isinstance(module, HeldLinear) and leaf == "weight":
+                parts = dict(zip(module.parts, reader.read_held(source, module.stored.dtype), strict=True))
             else:
                 parts = {leaf: reader.read(source, dtype)}
             for part, tensor in parts.items():

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wan2.models.forms import BLOCKS
 from wan2.models.fp8 import FP8, quantise_rows
+from wan2.models.ggml import multiply_out
 from wan2.weights.dtypes import DTYPES
 
 TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype.torch) for name, dtype in DTYPES.items()}
@@ -17,7 +19,11 @@ TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype.torch) for na
 
 
 def decode(memory: Tensor, dtype: str, shape: Sequence[int]) -> Tensor:
-    """The tensor whose bytes `memory`, uint8 [n], holds: a view of them, a copy where they are not aligned."""
+    """The tensor whose bytes `memory`, uint8 [n], holds: a view of them, a copy where they are not aligned; of a type
+    of GGUF its values in fp32.
+    """
+    if dtype in BLOCKS:
+        return file_tensor(memory, dtype, shape).on(memory.device)
     kind = TORCH_DTYPES[dtype]
     return view_at(memory if memory.storage_offset() % kind.itemsize == 0 else memory.clone(), 0, kind, shape)
 
@@ -69,7 +75,7 @@ class ScaledTensor:
         rows = quantise_rows(values if values.dtype == torch.bfloat16 else values.float())
         return rows.values, rows.scale
 
-    def copy_fp8_to(self, stored: Tensor, scale: Tensor) -> None:
+    def copy_held_to(self, stored: Tensor, scale: Tensor) -> None:
         """Write what `in_fp8` gives into e4m3 [rows, columns] and fp32 [rows, 1]."""
         for out, values in zip((stored, scale), self.in_fp8(stored.device), strict=True):
             out.copy_(values)
@@ -79,6 +85,43 @@ class ScaledTensor:
         if self.scale is None or self.scale.numel() == 1:
             return ScaledTensor(self.stored[index], self.scale)
         return ScaledTensor(self.stored[index], self.scale[index])
+
+
+@dataclass(frozen=True)
+class BlockTensor:
+    """A tensor in a type of GGUF, as its file holds it: `blocks`, uint8 [n, bytes of a block]."""
+
+    blocks: Tensor
+    kind: str
+    shape: torch.Size
+
+    def on(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+        """The values on a device, multiplied out there; in fp32 if no dtype is given."""
+        return multiply_out(self.blocks.to(device), self.kind, dtype or torch.float32).view(self.shape)
+
+    def copy_to(self, out: Tensor) -> None:
+        """Write the values that `on` gives, in the dtype of `out`, into it."""
+        out.copy_(self.on(out.device, out.dtype))
+
+    def copy_held_to(self, stored: Tensor) -> None:
+        """Write a matrix as it is held, uint8 [rows, bytes of a row]."""
+        stored.copy_(self.blocks.view(stored.shape))
+
+    def rows(self, index: Tensor) -> BlockTensor:
+        """Some rows of a table; no other row is read."""
+        blocks = self.blocks.unflatten(0, (self.shape[0], -1))[index].flatten(0, 1)
+        return BlockTensor(blocks, self.kind, torch.Size((len(index), *self.shape[1:])))
+
+
+FileTensor = ScaledTensor | BlockTensor
+"""A tensor as its file holds it."""
+
+
+def file_tensor(memory: Tensor, dtype: str, shape: Sequence[int], scale: Tensor | None = None) -> FileTensor:
+    """The tensor whose bytes `memory`, uint8 [n], holds, and the scale of it, if it has one."""
+    if dtype in BLOCKS:
+        return BlockTensor(memory.view(-1, BLOCKS[dtype].nbytes), dtype, torch.Size(shape))
+    return ScaledTensor(decode(memory, dtype, shape), scale)
 
 
 def as_scale(stored: Tensor) -> Tensor:

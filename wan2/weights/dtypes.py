@@ -7,6 +7,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wan2.models.forms import BLOCKS
+
 
 class Dtype(NamedTuple):
     """One dtype of a file of weights.
@@ -42,16 +44,7 @@ DTYPES = {
     "I8": Dtype("int8", 1),
     "U8": Dtype("uint8", 1),
     "BOOL": Dtype("bool", 1),
-    "Q4_0": _blocks(18, 32),
-    "Q4_1": _blocks(20, 32),
-    "Q5_0": _blocks(22, 32),
-    "Q5_1": _blocks(24, 32),
-    "Q8_0": _blocks(34, 32),
-    "Q2_K": _blocks(84, 256),
-    "Q3_K": _blocks(110, 256),
-    "Q4_K": _blocks(144, 256),
-    "Q5_K": _blocks(176, 256),
-    "Q6_K": _blocks(210, 256),
+    **{name: _blocks(*block, is_float=True) for name, block in BLOCKS.items()},
     # Named, not read.
     "Q8_1": _blocks(40, 32),
     "Q8_K": _blocks(292, 256),

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from wan2.weights.dtypes import E4M3
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from wan2.models.config import TransformerConfig
     from wan2.weights.sources import TransformerFile
 
@@ -51,9 +49,3 @@ def fp8_weights(file: TransformerFile, quantise: bool) -> frozenset[str]:
     every = (f"blocks.{index}.{name}" for index in range(file.config.num_layers) for name in linears(file.config))
     stored = {name for name in every if file.header.entries[file.sources[name].name].dtype == E4M3}
     return frozenset(stored | (quantised(file.config) if quantise else frozenset()))
-
-
-def in_block(index: int, names: Collection[str]) -> frozenset[str]:
-    """Those of the names that belong to a block, by their names within it."""
-    prefix = f"blocks.{index}."
-    return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))

@@ -7,6 +7,7 @@ models.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,22 +15,26 @@ from torch import Tensor
 
 from wan2.errors import InputError
 from wan2.weights.checkpoint import PICKLES, load_tensors
-from wan2.weights.decode import ScaledTensor, as_scale, decode, is_sound
+from wan2.weights.decode import FileTensor, ScaledTensor, as_scale, file_tensor, is_sound
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.names import FP8_NOTES, SCALE_RULE, SCALES
 
 
-def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str, ScaledTensor]:
-    """Name -> mapped tensor of a safetensors or PyTorch file; fp8 scales and markers are folded in.
+def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str, FileTensor]:
+    """Name -> mapped tensor of a safetensors, GGUF or PyTorch file; fp8 scales and markers are folded in.
 
-    header: that of a safetensors file, if it was read already.
+    header: that of a safetensors or GGUF file, if it was read already.
 
     Raises:
         InputError: the file cannot be read, contradicts itself, or is no table of tensors.
     """
-    tensors = dict(load_tensors(path) if path.suffix in PICKLES else _map_safetensors(header or read_header(path)))
+    tensors: dict[str, FileTensor]
+    if path.suffix in PICKLES:
+        tensors = {name: ScaledTensor(tensor) for name, tensor in load_tensors(path)}
+    else:
+        tensors = dict(_mapped(header or read_header(path)))
     scales = {
-        name.removesuffix(ending) + ".weight": as_scale(tensor)
+        name.removesuffix(ending) + ".weight": as_scale(tensor.on("cpu"))
         for ending in SCALES
         for name, tensor in tensors.items()
         if name.endswith(ending)
@@ -38,16 +43,18 @@ def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str,
         if not is_sound(scale):
             raise InputError(f"{path}: the scale of {name} {SCALE_RULE}")
     return {
-        name: ScaledTensor(tensor, scales.get(name)) for name, tensor in tensors.items() if not name.endswith(FP8_NOTES)
+        name: replace(tensor, scale=scales[name]) if name in scales and isinstance(tensor, ScaledTensor) else tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(FP8_NOTES)
     }
 
 
-def _map_safetensors(header: CheckpointHeader) -> Iterator[tuple[str, Tensor]]:
+def _mapped(header: CheckpointHeader) -> Iterator[tuple[str, FileTensor]]:
     """Slices of the mapped files. The library's own reader would leak two numbers for every tensor."""
     entries = header.entries
     files = {file: _map_file(file) for file in {entry.path for entry in entries.values()}}
     for name, entry in entries.items():
-        yield name, decode(files[entry.path][entry.start : entry.end], entry.dtype, entry.shape)
+        yield name, file_tensor(files[entry.path][entry.start : entry.end], entry.dtype, entry.shape)
 
 
 def _map_file(path: Path) -> Tensor:

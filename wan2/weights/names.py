@@ -38,8 +38,8 @@ SCALES = (".scale_weight", ".weight_scale")
 FP8_MARKS = ("scaled_fp8", ".comfy_quant")
 FP8_NOTES = (*SCALES, *FP8_MARKS, ".scale_input", ".input_scale")
 SCALE_RULE = "must be finite and above 0"
-# Of the text encoder, as published and in transformers.
-EMBEDDINGS = ("token_embedding.weight", "shared.weight")
+# Of the text encoder, as published, in transformers and in llama.cpp.
+EMBEDDINGS = ("token_embedding.weight", "shared.weight", "token_embd.weight")
 LORA = re.compile(r"lora_|\.lora|\.alpha$|hada_|lokr_|\.diff(_b)?$")
 
 
@@ -96,6 +96,7 @@ def describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
 _FAMILIES = (
     ("a UMT5 text encoder", ("token_embedding.", "blocks.0.attn.")),
     ("a UMT5 text encoder with transformers' names", ("shared.", "encoder.block.0.")),
+    ("a UMT5 text encoder with llama.cpp's names", ("token_embd.", "enc.blk.0.")),
     ("a Wan VAE", ("decoder.middle.", "decoder.upsamples.")),
     ("a Wan VAE with diffusers' names", ("decoder.mid_block.", "decoder.up_blocks.", "quant_conv.")),
     ("a Stable Diffusion model", ("input_blocks.",)),

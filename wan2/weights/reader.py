@@ -11,8 +11,8 @@ import torch
 
 from wan2.errors import InputError
 from wan2.models.adapters import assemble
-from wan2.models.fp8 import quantise_rows
-from wan2.weights.decode import TORCH_DTYPES, ScaledTensor, as_scale, decode, is_sound
+from wan2.models.fp8 import FP8, quantise_rows
+from wan2.weights.decode import TORCH_DTYPES, FileTensor, ScaledTensor, as_scale, decode, file_tensor, is_sound
 from wan2.weights.dtypes import E4M3
 from wan2.weights.merge import Addend, Stored, merged_rows
 from wan2.weights.names import SCALE_RULE
@@ -53,6 +53,24 @@ class TensorReader:
             return out.to(self.device)
         return self._scaled(source).on(self.device, dtype)
 
+    def read_held(self, source: Source, kind: torch.dtype) -> tuple[Tensor, ...]:
+        """A matrix as a linear holds it on the reader's device: what `read_fp8` gives, or blocks as the file has them,
+        uint8 [rows, bytes of a row].
+
+        kind: dtype of what is held.
+        """
+        if kind == FP8:
+            return self.read_fp8(source)
+        rows = self.header.entries[source.name].shape[0]
+        return (self._bytes_on_host(source.name).to(self.device).view(rows, -1),)
+
+    def read_held_into(self, source: Source, *parts: Tensor) -> None:
+        """What `read_held` gives, into contiguous tensors of the CPU; without a copy when the file has it."""
+        if parts[0].dtype == FP8:
+            self.read_fp8_into(source, *parts)
+        else:
+            self._fetch(source.name, self.header.entries[source.name], parts[0].flatten())
+
     def read_fp8(self, source: Source) -> tuple[Tensor, Tensor]:
         """A matrix in fp8 on the reader's device, e4m3 [rows, columns], and its scales, fp32 [rows, 1].
 
@@ -64,7 +82,9 @@ class TensorReader:
             stored, scale = torch.empty(shape, dtype=TORCH_DTYPES[E4M3]), torch.empty(shape[0], 1)
             self.read_fp8_into(source, stored, scale)
             return stored.to(self.device), scale.to(self.device)
-        stored, scale = self._scaled(source).in_fp8(self.device)
+        found = self._scaled(source)
+        scaled = found if isinstance(found, ScaledTensor) else ScaledTensor(found.on(self.device))
+        stored, scale = scaled.in_fp8(self.device)
         self._check_finite(source, scale)
         return stored, scale
 
@@ -128,11 +148,12 @@ class TensorReader:
             path = self.header.entries[source.name].path
             raise InputError(f"{path}: tensor {source.name} holds values that are not finite")
 
-    def _scaled(self, source: Source) -> ScaledTensor:
+    def _scaled(self, source: Source) -> FileTensor:
         """A tensor as the file has it and its scale, on the reader's device."""
+        entry = self.header.entries[source.name]
         # On the device before the scale is read: both go through the same staging buffer.
-        stored = self._on_host(source.name).to(self.device)
-        return ScaledTensor(stored, self._scale(source))
+        stored = self._bytes_on_host(source.name).to(self.device)
+        return file_tensor(stored, entry.dtype, entry.shape, self._scale(source))
 
     def _scale(self, source: Source) -> Tensor | None:
         """The scale of a tensor on the reader's device, if it has one."""
@@ -146,10 +167,15 @@ class TensorReader:
     def _on_host(self, name: str) -> Tensor:
         """A tensor as the file has it, on the CPU; for a GPU in the staging buffer, which the next read overwrites."""
         entry = self.header.entries[name]
+        return decode(self._bytes_on_host(name), entry.dtype, entry.shape)
+
+    def _bytes_on_host(self, name: str) -> Tensor:
+        """The bytes of a tensor, uint8 [n], where `_on_host` has it."""
+        entry = self.header.entries[name]
         size = entry.end - entry.start
         buffer = torch.empty(size, dtype=torch.uint8) if self.staging is None else self.staging[:size]
         self._fetch(name, entry, buffer)
-        return decode(buffer, entry.dtype, entry.shape)
+        return buffer
 
     def _fetch(self, name: str, entry: StoredTensor, buffer: Tensor) -> None:
         """The bytes of a tensor into a buffer of the CPU, uint8 and as long as they are."""

@@ -9,8 +9,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Applied in order to every name; a name transformers already knows passes unchanged.
+# Applied in order to every name; a name transformers already knows passes unchanged. First those of llama.cpp.
 RENAMES = (
+    (r"^token_embd\.", "shared."),
+    (r"^enc\.output_norm\.", "encoder.final_layer_norm."),
+    (r"^enc\.blk\.", "encoder.block."),
+    (r"\.attn_([qkvo])\.", r".layer.0.SelfAttention.\1."),
+    (r"\.attn_rel_b\.", ".layer.0.SelfAttention.relative_attention_bias."),
+    (r"\.attn_norm\.", ".layer.0.layer_norm."),
+    (r"\.ffn_norm\.", ".layer.1.layer_norm."),
+    (r"\.ffn_gate\.", ".layer.1.DenseReluDense.wi_0."),
+    (r"\.ffn_up\.", ".layer.1.DenseReluDense.wi_1."),
+    (r"\.ffn_down\.", ".layer.1.DenseReluDense.wo."),
     (r"^token_embedding\.", "shared."),
     (r"^norm\.", "encoder.final_layer_norm."),
     (r"^blocks\.", "encoder.block."),

@@ -19,16 +19,17 @@ from wan2.errors import InputError
 from wan2.models import fp8
 from wan2.models.attention import Projections
 from wan2.models.conditioning import AttentionProcessor, Conditioning, dense_attention
+from wan2.models.forms import as_fp8
 from wan2.models.fp8 import (
     FP8,
     FastFp8Linear,
     Fp8Linear,
     check_fast,
-    hold_in_fp8,
     multiply_out,
     quantise_rows,
     quantised_once,
 )
+from wan2.models.held import hold
 from wan2.models.layers import REGIONS, Block
 from wan2.models.rope import rope_table
 
@@ -140,7 +141,7 @@ def block_in_fp8(fast: bool) -> Block:
     block = Block(96, 192, 4, 1e-6).requires_grad_(False)
     names = [name for name, tensor in block.named_parameters() if name.endswith(".weight") and tensor.dim() == 2]
     was = dict(block.named_parameters())
-    hold_in_fp8(block, names, fast)
+    hold(block, as_fp8(names), fast)
     for name in names:
         linear = block.get_submodule(name.removesuffix(".weight"))
         linear.stored, linear.scale = (nn.Parameter(p, requires_grad=False) for p in quantise_rows(was[name])[:2])

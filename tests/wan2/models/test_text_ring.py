@@ -102,4 +102,4 @@ def test_the_published_encoder_stays_under_a_gigabyte_on_the_device() -> None:
         with LiveBytes() as live, torch.inference_mode():
             layer(states)
         peak = slots * layout.nbytes + live.peak
-        assert encoder_bytes(config.d_model, dtype.itemsize, fp8=False) == pytest.approx(peak, rel=0.02)
+        assert encoder_bytes(config.d_model, dtype.itemsize) == pytest.approx(peak, rel=0.02)

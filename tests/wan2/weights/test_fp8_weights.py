@@ -14,12 +14,14 @@ from tests.wan2.reference import CASES, TENSORS, windows
 from wan2.errors import InputError, RunError
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B
+from wan2.models.forms import as_fp8
 from wan2.models.fp8 import FP8, FastFp8Linear, Fp8Linear, multiply_out, quantise_rows
 from wan2.streaming import phases as phases_module
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import RING_BLOCKS, weight_bytes
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
-from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, linears, quantised
+from wan2.weights.fp8 import AS_STORED, Fp8, linears, quantised
+from wan2.weights.held import held_weights
 from wan2.weights.scales import check_scales
 
 CPU = torch.device("cpu")
@@ -207,9 +209,9 @@ def test_what_weights_weigh(files: dict[str, Path]) -> None:
     for name, fp8 in (("high", SCALED), ("low", AS_STORED), ("high", AS_STORED)):
         model = load_transformer(inspect_transformer(files[name]), CPU, torch.bfloat16, fp8)
         held = sum(parameter.nbytes for parameter in model.parameters())
-        weights = weight_bytes(SIX, 2, fp8_weights(inspect_transformer(files[name]), fp8.quantise))
+        weights = weight_bytes(SIX, 2, held_weights(inspect_transformer(files[name]), fp8.quantise))
         assert held == weights.on_device(0) == weights.others + sum(weights.blocks)
-    plain, small = weight_bytes(A14B, 2), weight_bytes(A14B, 2, quantised(A14B))
+    plain, small = weight_bytes(A14B, 2), weight_bytes(A14B, 2, as_fp8(quantised(A14B)))
     assert plain.on_device(0) == pytest.approx(28.6e9, rel=0.01)
     assert small.on_device(0) == pytest.approx(16.0e9, rel=0.01)
     assert small.on_device(40) == small.others + RING_BLOCKS * max(small.blocks)

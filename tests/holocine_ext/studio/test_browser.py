@@ -1,0 +1,197 @@
+"""The page in a browser, as a person uses it: by pointer, by keyboard alone, in two tabs.
+
+Needs Chromium: `apt-get install chromium`. Without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.holocine_ext.studio.served import Served, served, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
+SCRIPT = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Served]:
+    with served(tmp_path / "film") as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, studio: Served) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = opened(context, studio)
+    yield page
+    context.close()
+
+
+def opened(context: Any, studio: Served) -> Page:  # noqa: ANN401
+    """A tab with the page, in which every error fails the test."""
+    page: Page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.on("console", lambda said: pytest.fail(said.text) if "Content Security" in said.text else None)
+    page.on("dialog", lambda _: pytest.fail("a script in a text ran"))
+    page.goto(studio.address)
+    page.wait_for_selector("#plan dd")
+    return page
+
+
+def board(studio: Served) -> dict[str, Any]:
+    """The board on disk."""
+    found: dict[str, Any] = json.loads((studio.folder / "scene.json").read_text(encoding="utf-8"))
+    return found
+
+
+def cuts(studio: Served) -> list[int | None]:
+    return [shot.get("cut_frame") for shot in board(studio)["shots"]]
+
+
+def drag(page: Page, handle: int, latents: int) -> None:
+    """Drag the handle after a shot by so many latent frames."""
+    box = page.locator(".handle").nth(handle).bounding_box()
+    track = page.locator(".track").bounding_box()
+    assert box and track
+    total = (board_frames(page) + 3) // 4
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + latents * track["width"] / total, y, steps=5)
+    page.mouse.up()
+
+
+def becomes(page: Page, expression: str) -> None:
+    """Wait until an expression is true. Playwright's own way of waiting is what the page's policy forbids: `eval`."""
+    until(lambda: page.evaluate(expression), 30)
+
+
+def board_frames(page: Page) -> int:
+    return int(page.locator("#length").inner_text().split(", ")[1].split()[0])
+
+
+def test_a_film_is_written_made_and_found_again(page: Page, studio: Served):
+    page.fill("#shot-1", "Close-up of [character1] standing still at night.")
+    drag(page, 0, 1)
+    until(lambda: cuts(studio) == [None, 17, 21], 10)
+    page.click("#undo")
+    until(lambda: cuts(studio) == [None, 13, 21], 10)
+    page.click("#redo")
+    page.click("#ripple")
+    drag(page, 1, 2)
+    until(lambda: (cuts(studio), board(studio)["num_frames"]) == ([None, 17, 29], 41), 10)
+    assert "41 frames" in page.locator("#plan").inner_text()
+    page.fill("#setting-infer_steps", "5")
+    page.locator("#setting-infer_steps").press("Enter")
+    page.click("#render")
+    page.wait_for_selector(".job.running .preview:not([hidden])", timeout=90_000)
+    page.wait_for_selector(".take img", timeout=90_000)
+    page.click(".take .sheet")
+    becomes(page, "document.querySelector('#player video').currentTime > 0")
+    page.click("#player .strip button:nth-child(3)")
+    becomes(page, "document.querySelector('#player .now').textContent === '3'")
+    page.keyboard.press("Escape")
+    page.click(".take button:text('Keep')")
+    page.wait_for_selector(".take.kept")
+    page.reload()
+    page.wait_for_selector(".take.kept")
+    assert page.input_value("#shot-1").endswith("at night.") and page.input_value("#setting-infer_steps") == "5"
+    assert board_frames(page) == 41
+
+
+def test_by_keyboard_alone(page: Page, studio: Served):
+    page.locator(".handle").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    until(lambda: (cuts(studio)[1], board(studio)["num_frames"]) == (21, 37), 10)
+    page.locator("#shots .card").nth(2).get_by_role("button", name="Split").press("Enter")
+    assert page.evaluate("document.activeElement.id") == "shot-3"
+    page.keyboard.type(" At night.")
+    page.keyboard.press("Control+z")
+    until(lambda: len(board(studio)["shots"]) == 4 and "At night" not in board(studio)["shots"][3]["caption"], 10)
+    page.keyboard.press("Control+z")
+    until(lambda: len(board(studio)["shots"]) == 3, 10)
+
+
+def test_what_would_be_refused_stands_at_its_field(page: Page):
+    page.fill("#shot-2", "A [shot cut] B")
+    page.wait_for_selector("#shots li:nth-child(3) .problem:not([hidden])")
+    assert "holds the tag [shot cut]" in page.locator("#shots li:nth-child(3) .problem").inner_text()
+    assert page.is_disabled("#render")
+    page.fill("#shot-2", SCRIPT)
+    becomes(page, "!document.querySelector('#render').disabled")
+    page.fill("#setting-width", "65")
+    page.locator("#setting-width").press("Enter")
+    page.wait_for_selector("#plan-problem:not([hidden]), .setting .problem:not([hidden])")
+
+
+def test_two_tabs_and_an_editor_are_shown_side_by_side(page: Page, studio: Served):
+    other = opened(page.context, studio)
+    page.fill("#shot-0", "Wide shot by the first.")
+    becomes(other, "document.querySelector('#shot-0').value.endsWith('the first.')")
+    changed = board(studio) | {"seed": 99}
+    page.evaluate("document.querySelector('#shot-1').value = 'typed'")
+    with page.expect_response(lambda response: response.status == 409):
+        (studio.folder / "scene.json").write_text(json.dumps(changed))
+        page.locator("#shot-1").dispatch_event("input")
+    page.wait_for_selector("#conflict[open]")
+    assert "seed" in page.locator("#conflict").inner_text() and board(studio)["seed"] == 99
+    page.click("#conflict button:text('Keep both')")
+    until(lambda: (studio.folder / "scene mine.json").exists(), 10)
+    mine = json.loads((studio.folder / "scene mine.json").read_text())
+    assert (mine["shots"][1]["caption"], mine["seed"]) == ("typed", 7) and board(studio) == changed
+
+
+def test_it_is_readable(browser: Browser, studio: Served):
+    for width, scheme in ((360, "light"), (360, "dark"), (1280, "dark"), (1920, "light")):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = opened(context, studio)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CONTRASTS) == []
+        assert page.evaluate(NAMELESS) == []
+        context.close()
+
+
+# Texts of less than 4.5 times the brightness of what they stand on, by WCAG's formula.
+CONTRASTS = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => { for (let at = element; at; at = at.parentElement) {
+    const colour = rgb(getComputedStyle(at).backgroundColor); if (colour[3] === 255) return colour; }
+    return [255, 255, 255]; };
+  return [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility() && !element.disabled
+    && [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())).map((element) => {
+      const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)];
+    }).filter(([ratio]) => ratio < 4.5);
+}"""
+# Fields and buttons that a screen reader would have no name for.
+NAMELESS = """() => [...document.querySelectorAll("button, input, select, textarea, [role=slider], a")]
+  .filter((one) => one.checkVisibility() && !(one.labels?.length || one.ariaLabel || one.textContent.trim()))
+  .map((one) => one.outerHTML)"""

@@ -1,0 +1,34 @@
+"""Puts linears that hold their weights in fewer bits in the place of ordinary ones. Knows nothing of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from wan2.models.forms import FP8, Form
+from wan2.models.fp8 import FastFp8Linear, Fp8Linear
+from wan2.models.ggml import BlockLinear
+
+HeldLinear = Fp8Linear | BlockLinear
+"""`parts` names what it has in place of a weight, the values first."""
+
+
+def hold(root: nn.Module, forms: Mapping[str, Form], fast: bool = False) -> None:
+    """Replace the linears whose weights are named by linears that hold them in a form, without memory.
+
+    fast: those in fp8 multiply in fp8, too.
+    """
+    for name, form in forms.items():
+        path, _, leaf = name.removesuffix(".weight").rpartition(".")
+        parent = root.get_submodule(path)
+        with torch.device("meta"):
+            setattr(parent, leaf, _held(getattr(parent, leaf), form, fast))
+
+
+def _held(linear: nn.Linear, form: Form, fast: bool) -> HeldLinear:
+    sizes = linear.in_features, linear.out_features, linear.bias is not None
+    if form.kind == FP8:
+        return FastFp8Linear(*sizes) if fast else Fp8Linear(*sizes)
+    return BlockLinear(*sizes, form.kind)
