@@ -107,7 +107,7 @@ class SharedTransformer:
         sent = tuple(map(_without_text, now)) if new else None
         self.together.order(Pass(self.split, timestep, tuple(latents.shape), sent))
         with self.together.crew.exchanging():
-            mesh.from_first(latents)
+            mesh.from_first(latents.contiguous())
             if new or self._share is None:
                 self._last, self._share = now, Share(mesh, self.split, now, self.together.crew.check)
             own = self._share.run(self.model, latents, timestep)
