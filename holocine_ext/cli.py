@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from holocine_ext.asked import asked, asked_by_line, items, storyboards
+from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import Forecast
 from holocine_ext.plan import look_ahead, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
@@ -16,9 +17,12 @@ from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
+from holocine_ext.variants import rank_for, variant_fact
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
+from wan2.cli.download import download
+from wan2.cli.inspect import show_files
 from wan2.cli.lists import Item, plan_each
 from wan2.cli.main import (
     cache_folder,
@@ -33,11 +37,13 @@ from wan2.cli.main import (
     processes,
 )
 from wan2.cli.make import make_one
+from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
+from wan2.request.presets import CHECKPOINTS
 from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
@@ -63,11 +69,18 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(parsed(parser, words, console))
     console.quiet = bool(given["quiet"])
     check_paths(given)
+    if given["inspect"]:
+        show_files(given, console, more=variant_fact)
+        return
+    if given["download"]:
+        download(given, published_files(given["download"]), CHECKPOINTS, console)
+        return
     check_several(given)
     check_cards(given)
     if given["check_machine"]:
         check(given, console)
         return
+    given = with_models(given, console, rank_for(given))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
     several = items(given) if listed else asked_by_seeds(given)
@@ -108,7 +121,7 @@ def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Conso
     check_cache(request.base.compute)
     plan = plan_video(request, files, inputs)
     if not plan.finished:
-        console.fitted(plan.base)
+        console.planned(plan.base)
         for warning in request.warnings:
             console.note(warning)
     return job_of(plan)
@@ -179,7 +192,7 @@ def build_parser(full: bool = False) -> Parser:
     table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full, {"parallel": SHARING})
     _add_scene(table)
     _add_model(table)
-    add_common_arguments(table, SCENE, partial(build_parser, full=True))
+    add_common_arguments(table, SCENE, partial(build_parser, full=True), CHOICES)
     _add_looking(table)
     return parser
 

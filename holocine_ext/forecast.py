@@ -132,7 +132,7 @@ def lora_words(model: Model) -> str:
     for expert in model.experts:
         names = (f"{lora.path.name} x {lora.multiplier:g}" for lora in expert.loras)
         words.append(f"{expert.noise}-noise expert {', '.join(names) or 'none'}")
-    return "; ".join(words)
+    return "; ".join(words) + ("; beside the weights" if model.branches else "")
 
 
 def _sharing(request: Request, work: Work, layout: ShotLayout, sparse: bool) -> Sharing | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +10,14 @@ from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
 from holocine_ext.shots.flops import attended, shot_groups
 from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
+from holocine_ext.variants import variant_of
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.models.forms import Form, as_fp8
 from wan2.plan.budget import Work, encoder_value, vae_size
 from wan2.plan.checks import check_blocks, check_fp8, check_fp8_t5, check_loras
 from wan2.plan.files import Files, inputs_of, naming
+from wan2.plan.mixups import mixups
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import Extension, make_plan
 from wan2.plan.plan import Plan as BasePlan
@@ -34,7 +35,6 @@ from wan2.weights.fp8 import quantised
 from wan2.weights.held import held_weights
 
 MASK_CHANNELS = 1
-_VARIANT_IN_NAME = re.compile(r"(full|sparse)_")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         return Plan(asked, base)
     tokens = base.found.texts[0]
     ranges = allowed_key_ranges(text_spans(tokens), TEXT_LENGTH)
-    forecast = make_forecast(asked, tokens, base.work, asked.warnings)
+    forecast = make_forecast(asked, tokens, base.work, (*asked.warnings, *base.warnings))
     return Plan(asked, base, ranges, forecast)
 
 
@@ -127,7 +127,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
-    notes = list(asked.warnings)
+    notes = [*asked.warnings, *mixups(base, files)]
     tokens = None
     if _replaceable("tokenizer", base.model.tokenizer, making):
         notes.append(
@@ -147,8 +147,8 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, held = found[experts[0]]
     split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
-    encoder = encoder_value(base, files)
-    work = Work(config, held, attended(asked.layout, making.sparse), vae_size(base, files), encoder, split)
+    vae, beside = vae_size(base, files), files.values_beside(base.model, config)
+    work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside, split)
     return make_forecast(asked, tokens, work, notes, rate)
 
 
@@ -208,9 +208,8 @@ def _config(expert: Expert, making: Making, files: Files) -> TransformerConfig:
     """The sizes of an expert that is of the variant asked for and takes the channels it will be given."""
     with naming(expert.flag, expert.path):
         file = files.base(expert)
-    in_name = _VARIANT_IN_NAME.match(expert.path.name)
-    stated = file.header.metadata.get("variant", in_name[1] if in_name else making.variant)
-    if stated != making.variant:
+    stated, _ = variant_of(file.header.metadata, expert.path)
+    if stated and stated != making.variant:
         rule = f"holds {stated} weights, which cannot run as `variant` {making.variant}; give `variant` {stated}"
         raise InputError(rule, field=expert.flag, value=expert.path)
     masked = file.config.in_dim == CHANNELS + MASK_CHANNELS

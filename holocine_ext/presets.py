@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan2.request.model import Expert, Model, Noise
-from wan2.request.presets import FEWER_PASSES, WAN22_T2V, Preset
+from wan2.request.presets import CHECKPOINTS, FEWER_PASSES, WAN22_T2V, Preset
 from wan2.request.sampling import Sampling
 
 VARIANTS = ("full", "sparse")
@@ -17,7 +17,7 @@ DEFAULT_MODEL = "holocine"
 TRAINED_FRAMES = 241
 TRAINED_SHOTS = 13
 
-_HOLOCINE_DIT = Path("checkpoints/HoloCine_dit")
+_HOLOCINE_DIT = CHECKPOINTS / "HoloCine_dit"
 _NANO = Path(__file__).resolve().parent / "nano"
 
 

@@ -14,12 +14,18 @@ from torch import Tensor
 
 import holocine_ext.cli
 import wan2.cli.main
+import wan2.run.models
 from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.fp8_files import FOUR_HEADS, SIX, scaled, six_blocks, write
 from tests.wan2.lora_files import Drawn, comfy, draw, kohya, with_whole, write_lora
+from wan2.events import StepTaken
+from wan2.models.branches import Run, Strengths
+from wan2.plan.plan import make_plan
 from wan2.request.flat import make_request
 from wan2.request.model import EXPERT_FLAG
 from wan2.request.presets import WAN22_T2V
+from wan2.run.job import Job
+from wan2.run.session import Session
 
 ROOT = Path(__file__).parents[1]
 PROMPT = ["--prompt", "a gull"]
@@ -226,6 +232,8 @@ def test_the_plan_names_them(model: TinyModel, tmp_path: Path, capsys: pytest.Ca
     assert told in capsys.readouterr().out
     assert holocine_ext.cli.main([*words, "--lora_weight", str(tmp_path / "low.lora")]) == 0
     assert "LoRA       high-noise expert none; low-noise expert low.lora x 1\n" in capsys.readouterr().out
+    assert holocine_ext.cli.main([*words, *loras(tmp_path), "--lora_mode", "branch"]) == 0
+    assert told.replace("\n", "; beside the weights\n") in capsys.readouterr().out
     assert holocine_ext.cli.main(words) == 0
     assert "LoRA" not in capsys.readouterr().out
     assert holocine_ext.cli.main([*words, "--lora_weight", "absent"]) == 2
@@ -242,3 +250,61 @@ def test_values_that_are_not_finite_end_the_run_in_a_line(
     assert capsys.readouterr().err.splitlines()[-1].endswith(said)
     assert run(model, tmp_path / "a.safetensors", *loras(tmp_path), "--blocks_to_swap", "6") == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_beside_the_weights_is_nearly_merged(model: TinyModel, tmp_path: Path) -> None:
+    """The same latents but for rounding, the same to the bit streamed; with fp8 the rounding is coarser."""
+    for words, apart in ((["--dtype", "float32"], 1e-5), (["--fp8_scaled"], 0.2)):
+        whole = latents(model, *words, *loras(tmp_path))
+        branch = latents(model, *words, *loras(tmp_path), "--lora_mode", "branch")
+        assert 0 < (branch - whole).norm() < apart * whole.norm()
+        streamed = latents(model, *words, *loras(tmp_path), "--lora_mode", "branch", "--blocks_to_swap", "6")
+        assert torch.equal(streamed, branch)
+    plain = latents(model, "--dtype", "float32")
+    none = ["--dtype", "float32", *loras(tmp_path, "0", "0"), "--lora_mode", "branch"]
+    assert torch.equal(latents(model, *none), plain)
+
+
+def test_kept_fp8_weights_serve_all_that_stands_beside_them(
+    model: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--fp8_scaled", "--lora_mode", "branch", *loras(tmp_path)]
+    whole = latents(model, *words)
+    assert torch.equal(latents(model, *words, "--fp8_cache"), whole)
+    capsys.readouterr()
+    kept = {path.name for path in model.expert("high").parent.glob("*.fp8.safetensors")}
+    assert len(kept) == 2 and not any(".lora-" in name for name in kept)
+    other = loras(tmp_path, "0.25", "-1")
+    assert not torch.equal(latents(model, *words[:3], *other, "--fp8_cache"), whole)
+    latents(model, "--fp8_scaled", "--fp8_cache")
+    assert "Writing" not in capsys.readouterr().err
+
+
+def test_a_session_changes_what_stands_beside_without_loading(
+    model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Multipliers by the request, runs of tokens by the job; the merged norms of the high one's need it loaded anew."""
+    flags = model.flags()
+    files = {name.removeprefix("--"): Path(path) for name, path in zip(flags[::2], flags[1::2], strict=True)}
+    words = {"infer_steps": 4, "height": 32, "width": 32, "num_frames": 9, "device": "cpu", "seed": 3}
+    loaded = []
+    whole = wan2.run.models.load_transformer
+    monkeypatch.setattr("wan2.run.models.load_transformer", lambda *args: (loaded.append(1), whole(*args))[1])
+
+    def job(name: str, multiplier: float, ranges: tuple[Strengths, ...] | None = None) -> Job:
+        given = {"prompt": "a gull", "lora_mode": "branch", "lora_weight": [tmp_path / "low.lora"], **words, **files}
+        given |= {"lora_weight_high_noise": [tmp_path / "low.lora"], "lora_multiplier_high_noise": [multiplier]}
+        given |= {"output_type": "latent", "save_path": tmp_path / f"{name}.safetensors"}
+        made = make_plan(make_request(WAN22_T2V, given | {"lora_multiplier": [multiplier]}))
+        return Job(made, lora_ranges=None if ranges is None else lambda _: ranges)
+
+    half = Strengths(0.0, (Run(0, 100, 0.5),), (Run(0, 512, 0.5),))
+    jobs = {"a": job("a", 1.0), "b": job("b", 0.5), "c": job("c", 1.0, (half,)), "d": job("d", 0.0)}
+    jobs["e"] = job("e", 1.0, (Strengths(0.0, (Run(0, 2, 0.5),)),))
+    with Session(jobs["a"].plan.request.model, jobs["a"].plan.request.compute) as session:
+        for each in jobs.values():
+            assert sum(isinstance(event, StepTaken) for event in session.run(each)) == 4
+    made = {name: load_file(tmp_path / f"{name}.safetensors")["latents"] for name in jobs}
+    assert len(loaded) == 2
+    assert not torch.equal(made["a"], made["b"]) and not torch.equal(made["e"], made["d"])
+    assert (made["c"] - made["b"]).norm() < 0.05 * (made["d"] - made["b"]).norm()

@@ -31,6 +31,8 @@ PAGES = [
     ROOT / "examples/README.md",
     ROOT / "holocine_ext/nano/README.md",
 ]
+# What a command of a page names by its path in this repository.
+FOLDERS = ("examples/", "models/", "holocine_ext/")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCRIPTS: dict[str, str] = PROJECT["scripts"]
 LONGEST = 300
@@ -94,7 +96,7 @@ def script_of(words: list[str]) -> tuple[str, list[str]] | None:
 
 def run(words: list[str], folder: Path) -> str:
     """What a command of a page prints, run in a folder without checkpoints."""
-    paths = [str(ROOT / word) if word.startswith(("examples/", "models/")) else word for word in words]
+    paths = [str(ROOT / word) if word.startswith(FOLDERS) else word for word in words]
     done = subprocess.run(
         [sys.executable, ROOT / paths[1], *paths[2:]],
         capture_output=True,
@@ -104,7 +106,7 @@ def run(words: list[str], folder: Path) -> str:
         check=False,
         env={**os.environ, "COLUMNS": "80"},
     )
-    return done.stdout + done.stderr
+    return (done.stdout + done.stderr).replace(f"{ROOT}/", "")
 
 
 def planned(flags: str, folder: Path) -> dict[str, str]:

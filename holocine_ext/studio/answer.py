@@ -39,7 +39,7 @@ class Planner:
             with self._alone:
                 return self._answer(asked)
         except InputError as error:
-            return {"problem": refused(error, asked.name)}
+            return {"problem": refused(error, asked.source)}
 
     def _answer(self, asked: Asked) -> dict[str, Any]:
         self._files.renew()

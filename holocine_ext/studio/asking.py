@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from holocine_ext.presets import DEFAULT_VARIANT, MODELS, ScenePreset
 from holocine_ext.request import SceneRequest, Shown, scene_request
 from holocine_ext.story.storyboard import from_document
+from holocine_ext.studio.film import TAKES
 from wan2.cli.flags import line_of
 from wan2.errors import InputError
 from wan2.request.fields import OneOf
@@ -26,13 +28,15 @@ ASKED = frozenset(name for name in SETTINGS if name not in NOT_ASKED and "Path" 
     "guidance_scale",
 }
 """The settings that a page may ask for, by their flat names."""
+_OF_FILM = re.compile(rf"{TAKES}/[^\W_][\w ()+,.-]*\.mp4#\d+")
 _PLACE = re.compile(r"(?:shot (\d+): )?(\w+)")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a page asks for: a board, by the name of its file, and settings by their flat names."""
+    """What a page asks for: a board, by the folder and the name of its file, and settings by their flat names."""
 
+    folder: Path
     name: str
     document: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -46,6 +50,11 @@ class Asked:
         OneOf(tuple(MODELS[model])).check("variant", variant)
         return MODELS[model][variant]
 
+    @property
+    def source(self) -> str:
+        """What messages about the board begin with."""
+        return str(self.folder / self.name)
+
     def request(self, **decided: Any) -> SceneRequest:  # noqa: ANN401
         """The scene to make. decided: what the page decides, such as `save_path`.
 
@@ -53,8 +62,18 @@ class Asked:
             InputError: a board or a setting that breaks its rule.
         """
         values = {name: _typed(name, value) for name, value in self.settings.items() if name in ASKED}
-        storyboard = from_document(self.document, self.name)
+        _check_takes(self.document)
+        storyboard = from_document(self.document, self.source)
         return scene_request(storyboard, self.preset, values | decided, None, Shown())
+
+
+def _check_takes(document: Mapping[str, Any]) -> None:
+    """Refuse shots from takes outside of the folder of the film."""
+    shots = document.get("shots")
+    for number, shot in enumerate(shots if isinstance(shots, list) else (), 1):
+        taken = shot.get("from") if isinstance(shot, dict) else None
+        if taken is not None and not (isinstance(taken, str) and _OF_FILM.fullmatch(taken)):
+            raise InputError(f"shot {number}: from: must be a take of this film, such as {TAKES}/scene-001.mp4#2")
 
 
 def _typed(name: str, value: object) -> Any:  # noqa: ANN401
@@ -67,9 +86,12 @@ def _typed(name: str, value: object) -> Any:  # noqa: ANN401
         raise InputError(f"cannot be used: {error}", field=name) from error
 
 
-def refused(error: InputError, name: str) -> dict[str, Any]:
-    """An error as the page shows it: in the words of the command, with the field and the shot that it is about."""
-    text = line_of(error, SETTINGS).removeprefix(f"{name}: ")
+def refused(error: InputError, source: str) -> dict[str, Any]:
+    """An error as the page shows it: in the words of the command, with the field and the shot that it is about.
+
+    source: what messages about the board begin with, and the page leaves out.
+    """
+    text = line_of(error, SETTINGS).removeprefix(f"{source}: ")
     place = None if error.field else _PLACE.match(text)
     shot = int(place[1]) if place and place[1] else None
     return {"text": text, "field": error.field or (place[2] if place else ""), "shot": shot}

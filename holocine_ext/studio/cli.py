@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from holocine_ext.studio.draft import Writer
 from holocine_ext.studio.film import Film
 from wan2.cli.arguments import Parser, path, whole_number
 from wan2.cli.console import Console
 from wan2.cli.main import cache_folder, check_paths, guarded, parsed
 from wan2.errors import InputError
 from wan2.request.compute import DEVICE
+
+if TYPE_CHECKING:
+    from holocine_ext.studio.server import Studio
 
 PROGRAM = "holocine_studio"
 PORT = 7860
@@ -49,6 +54,9 @@ def build_parser() -> Parser:
     parser.add_argument("--host", default=LOCAL, metavar="ADDRESS", help=what)
     what = "devices that make films, a worker each (default: auto, the best there is)"
     parser.add_argument("--device", nargs="+", default=["auto"], metavar="DEVICE", help=what)
+    what = "a server of chat completions that writes drafts, such as one on this machine (default: none)"
+    parser.add_argument("--endpoint", metavar="URL", help=what)
+    parser.add_argument("--llm", metavar="NAME", help="the language model there that writes them")
     parser.add_argument("--no_browser", action="store_true", help="open no browser")
     parser.add_argument("--quiet", action="store_true", help=SUPPRESS)
     return parser
@@ -62,6 +70,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     _check(args.device, args.folder)
     if not (find_spec("starlette") and find_spec("uvicorn")):
         raise InputError("the page needs starlette and uvicorn: pip install 'holocine-generate[studio]'")
+    writer = _writer(args.endpoint, args.llm)
     listening = _listen(args.host, args.port)
     film = _film(args.folder)
     token = "" if args.host in LOCAL_NAMES else secrets.token_urlsafe(TOKEN_BYTES)
@@ -72,7 +81,8 @@ def _run(words: Sequence[str], console: Console) -> None:
     if not args.no_browser:
         threading.Timer(BROWSER_SECONDS, webbrowser.open, [address]).start()
     with suppress(KeyboardInterrupt):
-        _serve(film, args.device, listening, {f"{one}:{port}" for one in (*LOCAL_NAMES, name, args.host)}, token)
+        hosts = {f"{one}:{port}" for one in (*LOCAL_NAMES, name, args.host)}
+        _serve(_studio(film, args.device, writer), listening, hosts, token)
 
 
 def _check(devices: Sequence[str], folder: Path) -> None:
@@ -117,11 +127,17 @@ def _film(folder: Path) -> Film:
     return film
 
 
-def _serve(film: Film, devices: Sequence[str], listening: socket.socket, hosts: set[str], token: str) -> None:
-    import uvicorn
+def _writer(endpoint: str | None, llm: str | None) -> Writer | None:
+    """Who writes drafts, if the person named one."""
+    if endpoint is None and llm is None:
+        return None
+    if endpoint is None or llm is None:
+        raise InputError("`endpoint` and `llm` go together; give both", field="llm" if endpoint is None else "endpoint")
+    return Writer(endpoint, llm)
 
+
+def _studio(film: Film, devices: Sequence[str], writer: Writer | None) -> Studio:
     from holocine_ext.studio.answer import Planner
-    from holocine_ext.studio.guard import Guard
     from holocine_ext.studio.jobs import Queue
     from holocine_ext.studio.server import Studio
     from holocine_ext.studio.speed import Speeds
@@ -130,7 +146,14 @@ def _serve(film: Film, devices: Sequence[str], listening: socket.socket, hosts: 
 
     queue = Queue(film.queue)
     planner = Planner(film.takes, cache_folder(), Speeds(film.queue))
-    studio = Studio(film, queue, Takes(film.takes), planner, Workers(film, queue, devices))
+    return Studio(film, queue, Takes(film.takes), planner, Workers(film, queue, devices), writer)
+
+
+def _serve(studio: Studio, listening: socket.socket, hosts: set[str], token: str) -> None:
+    import uvicorn
+
+    from holocine_ext.studio.guard import Guard
+
     config = uvicorn.Config(
         Guard(studio.app(), hosts, token),
         log_level="warning",

@@ -54,10 +54,9 @@ class StudioJob:
     wanted: Wanted = "run"
     tries: int = 1
 
-    @property
-    def asked(self) -> Asked:
-        """What it is made from."""
-        return Asked(self.board, self.document, self.settings)
+    def asked(self, folder: Path) -> Asked:
+        """What it is made from; the folder is that of the film."""
+        return Asked(folder, self.board, self.document, self.settings)
 
 
 @dataclass(frozen=True)

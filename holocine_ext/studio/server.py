@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,7 +22,8 @@ from holocine_ext.story.fields import MAX_BYTES
 from holocine_ext.studio.answer import Planner
 from holocine_ext.studio.asking import Asked, refused
 from holocine_ext.studio.cutting import timeline
-from holocine_ext.studio.film import Changed, Film
+from holocine_ext.studio.draft import Writer
+from holocine_ext.studio.film import TAKES, Changed, Film
 from holocine_ext.studio.jobs import Queue, Wanted, free_take, queue_values
 from holocine_ext.studio.takes import Takes, board_of
 from holocine_ext.studio.watch import Watch
@@ -54,6 +55,7 @@ class Studio:
     takes: Takes
     planner: Planner
     workers: Workers
+    writer: Writer | None = None
 
     def app(self) -> Starlette:
         """The server, without its guard."""
@@ -65,6 +67,7 @@ class Studio:
             Route("/api/boards", _answering(self.take_in), methods=["POST"]),
             Route("/api/boards/{name}", _answering(self.open)),
             Route("/api/boards/{name}", _answering(self.save), methods=["PUT"]),
+            Route("/api/draft", _answering(self.draft), methods=["POST"]),
             Route("/api/plan", _answering(self.plan), methods=["POST"]),
             Route("/api/queue", _answering(self.ask), methods=["POST"]),
             Route("/api/queue/{id}", _answering(self.change), methods=["POST"]),
@@ -92,7 +95,8 @@ class Studio:
         """The film, its boards, the models and what they are run with."""
         film = self.film
         boards = await run_sync(film.boards)
-        return {"name": film.folder.name, "boards": boards, "settings": film.settings(), "models": models()}
+        found = {"name": film.folder.absolute().name, "boards": boards, "settings": film.settings(), "models": models()}
+        return found | {"writer": self.writer.model if self.writer else ""}
 
     async def open(self, request: Request) -> dict[str, Any]:
         """A board."""
@@ -114,23 +118,35 @@ class Studio:
         await run_sync(self.film.keep_settings, await _json_body(request))
         return {}
 
+    async def draft(self, request: Request) -> dict[str, Any]:
+        """A new board from a few words."""
+        body = await _json_body(request)
+        if self.writer is None:
+            raise InputError("no language model was named; start the page with `endpoint` and `llm`", field="brief")
+        board = await run_sync(self.writer.draft, _text(body, "brief"), body.get("shots", 0))
+        return {"name": await run_sync(self.film.add, "draft", board)}
+
     async def plan(self, request: Request) -> dict[str, Any]:
         """What a board would become, and cost."""
-        return await run_sync(self.planner.answer, _asked(await _json_body(request)))
+        return await run_sync(self.planner.answer, self._asked(await _json_body(request)))
 
     async def ask(self, request: Request) -> dict[str, Any]:
         """Put a board into the queue, once for every seed."""
         body = await _json_body(request)
-        asked, count = _asked(body), body.get("count", 1)
+        asked, count = self._asked(body), body.get("count", 1)
         MOST_SEEDS.check("num_seeds", count)
         return {"takes": await run_sync(self._ask, asked, count)}
+
+    def _asked(self, body: Mapping[str, Any]) -> Asked:
+        name = self.film.path(_text(body, "name")).name
+        return Asked(self.film.folder, name, _table(body, "document"), _table(body, "settings"))
 
     def _ask(self, asked: Asked, count: int) -> list[str]:
         first = asked.request(save_path=self.takes.folder).base.seed
         names = []
         for seed in range(first, first + count):
             name = free_take(Path(asked.name).stem, self.queue, self.takes.folder)
-            self.queue.add(Asked(asked.name, asked.document, {**asked.settings, "seed": seed}), name)
+            self.queue.add(replace(asked, settings={**asked.settings, "seed": seed}), name)
             names.append(name)
         return names
 
@@ -168,7 +184,8 @@ class Studio:
         record = await run_sync(read_record, self.takes.path(f"{name}.json"))
         if record is None:
             raise InputError(f"{name}: has no record")
-        return {"name": await run_sync(self.film.add, name, board_of(record))}
+        taken = f"{TAKES}/{name}.mp4" if "held" in request.query_params else None
+        return {"name": await run_sync(self.film.add, name, board_of(record, taken))}
 
     async def timeline(self, request: Request) -> dict[str, Any]:
         """A take as a timeline for editing programs."""
@@ -267,7 +284,3 @@ def _table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise HTTPException(400)
     return value
-
-
-def _asked(body: Mapping[str, Any]) -> Asked:
-    return Asked(_text(body, "name"), _table(body, "document"), _table(body, "settings"))

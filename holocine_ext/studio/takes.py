@@ -16,6 +16,7 @@ from wan2.errors import InputError
 from wan2.files import whole_file
 from wan2.plan.ours import is_state
 from wan2.plan.recorded import read_record
+from wan2.request.output import LATENT_SUFFIX
 
 MARKS = "marks.json"
 NAME = re.compile(r"[^\W_][\w ()+,.-]{0,200}")
@@ -121,7 +122,7 @@ def _values(name: str, record: Mapping[str, Any], folder: Path) -> dict[str, Any
     edges = [0, *map(int, cuts), int(record["num_frames"])]
     shots = [{"frames": [a, b], "caption": str(text)} for (a, b), text in zip(pairwise(edges), captions, strict=True)]
     storyboard = record.get("storyboard") or {}
-    sheet = folder / f"{name}{SHEET_ENDING}"
+    sheet, latents = folder / f"{name}{SHEET_ENDING}", folder / f"{name}{LATENT_SUFFIX}"
     return {
         "name": name,
         "board": str(storyboard.get("source") or ""),
@@ -130,17 +131,21 @@ def _values(name: str, record: Mapping[str, Any], folder: Path) -> dict[str, Any
         "seed": int(options["seed"]),
         "fps": float(options["fps"]),
         "steps": int(options["infer_steps"]),
-        "model": f"{record.get('model')} {record.get('variant')}",
+        "model": str(record["model"]),
+        "variant": str(record["variant"]),
         "seconds": round(sum(map(float, record["seconds"].values())), 1),
         "shots": shots,
+        "latents": latents.is_file(),
         "sheet": sheet.name if sheet.is_file() else "",
         "kept": False,
         "note": "",
     }
 
 
-def board_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def board_of(record: Mapping[str, Any], taken: str | None = None) -> dict[str, Any]:
     """The board that a take was made from, as the page edits it.
+
+    taken: the film, relative to the board, of which every shot is then held as it is; None makes all of them anew.
 
     Raises:
         InputError: the record holds none.
@@ -148,11 +153,12 @@ def board_of(record: Mapping[str, Any]) -> dict[str, Any]:
     try:
         board, cuts, options = record["storyboard"], record["cuts"], record["options"]
         shots: list[dict[str, Any]] = [{"caption": caption} for caption in board["shot_captions"]]
-        for shot, cut in zip(shots[1:], cuts, strict=True):
-            shot["cut_frame"] = cut
+        for number, (shot, cut) in enumerate(zip(shots, (None, *cuts), strict=True), 1):
+            shot |= {"from": f"{taken}#{number}"} if taken else {} if cut is None else {"cut_frame": cut}
         if board["global_caption"] is None:
             raise InputError("the take has no shots that the page could show")
-        found = {"global_caption": board["global_caption"], "num_frames": record["num_frames"], "fps": options["fps"]}
+        found = {"global_caption": board["global_caption"], "fps": options["fps"]}
+        found |= {} if taken else {"num_frames": record["num_frames"]}
         return found | {"size": [options["height"], options["width"]], "seed": options["seed"], "shots": shots}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError("its record holds no storyboard") from error

@@ -23,7 +23,7 @@ class Watch:
     def __init__(self, film: Film, takes: Takes, queue: Callable[[], list[Any]], workers: Workers) -> None:
         self._looks: dict[str, Callable[[], object]] = {
             "boards": film.boards,
-            "queue": lambda: {"jobs": queue(), "workers": workers.alive()},
+            "queue": lambda: {"jobs": queue(), "trouble": workers.trouble},
             "takes": takes.stamp,
         }
         self._told: dict[str, object] = {}

@@ -93,7 +93,8 @@ class Maker:
             InputError: it cannot be made.
         """
         decided = {"save_path": self.takes / f"{job.take}.mp4", "resume": BESIDE, "output_type": "video"}
-        return plan_video(job.asked.request(**decided, device=self.device, preview=PREVIEW_EVERY))
+        asked = job.asked(self.takes.parent)
+        return plan_video(asked.request(**decided, device=self.device, preview=PREVIEW_EVERY))
 
     def _run(self, plan: Plan, teller: Teller) -> bool:
         """Whether the film was made; False when the person wanted something else meanwhile."""

@@ -12,22 +12,21 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from wan2 import __version__
+from wan2.cli.values import frame_rate, number, shard, whole_number
 from wan2.errors import InputError
 from wan2.models.kernel_table import AUTO
 from wan2.plan.resume import BESIDE
 from wan2.request.cards import Cards
 from wan2.request.compute import Compute
-from wan2.request.fields import CountOrAuto, OneOf, Setting, exact_rate, settings_of
+from wan2.request.fields import CountOrAuto, OneOf, Setting, settings_of
 from wan2.request.flat import preset_values
 from wan2.request.model import EXPERT_FLAG, Model
 from wan2.request.output import Output
 from wan2.request.paths import path_of
-from wan2.request.presets import LORA_MULTIPLIER, RECIPES, Preset
+from wan2.request.presets import BASE, LORA_MULTIPLIER, RECIPES, Preset
 from wan2.request.request import Request
 from wan2.request.sampling import Sampling
 
-FRACTION = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,12})\s*")
-SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 # How many scenes of a list go through the stages together.
 WAVE = 10
 
@@ -134,12 +133,15 @@ def build_parser(program: str, preset: Preset, full: bool = False) -> Parser:
         "--s 40 --g 3 --gh 4 --fs 12 --n blurry"
     )
     table.add(scene, "from_file", what, common=True, type=path, metavar="FILE")
-    add_common_arguments(table, scene, partial(build_parser, program, preset, full=True))
+    add_common_arguments(table, scene, partial(build_parser, program, preset, full=True), (BASE,))
     return parser
 
 
-def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Parser]) -> None:
-    """Every argument that the base shares with an extension. All default to None: the preset fills them in later."""
+def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Parser], downloads: Sequence[str]) -> None:
+    """Every argument that the base shares with an extension. All default to None: the preset fills them in later.
+
+    downloads: what can be fetched.
+    """
     kinds, settings = get_type_hints(Request), dict(settings_of(Request))
     table.add_setting(scene, "latent_path", Setting(f"{settings['latent_path'].help} (default: none)"), Path)
     table.add_setting(scene, "negative_prompt", settings["negative_prompt"], str)
@@ -153,7 +155,7 @@ def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Par
     )
     table.add("output", "resume", what, common=True, type=path, nargs="?", const=BESIDE, metavar="STATE")
     _add_machine(table)
-    _add_files(table)
+    _add_files(table, downloads)
     _add_general(table, full_parser)
 
 
@@ -206,7 +208,7 @@ def _add_machine(table: Table) -> None:
     table.add_record("machine", Cards)
 
 
-def _add_files(table: Table) -> None:
+def _add_files(table: Table, downloads: Sequence[str]) -> None:
     helps = {
         EXPERT_FLAG["high"]: "transformer of the noisy steps",
         EXPERT_FLAG["low"]: "transformer of the later steps",
@@ -214,13 +216,21 @@ def _add_files(table: Table) -> None:
     helps |= {name: about.help for name, about in settings_of(Model) if name in ("vae", "t5", "tokenizer")}
     for name, what in helps.items():
         table.add("model files", name, f"{what} {table.defaults(name)}", type=path, metavar="PATH")
+    what = "fetch the published files that are missing, then stop; those of Wan2.2 by itself are called base"
+    table.add("model files", "download", what, common=True, choices=downloads)
+    what = "find those files that are not named in this folder, by what they are, and say which (default: none)"
+    table.add("model files", "models_dir", what, common=True, type=path, metavar="FOLDER")
+    what = "say what each of these files is, and whether and as what it runs; make nothing"
+    table.add("model files", "inspect", what, common=True, type=path, nargs="+", metavar="FILE")
     for noise, suffix in (("low", ""), ("high", "_high_noise")):
         what = f"LoRA files to merge into the {noise}-noise expert, and into it alone"
         how: dict[str, Any] = {"nargs": "+", "common": not suffix}
         table.add("model files", f"lora_weight{suffix}", what, type=path, metavar="PATH", **how)
         what = f"how much of each, or one number for all of them (default: {LORA_MULTIPLIER:g})"
         table.add("model files", f"lora_multiplier{suffix}", what, type=number, nargs="+", metavar="N")
-    table.add_setting("model files", "lora_partial", dict(settings_of(Model))["lora_partial"], bool)
+    about = dict(settings_of(Model))
+    table.add_setting("model files", "lora_mode", about["lora_mode"], str)
+    table.add_setting("model files", "lora_partial", about["lora_partial"], bool)
 
 
 def _add_general(table: Table, full_parser: Callable[[], Parser]) -> None:
@@ -252,14 +262,6 @@ def path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def whole_number(text: str) -> int:
-    """A whole number, for argparse."""
-    try:
-        return int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
-
-
 def whole_number_or_auto(text: str) -> int | str:
     """A whole number or the word auto, for argparse."""
     if text == AUTO:
@@ -268,32 +270,6 @@ def whole_number_or_auto(text: str) -> int | str:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
-
-
-def frame_rate(text: str) -> float:
-    """Frames per second, for argparse: a number or a fraction of whole numbers, made exact."""
-    if not (fraction := FRACTION.fullmatch(text)):
-        return exact_rate(number(text))
-    above, below = int(fraction[1]), int(fraction[2])
-    if not below:
-        raise argparse.ArgumentTypeError(f"{text!r} is divided by 0")
-    return exact_rate(above / below)
-
-
-def shard(text: str) -> tuple[int, int]:
-    """One of several shards, for argparse: `2/5`, counted from 1."""
-    found = SHARD.fullmatch(text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of 1/N to N/N")
-    return int(found[1]), int(found[2])
-
-
-def number(text: str) -> float:
-    """A number, for argparse."""
-    try:
-        return float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
 
 
 TYPES: dict[Any, Callable[[str], object]] = {int: whole_number, float: number, Path: path}

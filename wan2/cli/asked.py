@@ -19,7 +19,18 @@ from wan2.request.prompt_file import Line, parse_line, read_lines
 from wan2.request.request import Request
 
 # Flags of the command itself, which no request holds.
-OF_COMMAND = ("from_file", "wave", "shard", "cluster", "seeds", "num_seeds", "quiet")
+OF_COMMAND = (
+    "from_file",
+    "wave",
+    "shard",
+    "cluster",
+    "seeds",
+    "num_seeds",
+    "quiet",
+    "inspect",
+    "models_dir",
+    "download",
+)
 # The flags that still mean something when saved latents are only decoded.
 DECODING = frozenset(name for name, about in SETTINGS.items() if about.decoding) | {"quiet"}
 DEFAULT_OUTPUT = Output().save_path

@@ -115,10 +115,12 @@ class Console:
         if not self.quiet:
             self._line(f"{self.program}: {spelled(text, self.flags)}")
 
-    def fitted(self, plan: Plan) -> None:
-        """What was chosen for `vram_budget`."""
+    def planned(self, plan: Plan) -> None:
+        """What was chosen for `vram_budget`, and what looks like a mistake."""
         if plan.chosen:
             self.chose(f"to fit `vram_budget` {plan.request.compute.vram_budget:g}: {plan.chosen}")
+        for warning in plan.warnings:
+            self.note(warning)
 
     def about(self, plan: Plan) -> None:
         """The run that begins; `leanest` knows of it."""

@@ -17,9 +17,12 @@ from typing import Any, TextIO, cast
 from wan2.cli.arguments import WAVE, Parser, build_parser
 from wan2.cli.asked import asked, asked_by_line, asked_by_lines, given_values, scenes_of
 from wan2.cli.console import Console
+from wan2.cli.download import base_files, download
+from wan2.cli.inspect import show_files
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
 from wan2.cli.make import make_one, make_wave
+from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
 from wan2.errors import Answered, Ended, InputError
@@ -28,7 +31,7 @@ from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import make_plan
 from wan2.request.compute import Compute
-from wan2.request.presets import WAN22_T2V
+from wan2.request.presets import CHECKPOINTS, WAN22_T2V
 from wan2.request.request import Request
 from wan2.run.job import Job
 from wan2.run.session import Session
@@ -174,9 +177,15 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = given_values(parsed(parser, words, console))
     console.quiet = bool(given["quiet"])
     check_paths(given)
+    if given["inspect"]:
+        show_files(given, console)
+        return
+    if given["download"]:
+        download(given, base_files(), CHECKPOINTS, console)
+        return
     check_several(given)
     check_cards(given)
-    files = Files()
+    given, files = with_models(given, console), Files()
     if scenes_of(given) == ["--from_file"]:
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
         make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console, main)
@@ -202,7 +211,7 @@ def _by_seed(item: Item, files: Files, console: Console) -> Job:
 def _planned(request: Request, files: Files, inputs: Inputs, console: Console) -> Job:
     check_cache(request.compute)
     plan = make_plan(request, files=files, inputs=inputs)
-    console.fitted(plan)
+    console.planned(plan)
     return Job(plan)
 
 

@@ -34,7 +34,7 @@ INDUCTOR: dict[str, str | int | bool | Callable[..., Any]] = {"emulate_precision
 @lru_cache(maxsize=2)
 def compiled_regions(backend: str = "inductor") -> Regions:
     """The regions of a block, each compiled when it is first called."""
-    return Regions(*(_compiled(region, backend) for region in REGIONS))
+    return Regions(*(_compiled(region, backend) for region in REGIONS[:-1]))
 
 
 def _compiled(region: Callable[..., Any], backend: str) -> Callable[..., Any]:

@@ -16,6 +16,8 @@ from wan2.models.config import TOKENS_PER_POSITION
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wan2.models.branches import Strengths
+
 __all__ = ["AttentionProcessor", "Attentions", "Conditioning", "PlanAttentions", "attend_densely", "dense_attention"]
 
 
@@ -46,6 +48,7 @@ class Conditioning:
 
     context: [B, 512, text_dim], zero after the last token.
     extra_channels: [B or 1, n, F, h, w], for a transformer whose `in_dim` exceeds the channels of the latents by n.
+    strengths: how much of each adapter beside the transformer's weights counts; without, what it was loaded with.
     text_keys: where the first step leaves the keys and values of the text for the next; None keeps nothing.
     """
 
@@ -53,6 +56,7 @@ class Conditioning:
     self_attn: AttentionProcessor = dense_attention
     cross_attn: AttentionProcessor = dense_attention
     extra_channels: Tensor | None = None
+    strengths: tuple[Strengths, ...] = ()
     text_keys: TextKeys | None = field(default=None, compare=False, repr=False)
 
     def keeping_text(self, tokens: int) -> Conditioning:

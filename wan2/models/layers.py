@@ -103,6 +103,10 @@ class AttentionLayer(nn.Module):
         return self.heads(self.v(x))
 
 
+def nowhere(_: int, __: int) -> None:
+    """What is next does not matter."""
+
+
 class Regions(NamedTuple):
     """What a block does between its attentions, each on a chunk of tokens: all that is worth compiling.
 
@@ -116,6 +120,8 @@ class Regions(NamedTuple):
     after_self: Callable[[Block, Tensor, Tensor, Tensor], Tensor]
     cross_queries: Callable[[Block, Tensor], Tensor]
     after_cross: Callable[[Block, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    at: Callable[[int, int], None] = nowhere
+    """Called before those with linears in them: the tokens start..stop are next."""
 
 
 class Block(nn.Module):
@@ -145,14 +151,17 @@ class Block(nn.Module):
         """
         shift, scale, gate, *ffn_modulation = (self.modulation.float() + time).chunk(6, dim=1)
         if torch.is_grad_enabled():
+            regions.at(0, x.shape[1])
             y = self.self_input(x, shift, scale)
             q, (k, v) = self.self_queries(y, rope), self.self_keys(y, rope)
             x = self.after_self(x, conditioning.self_attn(q, k, v), gate)
             return self.after_cross(x, conditioning.cross_attn(self.cross_queries(x), *text), *ffn_modulation)
         own = _OwnKeys(self, x, shift, scale, rope, regions)
-        for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own)):
+        for chunk, y in _by_chunks(attend_in_parts(conditioning.self_attn, own), regions):
             regions.after_self(self, x[:, chunk], y, gate)
-        for chunk, y in _by_chunks(attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions))):
+        for chunk, y in _by_chunks(
+            attend_in_parts(conditioning.cross_attn, _TextKeys(self, x, text, regions)), regions
+        ):
             regions.after_cross(self, x[:, chunk], y, *ffn_modulation)
         return x
 
@@ -211,6 +220,7 @@ class _OwnKeys:
         def part(a: int, b: int) -> tuple[Tensor]:
             kept = self._kept.take(a, b)
             y = self._input(a, b) if kept is None else kept
+            self._regions.at(a, b)
             return (self._regions.self_queries(self._block, y, self._rope.slice(slice(a, b))),)
 
         return join_chunks(start, stop, part)[0]
@@ -222,6 +232,7 @@ class _OwnKeys:
             y = self._input(a, b)
             if isinstance(y, Rows):
                 self._kept.keep(a, y)
+            self._regions.at(a, b)
             return self._regions.self_keys(self._block, y, self._rope.slice(slice(a, b)))
 
         k, v = join_chunks(start, stop, part)
@@ -240,7 +251,12 @@ class _TextKeys:
 
     def queries(self, start: int, stop: int) -> Tensor:
         """See `Projections`."""
-        return join_chunks(start, stop, lambda a, b: (self._regions.cross_queries(self._block, self._x[:, a:b]),))[0]
+
+        def part(a: int, b: int) -> tuple[Tensor]:
+            self._regions.at(a, b)
+            return (self._regions.cross_queries(self._block, self._x[:, a:b]),)
+
+        return join_chunks(start, stop, part)[0]
 
     def keys(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """See `Projections`."""
@@ -248,12 +264,13 @@ class _TextKeys:
         return k[:, start:stop], v[:, start:stop]
 
 
-def _by_chunks(parts: Iterator[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+def _by_chunks(parts: Iterator[Tensor], regions: Regions) -> Iterator[tuple[slice, Tensor]]:
     """Consecutive parts of a result, none longer than a chunk, and the tokens of each."""
     end = 0
     for part in parts:
         start, end = end, end + part.shape[1]
         for a, b in chunks(start, end):
+            regions.at(a, b)
             yield slice(a, b), part[:, a - start : b - start]
 
 

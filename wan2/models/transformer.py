@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from wan2.models.branches import Branches, Strengths, Turns
     from wan2.models.conditioning import Conditioning
 
 __all__ = ["Passes", "TransformerConfig", "WanTransformer"]
@@ -55,6 +56,7 @@ class WanTransformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config, self.regions = config, REGIONS
+        self.branches: Branches | None = None
         dim = config.dim
         self.patch_embedding = nn.Conv3d(config.in_dim, dim, config.patch_size, stride=config.patch_size)
         self.text_embedding = nn.Sequential(
@@ -105,19 +107,25 @@ class WanTransformer(nn.Module):
         grid = self.grid(latents)
         rope = rope_table(grid, self.config.head_dim, latents.device).pick(rows)
         time, time_per_block = self.embed_time(timestep)
-        texts = [_Text(self, conditioning) for conditioning in conditionings]
+        turns = [self._turns(one.strengths, latents.device, rows) for one in conditionings]
+        regions = [self.regions if turn is None else self.regions._replace(at=turn.tokens) for turn in turns]
+        texts = [_Text(self, *each) for each in zip(conditionings, turns, strict=True)]
         streams = [self.patchify(_joined(latents, one).to(self.dtype), rows) for one in conditionings]
         with closing(self.take_blocks()) as blocks:
             for index, block in enumerate(blocks):
-                for i, conditioning in enumerate(conditionings):
-                    text = texts[i].keys(index, block)
-                    streams[i] = block(streams[i], time_per_block, text, rope, conditioning, self.regions)
+                with nullcontext() if self.branches is None else self.branches.beside(index, block):
+                    for i, conditioning in enumerate(conditionings):
+                        text = texts[i].keys(index, block)
+                        streams[i] = block(streams[i], time_per_block, text, rope, conditioning, regions[i])
         patches = [self.head(x, time) for x in streams]
         return patches if rows else [self.unpatchify(x, grid).to(latents.dtype) for x in patches]
 
     def grid(self, latents: Tensor) -> tuple[int, ...]:
         """Tokens of latents [B, C, F, h, w] over time, height and width."""
         return tuple(size // patch for size, patch in zip(latents.shape[2:], self.config.patch_size, strict=True))
+
+    def _turns(self, strengths: Sequence[Strengths], device: torch.device, rows: Rows) -> Turns | None:
+        return None if self.branches is None else self.branches.turn(strengths, device, rows)
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 time embedding [B, 1, dim] and its projection [B, 6, dim], of a timestep as it is given.
@@ -160,7 +168,8 @@ class WanTransformer(nn.Module):
 class _Text:
     """The text of one pass: its keys and values for each block, computed once if the pass keeps them."""
 
-    def __init__(self, model: WanTransformer, conditioning: Conditioning) -> None:
+    def __init__(self, model: WanTransformer, conditioning: Conditioning, turns: Turns | None) -> None:
+        self.turns = turns
         self.kept = conditioning.text_keys
         complete = self.kept is not None and len(self.kept) == model.config.num_layers
         self.embedded = None if complete else model.text_embedding(conditioning.context.to(model.dtype))
@@ -170,6 +179,8 @@ class _Text:
         if self.embedded is None:
             assert self.kept is not None
             return self.kept[index]
+        if self.turns is not None:
+            self.turns.text(self.embedded.shape[1])
         made = block.text_keys(self.embedded)
         if self.kept is not None:
             self.kept[index] = made

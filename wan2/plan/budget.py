@@ -15,7 +15,7 @@ from wan2.errors import InputError
 from wan2.models.config import A14B, TransformerConfig
 from wan2.models.forms import FP8_BYTES, Form
 from wan2.models.kernel_table import AUTO
-from wan2.plan.files import Files, readable
+from wan2.plan.files import Files
 from wan2.plan.memory import (
     VAE_WEIGHTS,
     VAE_WIDTH,
@@ -30,6 +30,7 @@ from wan2.plan.memory import (
 from wan2.plan.split import Groups, Split, plan_split
 from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
+from wan2.weights.head import readable
 from wan2.weights.held import held_weights, packed_value
 from wan2.weights.sources import TransformerFile
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
@@ -52,7 +53,8 @@ class Work:
 
     config, held: of a transformer, and its weights that are held in fewer bits. attended: what its self-attention holds
     at once, None for the whole video. vae: the width of its decoder, and its weights. encoder_value: bytes of a value
-    in the linears of the text encoder, 0 for those of the compute dtype. split: how several cards share the video.
+    in the linears of the text encoder, 0 for those of the compute dtype. beside: values of the adapters beside the
+    weights. split: how several cards share the video.
     """
 
     config: TransformerConfig
@@ -60,6 +62,7 @@ class Work:
     attended: Attended | None = None
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
     encoder_value: float = 0
+    beside: int = 0
     split: Split | None = None
 
 
@@ -80,7 +83,8 @@ def work_of(
         return Work(A14B, vae=vae)
     held = held_weights(transformer, request.compute.quantises)
     split = plan_split(request, transformer.config, groups)
-    return Work(transformer.config, held, attended, vae, encoder_value(request, files), split)
+    beside = files.values_beside(request.model, transformer.config)
+    return Work(transformer.config, held, attended, vae, encoder_value(request, files), beside, split)
 
 
 def encoder_value(request: Request, files: Files) -> float:
@@ -134,6 +138,7 @@ def predict(request: Request, work: Work) -> Memory:
             held=work.held,
             fast=compute.fp8_fast,
             encoder_value=work.encoder_value,
+            beside=work.beside,
         ),
     )
 

@@ -15,19 +15,18 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.models.forms import BLOCKS, Form
-from wan2.plan.files import Files, lora_files, model_files, naming, readable
+from wan2.plan.files import Files, lora_files, model_files, naming
 from wan2.plan.saved_latents import CHANNELS
 from wan2.request.model import Expert, Model, Noise
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, check_vocabulary
 from wan2.weights.fp8 import ENDS, FAST_MULTIPLE
 from wan2.weights.fp8_cache import cache_layout, gains_by_cache, layout_bytes
+from wan2.weights.head import readable
 from wan2.weights.held import held_weights, packed_value
-from wan2.weights.names import describe, embedding_rows
 from wan2.weights.sources import TransformerFile
+from wan2.weights.whole import text_encoder_config, vae_config
 
-# What `names.describe` calls the two models that are not transformers.
-KINDS = {"t5": "UMT5 text encoder", "vae": "Wan VAE"}
 # A state holds the latents and up to three times as much for the solver, in fp32; the one before stays meanwhile.
 VALUE_BYTES, STATE_COPIES = 4, 8
 
@@ -62,20 +61,20 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
             raise InputError(f"no such {'folder' if name == 'tokenizer' else 'file'}", field=name, value=gone[0])
     experts, notes = dict[Noise, TransformerFile](), list[str]()
     if request.latent_path is None:
-        _check_kind("t5", request.model.t5, files)
+        words = _check_text_encoder(request.model.t5, files)
         check_fp8_t5(request, files)
         for expert in request.model.experts:
             config = _check_expert(request, expert, files, extra_channels)
             notes += check_loras(request.model, expert, config, files)
-            experts[expert.noise] = files.transformer(expert, request.model.lora_partial)
+            experts[expert.noise] = files.transformer(request.model, expert)
     if "vae" in needed:
-        _check_kind("vae", request.model.vae, files)
+        _check_vae(request.model.vae, files)
     if request.compute.fp8_cache:
         _check_cache(request, experts, files)
     if request.latent_path is not None:
         return Found()
     texts = tokenize_prompts(request, files)
-    _check_vocabulary(request.model, files)
+    check_vocabulary(files.tokenizer(request.model.tokenizer), words, request.model.t5)
     return Found(experts, texts, tuple(notes))
 
 
@@ -174,7 +173,7 @@ def _check_expert(request: Request, expert: Expert, files: Files, extra_channels
 
 def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile], files: Files) -> None:
     """Refuse to keep fp8 weights where they cannot be kept, or when there are none to be made."""
-    gaining = {noise: file for noise, file in experts.items() if gains_by_cache(file)}
+    gaining = {noise: file.bare for noise, file in experts.items() if gains_by_cache(file.bare)}
     if not gaining:
         raise InputError("the linear layers of both transformers are fp8 already", field="fp8_cache")
     for noise, file in gaining.items():
@@ -193,20 +192,15 @@ def _check_cache(request: Request, experts: Mapping[Noise, TransformerFile], fil
             raise InputError(rule, field="fp8_cache")
 
 
-def _check_vocabulary(model: Model, files: Files) -> None:
-    """Refuse a text encoder whose header shows fewer embeddings than the tokenizer has tokens."""
-    rows = embedding_rows(files.header(model.t5).shapes) if readable(model.t5) else None
-    if rows is not None:
-        check_vocabulary(files.tokenizer(model.tokenizer), rows, model.t5)
+def _check_text_encoder(path: Path, files: Files) -> int:
+    """Refuse a text encoder that is not whole; how many tokens it knows."""
+    with naming("t5", path):
+        return int(text_encoder_config(path, files.header(path) if readable(path) else None)["vocab_size"])
 
 
-def _check_kind(name: str, path: Path, files: Files) -> None:
-    if not readable(path):
-        return
-    with naming(name, path):
-        looks = describe(files.header(path).shapes)
-    if KINDS[name] not in looks:
-        raise InputError(f"must be a {KINDS[name]}; it looks like {looks}", field=name, value=path)
+def _check_vae(path: Path, files: Files) -> None:
+    with naming("vae", path):
+        vae_config(path, files.header(path) if readable(path) else None)
 
 
 def _check_room(request: Request) -> None:

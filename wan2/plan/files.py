@@ -5,20 +5,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.request.model import Expert
+from wan2.request.model import Expert, Model
 from wan2.request.request import Request
 from wan2.text.tokenizer import TOKENIZER_FILE, TokenizedPrompt, Tokenizer, load_tokenizer
-from wan2.weights.checkpoint import PICKLES, inspect_transformer
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fingerprint import fingerprint
 from wan2.weights.fp8_cache import KeptFp8, cache_path, look_for_cache
 from wan2.weights.header import CheckpointHeader, checkpoint_files, read_header
-from wan2.weights.lora import inspect_lora, with_loras
+from wan2.weights.lora import inspect_lora, with_branches, with_loras
 from wan2.weights.peft import adapter_files
 from wan2.weights.scales import check_scales
 from wan2.weights.sources import Lora, LoraFile, TransformerFile
@@ -61,7 +61,8 @@ def inputs_of(request: Request) -> dict[str, list[Path]]:
     if request.latent_path:
         found["latent_path"] = [request.latent_path]
     elif request.compute.fp8_cache:
-        found["fp8_cache"] = [cache_path(expert.path, expert.merged) for expert in request.model.experts]
+        merged = {expert: () if request.model.branches else expert.merged for expert in request.model.experts}
+        found["fp8_cache"] = [cache_path(expert.path, loras) for expert, loras in merged.items()]
     return found
 
 
@@ -105,7 +106,7 @@ class Files:
     watch: Watch = field(default_factory=Watch)
     _headers: dict[Path, CheckpointHeader] = field(default_factory=dict)
     _bases: dict[Path, TransformerFile] = field(default_factory=dict)
-    _transformers: dict[tuple[Path, tuple[Lora, ...], bool], TransformerFile] = field(default_factory=dict)
+    _transformers: dict[tuple[Expert, bool, bool], TransformerFile] = field(default_factory=dict)
     _loras: dict[tuple[Lora, TransformerConfig, bool], LoraFile] = field(default_factory=dict)
     _kept: dict[tuple[Path, Stamp | None], KeptFp8] = field(default_factory=dict)
     _tokenizers: dict[Path, Tokenizer] = field(default_factory=dict)
@@ -130,7 +131,7 @@ class Files:
         """The checkpoint of an expert, sound, scales included, without LoRAs. Raises `InputError` if it is not."""
         if expert.path not in self._bases:
             found = inspect_transformer(expert.path, header=self.header(expert.path))
-            check_scales(found)
+            check_scales(found.header, found.sources)
             self._bases[expert.path] = found
         return self._bases[expert.path]
 
@@ -144,6 +145,15 @@ class Files:
             self._loras[key] = inspect_lora(lora, config, self.header(lora.path), partial)
         return self._loras[key]
 
+    def values_beside(self, model: Model, config: TransformerConfig) -> int:
+        """How many values stand beside the weights of an expert, of the one with more of them."""
+        if not model.branches:
+            return 0
+        return max(
+            sum(self.lora(lora, config, model.lora_partial).num_values for lora in expert.loras)
+            for expert in model.experts
+        )
+
     def kept_fp8(self, file: TransformerFile) -> KeptFp8:
         """The fp8 weights that are kept of a checkpoint; looked for again when the file there is another.
 
@@ -155,15 +165,14 @@ class Files:
             self._kept[key] = look_for_cache(file)
         return self._kept[key]
 
-    def transformer(self, expert: Expert, partial: bool) -> TransformerFile:
-        """The checkpoint of an expert with the LoRAs that change it. Raises `InputError` where they do not fit.
-
-        partial: as of `lora`.
-        """
-        key = expert.path, expert.merged, partial
+    def transformer(self, model: Model, expert: Expert) -> TransformerFile:
+        """The checkpoint of an expert with its LoRAs. Raises `InputError` where they do not fit."""
+        key = replace(expert, guidance_scale=1.0), model.branches, model.lora_partial
         if key not in self._transformers:
-            inspect = functools.partial(self.lora, partial=partial)
-            self._transformers[key] = with_loras(self.base(expert), expert.merged, inspect)
+            inspect = functools.partial(self.lora, partial=model.lora_partial)
+            base = self.base(expert)
+            made = with_branches(base, expert.loras, inspect) if model.branches else None
+            self._transformers[key] = made or with_loras(base, expert.merged, inspect)
         return self._transformers[key]
 
     def tokenizer(self, folder: Path) -> Tokenizer:
@@ -202,11 +211,6 @@ class Files:
         if path not in self._parts:
             self._parts[path] = _files_at(name, path)
         return self._parts[path]
-
-
-def readable(path: Path) -> bool:
-    """Whether a checkpoint has a header that can be read without PyTorch."""
-    return path.suffix not in PICKLES
 
 
 def absent(request: Request) -> Mapping[str, Path]:

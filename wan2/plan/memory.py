@@ -116,6 +116,7 @@ class Holding:
     streamed: blocks that are offloaded; from_ram: they are kept in host memory, not read from disk; apart: the passes
     of a step run one after the other. held: the weights that are held in fewer bits; fast: products are in fp8, too;
     encoder_value: bytes of a value in the text encoder's linear layers, if these are held in fewer bits, else 0.
+    beside: values of the adapters beside the weights.
     """
 
     streamed: int = 0
@@ -124,6 +125,7 @@ class Holding:
     held: Mapping[str, Form] = field(default_factory=dict)
     fast: bool = False
     encoder_value: float = 0
+    beside: int = 0
 
 
 def predict_memory(
@@ -153,7 +155,7 @@ def predict_memory(
     weights = weight_bytes(config, size.compute, holding.held)
     return Memory(
         text_encoder=encoder_bytes(config.text_dim, wide, holding.encoder_value),
-        transformer_weights=weights.on_device(holding.streamed),
+        transformer_weights=weights.on_device(holding.streamed) + holding.beside * size.compute,
         transformer_work=work + text + other_stream,
         vae=decoding.device(size.vae or wide),
         host=_host_bytes(config, tokens, weights.on_host(holding.streamed, holding.from_ram), size, decoding),

@@ -11,6 +11,7 @@ from wan2.plan.budget import Work, chosen, within_budget, work_of
 from wan2.plan.checks import Found, check_run
 from wan2.plan.files import Files, input_files, inputs_of
 from wan2.plan.memory import Attended
+from wan2.plan.mixups import mixups
 from wan2.plan.outputs import Also, Inputs, named_outputs, nothing_else
 from wan2.plan.resume import check_resume, what_remains
 from wan2.plan.saved import SavedState
@@ -61,6 +62,7 @@ class Plan:
         saved: the state that the run goes on from.
         checkpoints: fingerprints of the model files.
         finished: the video is there already, so that nothing is left to do.
+        warnings: what is allowed but looks like a mistake, a line each.
     """
 
     request: Request
@@ -73,6 +75,7 @@ class Plan:
     saved: SavedState | None = None
     checkpoints: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def output(self) -> Path:
@@ -110,4 +113,5 @@ def make_plan(
     first = next(iter(found.experts.values()), None)
     work = work_of(left, opened, first, added.attended, added.groups)
     made = within_budget(left, work)
-    return Plan(made, added, opened, read, found, work, chosen(left, made), saved, opened.fingerprints(made))
+    prints, said = opened.fingerprints(made), mixups(made, opened)
+    return Plan(made, added, opened, read, found, work, chosen(left, made), saved, prints, warnings=said)

@@ -71,6 +71,14 @@ class Model:
     )
     round_timestep: bool = setting(Setting("", decides=True))
     vae_dtype: str = setting(Setting("", OneOf((AUTO, "bfloat16", "float32"))))
+    lora_mode: str = setting(
+        Setting(
+            "merge LoRAs into the weights, or keep them beside: branch loads faster, and computes longer",
+            OneOf(("merge", "branch")),
+            decides=True,
+        ),
+        "merge",
+    )
     lora_partial: bool = setting(
         Setting("leave out what a LoRA has for image-to-video or for the text encoder", decides=True), False
     )
@@ -79,6 +87,13 @@ class Model:
         check_settings(self)
         if self.lora_partial and not any(expert.loras for expert in self.experts):
             raise InputError("needs `lora_weight` or `lora_weight_high_noise`", field="lora_partial")
+        if self.branches and not any(expert.loras for expert in self.experts):
+            raise InputError("needs `lora_weight` or `lora_weight_high_noise`", field="lora_mode", value=self.lora_mode)
+
+    @property
+    def branches(self) -> bool:
+        """Whether LoRAs stay beside the weights."""
+        return self.lora_mode == "branch"
 
     def expert(self, noise: Noise) -> Expert:
         """The expert that takes the steps of much noise, or the later ones."""

@@ -17,7 +17,10 @@ SAVE_SECONDS = 60.0
 # How much of a LoRA is merged in when nobody says.
 LORA_MULTIPLIER = 1.0
 
-WAN_FOLDER = Path("checkpoints/Wan2.2-T2V-A14B")
+CHECKPOINTS = Path("checkpoints")
+# What `download` calls the files of this model.
+BASE = "base"
+WAN_FOLDER = CHECKPOINTS / "Wan2.2-T2V-A14B"
 
 RECIPES = ("quality", "draft", "lightning")
 # Quality is how the weights were published; a draft shows what a scene will be in a third of the passes; lightning is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,10 @@ def take_steps(one: Active, expert: Opened, alone: bool) -> Generator[Event]:
     positive, negative = (*one.passes, None)[:2]
     if positive is None or one.keeper is None:
         raise ValueError("the plan has no text yet")
+    strengths = one.strengths(expert.noise)
+    positive = replace(positive, strengths=strengths)
+    if negative is not None:
+        negative = replace(negative, strengths=tuple(each.of_another_text() for each in strengths))
     model = expert.model
     if isinstance(model, SharedTransformer) and one.plan.work is not None:
         model = model.sharing(one.plan.work.split)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan2.models.attention import DenseAttention
+    from wan2.models.branches import Strengths
     from wan2.models.conditioning import Conditioning, PlanAttentions
     from wan2.run.keeper import Keeper
     from wan2.run.sinks import OpenSinks
@@ -39,6 +40,8 @@ class Job:
         extra_channels: makes the latent channels [1, n, F, h, w] for transformers that take 16 + n.
         open_sinks: opens what gets every decoded frame, besides the files of `output_type`.
         draw_preview: draws the picture of unfinished latents; None draws frames in a row.
+        lora_ranges: how much of each LoRA of an expert counts where, with `lora_mode` branch; None is its multiplier,
+            everywhere.
     """
 
     plan: Plan
@@ -46,6 +49,7 @@ class Job:
     extra_channels: Callable[[], Tensor] | None = None
     open_sinks: OpenSinks | None = None
     draw_preview: DrawPreview | None = None
+    lora_ranges: Callable[[Noise], tuple[Strengths, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,16 @@ class Active:
     def steps(self, noise: Noise) -> range:
         """The steps that an expert still has to take."""
         return dict(self.schedule.expert_steps(self.start)).get(noise, range(0))
+
+    def strengths(self, noise: Noise) -> tuple[Strengths, ...]:
+        """How much of each LoRA beside the weights of an expert counts, and where."""
+        from wan2.models.branches import Strengths
+
+        model, ranges = self.request.model, self.job.lora_ranges
+        if not model.branches:
+            return ()
+        whole = tuple(Strengths(lora.multiplier) for lora in model.expert(noise).loras)
+        return whole if ranges is None else ranges(noise)
 
     def end(self) -> None:
         """Nothing of the job is needed any more: its names are free, its tensors can go."""

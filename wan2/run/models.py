@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +19,7 @@ from wan2.files import sweep
 from wan2.models.transformer import WanTransformer
 from wan2.parallel.first import SharedTransformer, Together, gather
 from wan2.parallel.orders import Begin
-from wan2.plan.files import Files, naming, readable
+from wan2.plan.files import Files, naming
 from wan2.request.compute import Compute
 from wan2.request.model import Model, Noise
 from wan2.run.machine import DTYPES, resolve_machine
@@ -27,6 +28,7 @@ from wan2.text.tokenizer import TokenizedPrompt
 from wan2.weights.checkpoint import load_transformer
 from wan2.weights.fp8 import Fp8, fp8_weights
 from wan2.weights.fp8_cache import gains_by_cache, write_cache
+from wan2.weights.head import readable
 from wan2.weights.sources import TransformerFile
 from wan2.weights.watch import Stamp, stamp_of
 
@@ -59,7 +61,7 @@ class Models:
         self.keep = False
         self.together: Together | None = None
         self._notes: dict[str, bool] = {}
-        self._stamps: dict[Noise | Literal["vae"], dict[Path, Stamp | None]] = {}
+        self._stamps: dict[Noise | Literal["vae"], tuple[object, dict[Path, Stamp | None]]] = {}
         self._vae_file: VaeFile | None = None
         self._vae: WanVAE | None = None
         self._colours: Tensor | None = None
@@ -77,9 +79,12 @@ class Models:
         self._vae = None
         self.machine.release()
 
-    def _is_as_loaded(self, name: Noise | Literal["vae"], parts: Iterable[Path]) -> bool:
-        """Whether a model is that of these files as they are now; they are noted as those of what is loaded next."""
-        before, now = self._stamps.get(name), {part: stamp_of(part) for part in parts}
+    def _is_as_loaded(self, name: Noise | Literal["vae"], parts: Iterable[Path], merged: object = ()) -> bool:
+        """Whether a model is that of these files as they are now; they are noted as those of what is loaded next.
+
+        merged: how much of each LoRA is in its weights.
+        """
+        before, now = self._stamps.get(name), (merged, {part: stamp_of(part) for part in parts})
         self._stamps[name] = now
         return before == now
 
@@ -96,7 +101,8 @@ class Models:
     def held_bytes(self) -> int:
         """Bytes of what is loaded."""
         modules = [*self._experts.values(), *([self._vae.model] if self._vae is not None else [])]
-        return sum(tensor.nbytes for module in modules for tensor in module.parameters())
+        tensors = (tensor for module in modules for tensor in chain(module.parameters(), module.buffers()))
+        return sum(tensor.nbytes for tensor in tensors)
 
     def encode(self, prompts: Sequence[TokenizedPrompt], files: Files) -> list[Tensor]:
         """The encodings [tokens, dim] of prompts, in the wide dtype on the device; one pass over the encoder."""
@@ -159,21 +165,21 @@ class Models:
         Those that are not there are made. Raises `InputError` when another file is in the way.
         """
         for noise, file in experts.items():
-            if not self.compute.fp8_cache or not gains_by_cache(file):
+            if not self.compute.fp8_cache or not gains_by_cache(file.bare):
                 yield noise, file
                 continue
             with naming("fp8_cache"):
-                kept = files.kept_fp8(file)
+                kept = files.kept_fp8(file.bare)
             if kept.state == "stale":
-                with_them = " and its LoRAs" if file.loras else ""
+                with_them = " and its LoRAs" if file.bare.loras else ""
                 flag = self.model.expert(noise).flag
                 yield Noted(plan, f"{kept.path} is not of the `{flag}`{with_them} of today; it is made again")
             if kept.file is not None:
                 sweep(kept.path)
-                yield noise, kept.file
+                yield noise, file.dressed(kept.file)
             else:
                 yield StageBegan(plan, Stage.QUANTISE, of=kept.path)
-                yield noise, write_cache(file)
+                yield noise, file.dressed(write_cache(file.bare))
 
     @contextmanager
     def experts(
@@ -229,7 +235,8 @@ class Models:
     @contextmanager
     def _whole(self, files: Mapping[Noise, TransformerFile], noise: Noise) -> Iterator[WanTransformer]:
         file = files[noise]
-        loaded = self._is_as_loaded(noise, [*file.header.files, *(lora.path for lora in file.loras)])
+        merged = {delta.strength for source in file.sources.values() for delta in source.deltas}
+        loaded = self._is_as_loaded(noise, [*file.header.files, *(lora.path for lora in file.loras)], merged)
         if noise in self._experts and not loaded:
             self._experts.pop(noise).to("meta")
             self.machine.release()

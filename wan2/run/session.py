@@ -20,6 +20,7 @@ from wan2.request.model import Model
 from wan2.run.claim import claimed
 from wan2.run.isolated import Events, only
 from wan2.run.job import Claimed, Job
+from wan2.weights.sources import Lora
 
 if TYPE_CHECKING:
     from wan2.run.models import Models
@@ -29,7 +30,7 @@ class Session:
     """Carries out plans of one model. Use it in a `with`: on leaving, everything is let go of.
 
     Args:
-        model: the files that all plans share; guidance scales may differ.
+        model: the files that all plans share; guidance scales may differ, multipliers of LoRAs beside them, too.
         compute: device, precision and budget that all plans share; what is chosen to fit may differ.
         cache: the folder in which encoded texts are kept for later; None keeps none.
         cards: how many cards work on each video.
@@ -126,8 +127,15 @@ class Session:
 
 
 def _files(model: Model) -> object:
+    """What plans of one session share: how much of a LoRA counts is open where it stays beside the weights."""
     experts = tuple(replace(expert, guidance_scale=1.0) for expert in model.experts)
+    if model.branches:
+        experts = tuple(replace(expert, loras=_whole(expert.loras)) for expert in experts)
     return replace(model, experts=experts, dual_dit_boundary=0.0)
+
+
+def _whole(loras: tuple[Lora, ...]) -> tuple[Lora, ...]:
+    return tuple(lora._replace(multiplier=1.0) for lora in loras)
 
 
 def _fixed(compute: Compute) -> Compute:

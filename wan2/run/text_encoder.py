@@ -23,6 +23,7 @@ from wan2.errors import InputError
 from wan2.models.forms import Form, as_fp8
 from wan2.models.fp8 import FP8
 from wan2.models.held import hold
+from wan2.plan.files import naming
 from wan2.streaming.copies import ignore
 from wan2.streaming.layout import LayerWeights, StoredBlock
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS
@@ -30,11 +31,10 @@ from wan2.streaming.ring import block_ring
 from wan2.streaming.text_layers import LayerFile
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.decode import BlockTensor, FileTensor
-from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
 from wan2.weights.mapped import map_tensors
-from wan2.weights.names import describe
-from wan2.weights.text_names import EMBEDDING, FINAL_NORM, IGNORED, config_from_shapes, to_transformers
+from wan2.weights.text_names import EMBEDDING, FINAL_NORM, IGNORED, to_transformers
+from wan2.weights.whole import text_encoder_config
 
 
 class TextEncoder:
@@ -122,18 +122,12 @@ def load_text_encoder(
     Raises:
         InputError: the file is no UMT5 encoder, or its tensors are not exactly the expected ones.
     """
+    with naming("t5", path):
+        config = text_encoder_config(path, header)
     mapped = map_tensors(path, header)
     weights = {to_transformers(name): weight for name, weight in mapped.items() if name not in IGNORED}
-    looks = f"it looks like {describe({name: tuple(weight.shape) for name, weight in mapped.items()})}"
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    config = config_from_shapes(shapes)
-    if config is None:
-        raise InputError(f"is not a UMT5 encoder; {looks}", field="t5", value=path)
     with torch.device("meta"):
         model = UMT5EncoderModel(UMT5Config(**config))
-    expected = {name: weight.shape for name, weight in model.named_parameters() if name not in IGNORED}
-    if problem := disagreement(expected, shapes):
-        raise InputError(f"{problem}; {looks}", field="t5", value=path)
     hold(model, _held_weights(model, weights, quantise))
     return TextEncoder(model.eval().requires_grad_(False), weights, device, dtype, path)
 

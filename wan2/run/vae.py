@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 
-from wan2.errors import InputError
 from wan2.models.vae import WanVAE, channels_last, upsample_in_place_of_fp32
+from wan2.plan.files import naming
 from wan2.weights.decode import FileTensor
-from wan2.weights.fit import disagreement
 from wan2.weights.header import CheckpointHeader
 from wan2.weights.mapped import map_tensors
-from wan2.weights.names import describe
-from wan2.weights.vae_names import config_from_shapes, to_diffusers
+from wan2.weights.vae_names import to_diffusers
+from wan2.weights.whole import vae_config
 
 
 @dataclass(frozen=True)
@@ -39,21 +38,11 @@ def inspect_vae(path: Path, header: CheckpointHeader | None = None) -> VaeFile:
     Raises:
         InputError: the file is no Wan2.1 VAE, or its tensors are not exactly the expected ones.
     """
+    with naming("vae", path):
+        config = vae_config(path, header)
     published = map_tensors(path, header)
-    looks = f"it looks like {describe({name: tuple(tensor.shape) for name, tensor in published.items()})}"
     names = to_diffusers(published)
-    tensors = {names[name]: tensor for name, tensor in published.items()}
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    config = config_from_shapes(shapes)
-    if config is None:
-        raise InputError(f"is not a Wan2.1 VAE; {looks}", field="vae", value=path)
-    model = _empty(config)
-    if len(model.config.latents_mean) != model.config.z_dim:
-        rule = f"has {model.config.z_dim} latent channels; must be a Wan2.1 VAE, which has 16"
-        raise InputError(rule, field="vae", value=path)
-    if problem := disagreement({name: tensor.shape for name, tensor in model.state_dict().items()}, shapes):
-        raise InputError(f"{problem}; {looks}", field="vae", value=path)
-    return VaeFile(path, config, tensors)
+    return VaeFile(path, config, {names[name]: tensor for name, tensor in published.items()})
 
 
 def load_vae(file: VaeFile, device: torch.device | str, dtype: torch.dtype, cache_on_host: bool = False) -> WanVAE:

@@ -14,6 +14,7 @@ from wan2.streaming.copies import ignore
 from wan2.streaming.layout import BlockFile, StoredBlock, block_layout
 from wan2.streaming.residency import RING_BLOCKS, spread
 from wan2.streaming.ring import BlockRing, StreamedTransformer, block_ring
+from wan2.weights.branches import load_branches
 from wan2.weights.checkpoint import load_transformer, load_weights
 from wan2.weights.fp8 import AS_STORED, Fp8
 from wan2.weights.held import held_weights, in_block
@@ -129,4 +130,5 @@ def _load(source: BlockFile, ring: BlockRing, indices: Sequence[int], placement:
     streamed = tuple(f"blocks.{index}." for index in indices)
     names = [name for name in file.sources if not name.startswith(streamed)]
     load_weights(model, file, names, ring.device, placement.dtype)
+    model.branches = load_branches(file, ring.device, placement.dtype)
     return model.eval()

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.weights.dtypes import DTYPES
 from wan2.weights.fit import disagreement
 from wan2.weights.fp8 import AS_STORED, Fp8
+from wan2.weights.head import head_of, readable
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.held import held_weights
+from wan2.weights.kinds.kind import TRANSFORMER, WAN_T2V
+from wan2.weights.kinds.refusals import check_kind, not_exactly
 from wan2.weights.lora import with_loras
-from wan2.weights.names import FP8_MARKS, describe, sources
+from wan2.weights.names import sources
 from wan2.weights.pickled import unpickle
+from wan2.weights.scales import check_dtypes
 from wan2.weights.sources import Lora, Source, TransformerFile
 
 if TYPE_CHECKING:
@@ -28,9 +31,7 @@ if TYPE_CHECKING:
 
     from wan2.models.transformer import WanTransformer
 
-PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PATCH_SIZE = (1, 2, 2)
-SCALE_DTYPES = ("F32", "F16", "BF16")
 
 
 def inspect_transformer(
@@ -43,26 +44,30 @@ def inspect_transformer(
     missing, unknown or misshapen, and what the file looks like instead.
     """
     header = header or read_header(path)
-    shapes = header.shapes
+    config, found = _sized(path, header)
+    check_dtypes(path, header.tensors, found)
+    return with_loras(TransformerFile(Path(path), header, config, found), loras)
+
+
+def _sized(path: Path | str, header: CheckpointHeader) -> tuple[TransformerConfig, dict[str, Source]]:
+    """The sizes of a transformer that is complete, and where its tensors come from."""
+    shapes, kind = header.shapes, head_of(header).kind
+    check_kind(path, kind, TRANSFORMER, WAN_T2V)
     try:
         found = sources(shapes)
-        config = TransformerConfig.from_header({name: shapes[s.name] for name, s in found.items()}, header.metadata)
+        native = {name: shapes[source.name] for name, source in found.items()}
+        config = TransformerConfig.from_header(native, header.metadata)
     except InputError as error:
-        raise InputError(f"{path}: {error}; it looks like {describe(shapes)}") from error
-    if config.in_dim not in (config.out_dim, config.out_dim + 1):
-        raise InputError(f"{path}: is not a text-to-video transformer but {describe(shapes)}")
-    if "i2v" in Path(path).name.lower():
-        raise InputError(f"{path}: is by its name an image-to-video (I2V) checkpoint; give a text-to-video one")
-    if problem := _disagreement(config, {name: shapes[source.name] for name, source in found.items()}):
-        raise InputError(f"{path}: {problem}; it looks like {describe(shapes)}")
-    _check_scales(path, header, found)
-    return with_loras(TransformerFile(Path(path), header, config, found), loras)
+        raise not_exactly(path, str(error), kind) from error
+    if problem := _disagreement(config, native):
+        raise not_exactly(path, problem, kind)
+    return config, found
 
 
 def load_transformer(
     file: TransformerFile, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
 ) -> WanTransformer:
-    """Load a transformer onto `device` in `dtype`, whatever float type the file has, with its LoRAs merged in.
+    """Load a transformer onto `device` in `dtype`, whatever float type the file has, its LoRAs merged in or beside.
 
     Linears of blocks that are fp8 or in blocks of GGUF in the file stay so, and are multiplied out whenever they are
     used; `fp8` may add other linears, and change how they are used.
@@ -77,11 +82,13 @@ def load_transformer(
 
     from wan2.models.held import hold
     from wan2.models.transformer import WanTransformer
+    from wan2.weights.branches import load_branches
 
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
     hold(model, held_weights(file, fp8.quantise), fp8.fast)
     load_weights(model, file, file.sources, torch.device(device), dtype)
+    model.branches = load_branches(file, torch.device(device), dtype)
     return model.eval()
 
 
@@ -117,7 +124,7 @@ def load_tensors(path: Path | str) -> Iterator[tuple[str, Tensor]]:
 
     from wan2.weights.reader import TensorReader
 
-    if Path(path).suffix in PICKLES:
+    if not readable(Path(path)):
         yield from unpickle(Path(path)).items()
         return
     header = read_header(path)
@@ -134,20 +141,3 @@ def _place(header: CheckpointHeader, name: str) -> tuple[str, int]:
 def _disagreement(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> str:
     patches = f"its patches are {config.patch_size}, not {PATCH_SIZE}" if config.patch_size != PATCH_SIZE else ""
     return ", ".join(filter(None, (disagreement(config.tensor_shapes(), shapes), patches)))
-
-
-def _check_scales(path: Path | str, header: CheckpointHeader, found: dict[str, Source]) -> None:
-    """Check dtypes: floats only; a scale is a float, or one for each row; in a scaled file every fp8 tensor has one."""
-    scaled = any(source.scale for source in found.values()) or any(n.endswith(FP8_MARKS) for n in header.entries)
-    for source in found.values():
-        entry = header.entries[source.name]
-        if not DTYPES[entry.dtype].is_float:
-            raise InputError(f"{path}: tensor {source.name} has the dtype {entry.dtype}, which is not a float")
-        if source.scale is None:
-            if scaled and entry.dtype.startswith("F8"):
-                raise InputError(f"{path}: tensor {source.name} is fp8 in a scaled file but has no scale")
-            continue
-        scale = header.entries[source.scale]
-        if scale.dtype not in SCALE_DTYPES or scale.shape not in ((), (1,), entry.shape[:1], (entry.shape[0], 1)):
-            stored = f"{scale.dtype} {list(scale.shape)}"
-            raise InputError(f"{path}: tensor {source.scale} is {stored}; a scale is one float, or one a row")

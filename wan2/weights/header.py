@@ -18,19 +18,13 @@ from wan2.parsing import Reading
 from wan2.weights.dtypes import DTYPES, byte_length
 from wan2.weights.gguf_head import MAGIC as GGUF
 from wan2.weights.gguf_head import read_gguf_head
+from wan2.weights.kinds.without import without_weights
 
 # The format allows 100 MB, which a parser can turn into gigabytes; twenty times the largest known header is enough.
 MAX_HEADER_BYTES = 8 << 20
 MAX_RANK = 16
 # All files of a checkpoint together; fifteen times the tensors of the published transformers.
 MAX_TENSORS, MAX_NAME, MAX_SHARDS = 1 << 14, 256, 1 << 10
-MAGIC = {
-    b"PK\x03\x04": "a PyTorch or zip archive",
-    b"\x80": "a Python pickle",
-    b"version https://git-lfs": "a Git LFS pointer: the weights themselves were not downloaded",
-    b"<": "a web page: the download went wrong",
-    b"{": "a JSON file",
-}
 
 
 @dataclass(frozen=True)
@@ -146,11 +140,8 @@ def _header_length(path: Path, size: int, start: bytes) -> int:
     length = struct.unpack("<Q", start[:8])[0] if size >= 8 else size
     if start[8:9] == b"{" and 8 + length <= size and length <= MAX_HEADER_BYTES:
         return length
-    for magic, what in MAGIC.items():
-        if start.startswith(magic):
-            _refuse(path, f"is not a safetensors file but {what}")
-    if start[8:9] != b"{":
-        _refuse(path, "is not a safetensors file")
+    if start[8:9] != b"{" or start.startswith((b"{", b"<")):
+        _refuse(path, f"is not a safetensors file but {without_weights(path)}")
     if length > MAX_HEADER_BYTES:
         _refuse(path, f"its header claims {length} bytes, over the {MAX_HEADER_BYTES} allowed here")
     _refuse(path, f"is truncated: its header alone claims {length} bytes, the file has {size}")

@@ -8,7 +8,7 @@ Source: Hu et al., LoRA, arXiv 2106.09685; alpha / sqrt(rank): Kalajdzievski, ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -16,12 +16,13 @@ from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.sampling.experts import Expert
 from wan2.weights.dtypes import DTYPES
+from wan2.weights.fp8 import linears
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.lora_kinds import describe_lora, is_left_out
 from wan2.weights.lora_names import Part, part_of
 from wan2.weights.numbers import read_numbers
 from wan2.weights.peft import PeftNotes, peft_notes
-from wan2.weights.sources import Delta, Lora, LoraFile, Named, TransformerFile
+from wan2.weights.sources import Beside, Delta, Lora, LoraFile, Named, TransformerFile
 
 PRODUCTS = (
     {"up", "down"},
@@ -58,6 +59,29 @@ def with_loras(
             for name, deltas in changed.items():
                 found[name] = replace(found[name], deltas=(*found[name].deltas, *deltas))
     return replace(file, sources=found, loras=tuple(merged))
+
+
+def with_branches(
+    file: TransformerFile, loras: Sequence[Lora], inspect: Callable[[Lora, TransformerConfig], LoraFile] | None = None
+) -> TransformerFile:
+    """A transformer with adapters beside the linears of its blocks, those of multiplier 0 included.
+
+    What they do to anything else is merged into it. inspect: as of `with_loras`.
+
+    Raises:
+        InputError: as `inspect_lora`.
+    """
+    sources, branches = dict(file.sources), dict[str, tuple[Beside, ...]]()
+    layers = linears(file.config)
+    names = {f"blocks.{i}.{name}" for i in range(file.config.num_layers) for name in layers}
+    names |= {name.removesuffix("weight") + "bias" for name in names}
+    for number, lora in enumerate(loras):
+        for name, deltas in (inspect or inspect_lora)(lora, file.config).deltas.items():
+            if name in names:
+                branches[name] = (*branches.get(name, ()), *(Beside(number, delta) for delta in deltas))
+            elif lora.multiplier:
+                sources[name] = replace(sources[name], deltas=(*sources[name].deltas, *deltas))
+    return replace(file, sources=sources, loras=tuple(loras), branches=branches)
 
 
 def inspect_lora(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from wan2.weights.names import LORA, describe
+from wan2.weights.kinds.adapters import ADAPTER
+from wan2.weights.kinds.namer import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +34,8 @@ def describe_lora(shapes: Mapping[str, tuple[int, ...]]) -> str:
     for what, sign in SIGNS:
         if any(re.search(sign, name) for name in shapes):
             return what
-    if not any(LORA.search(name) for name in shapes):
-        return describe(shapes)
+    if not any(ADAPTER.search(name) for name in shapes):
+        return str(kind_of({name: ("", shape) for name, shape in shapes.items()}))
     kind = next(kind for kind, sign in KINDS if any(re.search(sign, name) for name in shapes))
     blocks = {int(found[1]) for name in shapes if (found := BLOCK.search(name))}
     if not blocks:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from wan2.errors import InputError
-from wan2.weights.checkpoint import PICKLES, load_tensors
+from wan2.weights.checkpoint import load_tensors
 from wan2.weights.decode import FileTensor, ScaledTensor, as_scale, file_tensor, is_sound
+from wan2.weights.head import readable
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.names import FP8_NOTES, SCALE_RULE, SCALES
 
@@ -29,10 +30,10 @@ def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str,
         InputError: the file cannot be read, contradicts itself, or is no table of tensors.
     """
     tensors: dict[str, FileTensor]
-    if path.suffix in PICKLES:
-        tensors = {name: ScaledTensor(tensor) for name, tensor in load_tensors(path)}
-    else:
+    if readable(path):
         tensors = dict(_mapped(header or read_header(path)))
+    else:
+        tensors = {name: ScaledTensor(tensor) for name, tensor in load_tensors(path)}
     scales = {
         name.removesuffix(ending) + ".weight": as_scale(tensor.on("cpu"))
         for ending in SCALES

@@ -48,10 +48,10 @@ def unpickle(path: Path) -> dict[str, Tensor]:
     import torch
 
     with Reading(str(path)):
-        mapped = _check_unread(path)
+        _, legacy = read_pickle(path)
         try:
             with warnings.catch_warnings(action="ignore"):
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=not legacy)
         except pickle.UnpicklingError as error:
             raise InputError(f"{path}: {NOT_PLAIN}") from error
         if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
@@ -59,18 +59,21 @@ def unpickle(path: Path) -> dict[str, Tensor]:
         return {name: _plain(path, name, value) for name, value in content.items()}
 
 
-def _check_unread(path: Path) -> bool:
-    """Refuse a file that should not be unpickled; return whether it is an archive."""
+def read_pickle(path: Path) -> tuple[io.BytesIO, bool]:
+    """The pickle of a PyTorch file, found harmless, and whether the file is of before 1.6: then there are several.
+
+    Raises:
+        InputError: the file cannot be read, is compressed, or its pickle names more than plain tensors need.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(len(LEGACY))
-            if start.startswith(ZIP):
-                _check_pickle(path, _read_archive(path, file), 1)
-            elif start == LEGACY:
-                _check_pickle(path, start + file.read(MAX_PICKLE), LEGACY_PICKLES)
-            else:
+            legacy = start == LEGACY
+            if not legacy and not start.startswith(ZIP):
                 raise InputError(f"{path}: {NOT_PLAIN}")
-            return start.startswith(ZIP)
+            content = start + file.read(MAX_PICKLE) if legacy else _read_archive(path, file)
+            _check_pickle(path, content, LEGACY_PICKLES if legacy else 1)
+            return io.BytesIO(content), legacy
     except (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise

@@ -14,7 +14,7 @@ from wan2.models.adapters import assemble
 from wan2.models.fp8 import FP8, quantise_rows
 from wan2.weights.decode import TORCH_DTYPES, FileTensor, ScaledTensor, as_scale, decode, file_tensor, is_sound
 from wan2.weights.dtypes import E4M3
-from wan2.weights.merge import Addend, Stored, merged_rows
+from wan2.weights.merge import Addend, Stored, gains_of, merged_rows
 from wan2.weights.names import SCALE_RULE
 
 if TYPE_CHECKING:
@@ -120,11 +120,19 @@ class TensorReader:
 
     def _merged(self, source: Source) -> Iterator[tuple[slice, Tensor]]:
         """Rows of a tensor with what LoRAs add to it, as `merged_rows` gives them."""
-        scale = self._scale(source)
-        addends = [self._addend(delta) for delta in source.deltas]
-        return merged_rows(Stored(self._on_host(source.name), None if scale is None else scale.cpu()), addends)
+        addends = [self.addend(delta) for delta in source.deltas]
+        return merged_rows(self._stored(source), addends)
 
-    def _addend(self, delta: Delta) -> Addend:
+    def _stored(self, source: Source) -> Stored:
+        """A tensor and its scale on the CPU."""
+        scale = self._scale(source)
+        return Stored(self._on_host(source.name), None if scale is None else scale.cpu())
+
+    def gain(self, source: Source, addend: Addend) -> Tensor:
+        """By what the magnitude of an adapter multiplies rows or columns of a tensor: see `gains_of`."""
+        return gains_of(self._stored(source), addend)
+
+    def addend(self, delta: Delta) -> Addend:
         """What an adapter adds, in fp32 on the CPU."""
         factors = assemble({role: self._lora_tensor(part) for role, part in delta.parts.items()})
         if delta.magnitude is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,6 +66,19 @@ class LoraFile(NamedTuple):
     left_out: tuple[str, ...] = ()
     both: bool = False
 
+    @property
+    def num_values(self) -> int:
+        """How many values it holds for one transformer."""
+        parts = (part for deltas in self.deltas.values() for delta in deltas for part in delta.parts.values())
+        return sum(math.prod(part.entry.shape) for part in parts)
+
+
+class Beside(NamedTuple):
+    """What one adapter, by its number, does beside a weight or a bias."""
+
+    number: int
+    delta: Delta
+
 
 @dataclass(frozen=True)
 class Source:
@@ -82,7 +96,8 @@ class TransformerFile:
     """A transformer checkpoint that was inspected and found sound.
 
     path: as it was given: a file, an index or a folder. sources: native name -> where that tensor comes from. loras:
-    those merged into it, in order; their deltas are in `sources`.
+    its adapters, in order; their deltas are in `sources`, or, where they stand beside its weights, in `branches`, by
+    the names of the weights and biases of linears; None where all of them are merged.
     """
 
     path: Path
@@ -90,3 +105,23 @@ class TransformerFile:
     config: TransformerConfig
     sources: dict[str, Source] = field(repr=False)
     loras: tuple[Lora, ...] = ()
+    branches: Mapping[str, tuple[Beside, ...]] | None = field(default=None, repr=False)
+
+    @property
+    def bare(self) -> TransformerFile:
+        """The checkpoint without the adapters that stand beside its weights, and what else these change; else itself.
+
+        That is what fp8 weights are kept of.
+        """
+        if self.branches is None:
+            return self
+        sources = {name: replace(source, deltas=()) for name, source in self.sources.items()}
+        return replace(self, sources=sources, loras=(), branches=None)
+
+    def dressed(self, bare: TransformerFile) -> TransformerFile:
+        """A checkpoint of the same weights as `bare` of this one, with the adapters of this one."""
+        if self.branches is None:
+            return bare
+        deltas = {name: source.deltas for name, source in self.sources.items()}
+        sources = {name: replace(source, deltas=deltas[name]) for name, source in bare.sources.items()}
+        return replace(bare, sources=sources, loras=self.loras, branches=self.branches)

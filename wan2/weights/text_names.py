@@ -32,12 +32,13 @@ RENAMES = (
     (r"\.ffn\.fc1\.", ".layer.1.DenseReluDense.wi_1."),
     (r"\.ffn\.fc2\.", ".layer.1.DenseReluDense.wo."),
 )
+BIAS = "relative_attention_bias.weight"
 ATTENTION = "encoder.block.0.layer.0.SelfAttention"
 EMBEDDING, FINAL_NORM = "shared.weight", "encoder.final_layer_norm.weight"
 SIZED_BY = {
     "embedding": EMBEDDING,
     "query": f"{ATTENTION}.q.weight",
-    "bias": f"{ATTENTION}.relative_attention_bias.weight",
+    "bias": f"{ATTENTION}.{BIAS}",
     "feed_forward": "encoder.block.0.layer.1.DenseReluDense.wo.weight",
 }
 # Repacks repeat the embedding under its tied name, and carry the tokenizer along.
@@ -67,6 +68,20 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | 
         "relative_attention_num_buckets": buckets,
         "dropout_rate": 0.0,
     }
+
+
+def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of an encoder with these arguments of `UMT5Config`, by transformers' names."""
+    dim, inner, hidden = config["d_model"], config["num_heads"] * config["d_kv"], config["d_ff"]
+    attention = {f"{name}.weight": (inner, dim) for name in "qkv"}
+    attention |= {"o.weight": (dim, inner), BIAS: (config["relative_attention_num_buckets"], config["num_heads"])}
+    layer: dict[str, tuple[int, ...]] = {f"layer.0.SelfAttention.{name}": shape for name, shape in attention.items()}
+    layer |= {"layer.0.layer_norm.weight": (dim,), "layer.1.layer_norm.weight": (dim,)}
+    layer |= {f"layer.1.DenseReluDense.{name}.weight": (hidden, dim) for name in ("wi_0", "wi_1")}
+    layer["layer.1.DenseReluDense.wo.weight"] = dim, hidden
+    layers = range(config["num_layers"])
+    shapes = {f"encoder.block.{index}.{name}": shape for index in layers for name, shape in layer.items()}
+    return shapes | {EMBEDDING: (config["vocab_size"], dim), FINAL_NORM: (dim,)}
 
 
 def _count_layers(names: Iterable[str]) -> int:

@@ -30,13 +30,8 @@ UPSAMPLE = re.compile(r"^decoder\.upsamples\.(\d{1,4})\.")
 UPSAMPLER = re.compile(r"^decoder\.upsamples\.(\d{1,4})\.resample\.")
 DOWNSAMPLER = re.compile(r"^encoder\.down_blocks\.(\d{1,4})\.resample\.1\.weight$")
 
-SIZED_BY = (
-    "encoder.conv_in.weight",
-    "encoder.norm_out.gamma",
-    "decoder.norm_out.gamma",
-    "decoder.conv_out.weight",
-    "post_quant_conv.weight",
-)
+CONV_IN, CONV_OUT, LATENT = "encoder.conv_in.weight", "decoder.conv_out.weight", "post_quant_conv.weight"
+SIZED_BY = (CONV_IN, "encoder.norm_out.gamma", "decoder.norm_out.gamma", CONV_OUT, LATENT)
 
 
 def to_diffusers(names: Iterable[str]) -> dict[str, str]:
@@ -65,17 +60,17 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | 
     ends = sorted(int(found[1]) for name in shapes if (found := DOWNSAMPLER.match(name)))
     widest = [f"encoder.down_blocks.{end - 1}.conv2.weight" for end in ends]
     sized = [shapes.get(name, ()) for name in (*SIZED_BY, *widest)]
-    if not ends or any(not shape or 0 in shape for shape in sized) or len(shapes["encoder.conv_in.weight"]) < 2:
+    if not ends or any(not shape or 0 in shape for shape in sized) or len(shapes[CONV_IN]) < 2:
         return None
-    base, in_channels = shapes["encoder.conv_in.weight"][:2]
+    base, in_channels = shapes[CONV_IN][:2]
     widths = [*(shapes[name][0] for name in widest), shapes["encoder.norm_out.gamma"][0]]
     return {
         "base_dim": base,
         "decoder_base_dim": shapes["decoder.norm_out.gamma"][0] * base // widths[0],
-        "z_dim": shapes["post_quant_conv.weight"][0],
+        "z_dim": shapes[LATENT][0],
         "dim_mult": [width // base for width in widths],
         "num_res_blocks": ends[0],
         "temperal_downsample": [f"encoder.down_blocks.{end}.time_conv.weight" in shapes for end in ends],
         "in_channels": in_channels,
-        "out_channels": shapes["decoder.conv_out.weight"][0],
+        "out_channels": shapes[CONV_OUT][0],
     }

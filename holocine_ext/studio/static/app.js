@@ -1,7 +1,7 @@
 // Puts the parts of the page together.
 
 import * as api from "./api.js";
-import { edgesOf, lengthsOf, withLengths } from "./board.js";
+import { edgesOf, lengthsOf, taken, withLengths } from "./board.js";
 import { askAbout } from "./conflict.js";
 import { $, make, show } from "./dom.js";
 import { PlanPanel } from "./plan.js";
@@ -36,7 +36,8 @@ function tell(text) {
 
 function draw() {
   const now = lengths();
-  $("timeline").show(now, store.document.shots.map((shot) => shot.caption), fps());
+  const { shots: all } = store.document;
+  $("timeline").show(now, all.map((shot) => shot.caption), fps(), all.map(taken));
   const frames = edgesOf(now).at(-1);
   $("length").textContent = `${(frames / fps()).toFixed(1)} s, ${frames} frames, ${now.length} shots`;
   $("undo").disabled = !store.canUndo;
@@ -90,12 +91,12 @@ function drawPlan(answer) {
   if (!answer.problem) draw();
 }
 
-async function openBoard(name) {
-  if (!name.endsWith(".json")) {
-    const made = await copyOf(name);
-    name = made;
+/** Open a board, and run it with these settings, if any are given. */
+async function openBoard(name, wanted = {}) {
+  for (const [setting, value] of Object.entries(wanted)) {
+    if (settings[setting] !== value) keep(setting, value);
   }
-  await store.open(name);
+  await store.open(name.endsWith(".json") ? name : await copyOf(name));
 }
 
 async function copyOf(name) {
@@ -173,7 +174,10 @@ function listenToStore() {
   store.addEventListener("saving", saved("Saving…"));
   store.addEventListener("saved", saved("Saved"));
   store.addEventListener("unsaved", ({ detail }) => { saved("Not saved")(); tell(detail); });
-  store.addEventListener("reloaded", () => { saved("Saved")(); tell("The board was changed elsewhere; this is how it is now."); });
+  store.addEventListener("reloaded", () => {
+    saved("Saved")();
+    tell("The board was changed elsewhere; this is how it is now.");
+  });
   store.addEventListener("conflict", () => { saved("Changed elsewhere")(); settleConflict(); });
 }
 
@@ -181,7 +185,10 @@ function listenToPage() {
   $("boards").addEventListener("change", ({ target }) => openBoard(target.value).catch((error) => tell(error.message)));
   $("new-board").addEventListener("click", async () => openBoard(await newBoard("scene",
     { ...defaultBoard(), shots: [{ caption: "" }] })));
-  $("import").addEventListener("change", ({ target }) => { if (target.files[0]) imported(target.files[0]); target.value = ""; });
+  $("import").addEventListener("change", ({ target }) => {
+    if (target.files[0]) imported(target.files[0]);
+    target.value = "";
+  });
   $("export").addEventListener("click", async (event) => {
     event.preventDefault();
     await store.flush();
@@ -189,6 +196,7 @@ function listenToPage() {
     make("a", { href: url, download: store.name }).click();
     URL.revokeObjectURL(url);
   });
+  addEventListener("pagehide", () => store.flush());
   $("undo").addEventListener("click", () => store.undo());
   $("redo").addEventListener("click", () => store.redo());
   $("render").addEventListener("click", render);
@@ -210,6 +218,23 @@ function listenToPage() {
     key === "y" || event.shiftKey ? store.redo() : store.undo();
   });
   listenToDrops();
+  listenToDraft();
+}
+
+function listenToDraft() {
+  $("draft-open").addEventListener("click", () => $("draft").showModal());
+  $("draft-close").addEventListener("click", () => $("draft").close());
+  $("draft-write").addEventListener("click", async ({ target }) => {
+    target.disabled = true;
+    show($("draft-problem"), "");
+    try {
+      await openBoard((await api.draft($("brief").value, Number($("draft-shots").value))).name);
+      $("draft").close();
+    } catch (error) {
+      show($("draft-problem"), error.message);
+    }
+    target.disabled = false;
+  });
 }
 
 const defaultBoard = () => ({ global_caption: "", num_frames: defaults().num_frames, fps: defaults().fps });
@@ -228,6 +253,8 @@ async function begin() {
   const film = await api.film();
   ({ settings, models, boards: versions } = film);
   $("film").textContent = film.name;
+  $("draft-open").hidden = !film.writer;
+  $("writer").textContent = film.writer;
   panel = new PlanPanel(models, keep, changeBoard);
   listenToStore();
   listenToPage();

@@ -23,6 +23,8 @@ export function lengthsOf(document, planned, otherwise) {
   const shots = document.shots ?? [];
   const cuts = shots.slice(1).map((shot) => shot.cut_frame);
   const total = latentsOf(document.num_frames ?? otherwise);
+  const own = ownLengths(shots, planned);
+  if (own) return own;
   if (cuts.every(Number.isInteger) && shots.every((shot) => shot.seconds == null && shot.frames == null)) {
     const lengths = differences([0, ...cuts.map(latentsOf), total]);
     if (lengths.every((length) => length > 0)) return lengths;
@@ -32,28 +34,50 @@ export function lengthsOf(document, planned, otherwise) {
     - Math.floor((total * i) / shots.length)));
 }
 
-const differences = (edges) => edges.slice(1).map((edge, i) => edge - edges[i]);
-
-/** The board with these lengths, as first frames of its shots. */
-export function withLengths(document, lengths, shots = document.shots) {
-  const edges = edgesOf(lengths);
-  const timed = shots.map((shot, i) => {
-    const rest = Object.fromEntries(Object.entries(shot).filter(([name]) => !TIMES.includes(name)));
-    return i === 0 ? rest : { ...rest, cut_frame: edges[i] };
-  });
-  const { shot_cut_frames: _, ...rest } = document;
-  return { ...rest, num_frames: edges.at(-1), shots: timed };
+/** Beside shots from takes: what the others say themselves, and what the plan found in the takes. */
+function ownLengths(shots, planned) {
+  if (!shots.some(taken)) return null;
+  const known = (shot, i) => (taken(shot) ? planned?.[i] && length(planned[i]) : shot.frames && shot.frames / FRAMES);
+  const lengths = shots.map((shot, i) => Math.max(1, Math.ceil(known(shot, i) || 1)));
+  return planned?.length === shots.length || shots.every((shot) => !taken(shot)) ? lengths : null;
 }
 
-/** Lengths after the end of a shot moved: its neighbour gives way, or, if `grows`, the scene does. */
-export function moveEnd(lengths, shot, by, grows) {
+const length = ([first, stop]) => latentsOf(stop) - (first === 0 ? 0 : latentsOf(first));
+const differences = (edges) => edges.slice(1).map((edge, i) => edge - edges[i]);
+
+/** Whether a shot comes from a take; its length is then that of the take. */
+export const taken = (shot) => typeof shot.from === "string";
+
+/** The board with these lengths: as first frames of its shots, or, beside shots from takes, as their lengths. */
+export function withLengths(document, lengths, shots = document.shots) {
+  const edges = edgesOf(lengths);
+  const edited = shots.some(taken);
+  const timed = shots.map((shot, i) => {
+    const rest = Object.fromEntries(Object.entries(shot).filter(([name]) => !TIMES.includes(name)));
+    if (edited) return taken(shot) ? rest : { ...rest, frames: edges[i + 1] - edges[i] };
+    return i === 0 ? rest : { ...rest, cut_frame: edges[i] };
+  });
+  const { shot_cut_frames: _, num_frames: __, ...rest } = document;
+  return edited ? { ...rest, shots: timed } : { ...rest, num_frames: edges.at(-1), shots: timed };
+}
+
+/** Lengths after the end of a shot moved: its neighbour gives way, or, if `grows`, the scene does. Held shots stay. */
+export function moveEnd(lengths, shot, by, grows, held = []) {
   const moved = [...lengths];
-  const last = grows || shot === lengths.length - 1;
+  if (held[shot]) return moved;
+  const last = grows || shot === lengths.length - 1 || held[shot + 1];
   const most = last ? Infinity : lengths[shot + 1] - 1;
   const step = Math.min(Math.max(by, 1 - lengths[shot]), most);
   moved[shot] += step;
   if (!last) moved[shot + 1] -= step;
   return moved;
+}
+
+/** A shot held as it is in a take (0), made anew from it with some noise (below 1), or made from noise alone (1). */
+export function holdShot(document, lengths, index, strength) {
+  const { from, strength: _, ...rest } = document.shots[index];
+  const shot = strength === 1 ? rest : strength ? { ...rest, from, strength } : { ...rest, from };
+  return withLengths(document, lengths, document.shots.with(index, shot));
 }
 
 export function withShot(document, index, changes) {

@@ -22,9 +22,9 @@ export function askAbout(mine, found, name) {
       make("p", { class: "quiet" }, theirs ? "Nothing was overwritten. These differ:" : "The file is gone."),
       theirs ? table : null,
       make("div", { class: "row" },
-        button(theirs ? "Replace it by what is here" : "Write it again", choose("mine")),
+        theirs ? button("Keep both: save mine as a new board", choose("both"), { class: "main", autofocus: true }) : null,
         theirs ? button("Take what is on disk", choose("theirs")) : null,
-        theirs ? button("Keep both: save mine as a new board", choose("both"), { class: "main" }) : null));
+        button(theirs ? "Replace it by what is here" : "Write it again", choose("mine"))));
     dialog.oncancel = (event) => event.preventDefault();
     if (!dialog.open) dialog.showModal();
   });

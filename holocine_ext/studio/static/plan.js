@@ -7,7 +7,9 @@ const FIELDS = {
   guidance_scale: "Guidance", vram_budget: "Memory budget, GB",
 };
 const OF_BOARD = { seed: "Seed", fps: "Frames a second", width: "Width", height: "Height" };
-const NUMBERS = { infer_steps: 1, guidance_scale: "any", vram_budget: "any", seed: 1, fps: "any", width: 16, height: 16 };
+const NUMBERS = {
+  infer_steps: 1, guidance_scale: "any", vram_budget: "any", seed: 1, fps: "any", width: 16, height: 16,
+};
 
 export class PlanPanel {
   constructor(models, keep, changeBoard) {
@@ -15,7 +17,9 @@ export class PlanPanel {
     this.keep = keep;
     this.changeBoard = changeBoard;
     this.fields = {};
-    for (const [name, label] of Object.entries({ ...FIELDS, ...OF_BOARD })) $("settings").append(this.#field(name, label));
+    for (const [name, label] of Object.entries({ ...FIELDS, ...OF_BOARD })) {
+      $("settings").append(this.#field(name, label));
+    }
     $("settings").addEventListener("submit", (event) => event.preventDefault());
   }
 

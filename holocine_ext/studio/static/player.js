@@ -23,7 +23,9 @@ export function play(takes) {
   const toggle = button("Pause", () => (first.paused ? start() : stop()));
   const start = () => films.forEach((film) => film.play().catch(() => {}));
   const stop = () => films.forEach((film) => film.pause());
-  const go = (seconds) => films.forEach((film) => { film.currentTime = Math.min(Math.max(seconds, 0), length - 0.5 / fps); });
+  const go = (seconds) => films.forEach((film) => {
+    film.currentTime = Math.min(Math.max(seconds, 0), length - 0.5 / fps);
+  });
   seek.addEventListener("input", () => { stop(); go(Number(seek.value)); });
   const cuts = takes[0].shots.map((shot) => shot.frames[0] / fps);
   const strip = make("div", { class: "strip" }, ...takes[0].shots.map((shot, i) => {

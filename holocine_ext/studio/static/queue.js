@@ -7,6 +7,7 @@ const STAGES = {
   load_libraries: "Loading", encode_text: "Reading the text", prepare_previews: "Preparing previews",
   quantise: "Writing fp8 weights", denoise: "Denoising", decode: "Decoding",
 };
+const HELD = { hold: "paused", cancel: "cancelled" };
 const WORDS = { waiting: "waits", stopped: "stopped", done: "done", failed: "failed" };
 
 export class QueuePanel {
@@ -15,6 +16,7 @@ export class QueuePanel {
   }
 
   draw(queue) {
+    show($("queue-problem"), queue.trouble && `The worker ended: ${queue.trouble}`);
     const jobs = [...queue.jobs].sort((one, two) => (one.state === "done") - (two.state === "done"));
     keyed($("queue"), jobs.map((job) => job.id), (id) => this.#row(id), (row, i) => this.#fill(row, jobs[i]));
   }
@@ -44,7 +46,8 @@ export class QueuePanel {
     const held = job.wanted !== "run";
     parts.title.textContent = job.take;
     const stage = `${STAGES[job.stage] ?? ""}${job.total > 1 ? ` ${job.done} of ${job.total}` : ""}`;
-    parts.state.textContent = running ? stage : held ? (job.wanted === "hold" ? "paused" : "cancelled") : WORDS[job.state];
+    const rests = held ? HELD[job.wanted] : WORDS[job.state];
+    parts.state.textContent = running ? stage : rests;
     row.className = `job ${job.state}`;
     parts.bar.hidden = !running;
     if (job.total > 1) Object.assign(parts.bar, { max: job.total, value: job.done });

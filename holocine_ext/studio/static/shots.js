@@ -3,6 +3,9 @@
 import * as board from "./board.js";
 import { $, button, fill, keyed, make, show } from "./dom.js";
 
+const STRENGTHS = { 0: "held as it is", 0.4: "anew at strength 0.4", 0.6: "anew at strength 0.6",
+  0.8: "anew at strength 0.8", 1: "anew, from noise alone" };
+
 /** What the cards do: `change(document, what)` on every edit; `state()` gives {document, lengths, fps, plan}. */
 export class Shots {
   constructor(change, state) {
@@ -24,10 +27,16 @@ export class Shots {
       const [first, stop] = [edges[i], edges[i + 1]];
       card.style.setProperty("--shot", i);
       fill(card.field, shot.caption ?? "");
-      card.when.textContent = `${(first / fps).toFixed(1)} to ${(stop / fps).toFixed(1)} s · frames ${first} to ${stop - 1}`;
+      const seconds = `${(first / fps).toFixed(1)} to ${(stop / fps).toFixed(1)} s`;
+      card.when.textContent = `${seconds} · frames ${first} to ${stop - 1}`;
       card.count.textContent = plan?.text ? tokens(plan.text.shots[i], plan.text.estimated) : "";
-      card.acts.split.disabled = lengths[i] < 2;
-      card.acts.merge.disabled = card.acts.later.disabled = i === lengths.length - 1;
+      const held = board.taken(shot);
+      card.acts.split.disabled = held || lengths[i] < 2;
+      card.acts.later.disabled = i === lengths.length - 1;
+      card.acts.merge.disabled = held || i === lengths.length - 1 || board.taken(document.shots[i + 1]);
+      card.hold.hidden = !held;
+      card.hold.label.textContent = held ? `As in ${takeName(shot.from)}` : "";
+      card.hold.choice.value = String(shot.strength ?? 0);
       card.acts.earlier.disabled = i === 0;
       card.acts.remove.disabled = lengths.length === 1;
     });
@@ -69,19 +78,29 @@ export class Shots {
       placeholder: "The framing, who, what happens, the camera",
       oninput: () => this.change(board.withShot(this.state().document, at(), { caption: field.value }), `shot ${at()}`),
     });
+    const choice = make("select",
+      { "aria-label": `How shot ${index + 1} is made`, onchange: () => this.#hold(at(), choice) },
+      ...Object.entries(STRENGTHS).map(([value, label]) => make("option", { value }, label)));
+    const label = make("span", { class: "quiet" });
+    const hold = Object.assign(make("div", { class: "hold", hidden: true }, label, choice), { label, choice });
     const when = make("span", { class: "quiet" });
     const count = make("span", { class: "count", title: "This shot reads the shared caption and its own, no other" });
     const problem = make("p", { class: "problem", hidden: true });
     const head = make("div", { class: "card-head" }, make("b", {}, String(index + 1)), when, count,
       make("span", { class: "space" }), ...Object.values(acts));
-    const card = make("li", { class: "card" }, head, field, problem);
-    return Object.assign(card, { field, when, count, problem, acts });
+    const card = make("li", { class: "card" }, head, hold, field, problem);
+    return Object.assign(card, { field, when, count, problem, acts, hold });
   }
 
   #act(act, index, focus) {
     const { document, lengths } = this.state();
     this.change(act(document, lengths, index), "");
     this.focus(Math.max(0, index + focus));
+  }
+
+  #hold(index, choice) {
+    const { document, lengths } = this.state();
+    this.change(board.holdShot(document, lengths, index, Number(choice.value)), "");
   }
 
   #move(from, by) {
@@ -124,4 +143,6 @@ export class Shots {
   }
 }
 
+/** "takes/scene-001.mp4#2" as people say it. */
+const takeName = (from) => from.replace(/^.*\//, "").replace(/\.mp4#(\d+)$/, ", shot $1");
 const tokens = (count, estimated) => (count === undefined ? "" : `${estimated ? "about " : ""}${count} tokens`);

@@ -22,7 +22,8 @@ export class Gallery {
   draw() {
     const here = this.currentBoard().replace(/\.\w+$/, "");
     const shown = this.takes.filter((take) =>
-      (!$("only-board").checked || take.board.replace(/\.\w+$/, "") === here) && (!$("only-kept").checked || take.kept));
+      (!$("only-board").checked || take.board.replace(/\.\w+$/, "") === here)
+      && (!$("only-kept").checked || take.kept));
     const byName = new Map(shown.map((take) => [take.name, take]));
     keyed($("gallery"), [...byName.keys()], (name) => this.#card(name), (card) =>
       this.#fill(card, byName.get(card.dataset.key)));
@@ -36,6 +37,8 @@ export class Gallery {
     const sheet = make("img", { loading: "lazy", decoding: "async", alt: "" });
     const parts = {
       sheet, title: make("b", {}, name), about: make("p", { class: "quiet" }),
+      change: button("Change shots", () => this.#board(name, true),
+        { title: "A new board that holds every shot; make some anew, add others, change the order" }),
       keep: button("Keep", () => this.#keep(find()), { "aria-pressed": "false" }),
     };
     const choose = make("input", { type: "checkbox", onchange: () => this.#choose(name, choose.checked) });
@@ -43,12 +46,13 @@ export class Gallery {
     const timeline = make("a", { href: api.timelineOfTake(name), download: `${name}.otio`, class: "button",
       title: "OpenTimelineIO, for editing programs" }, "Timeline");
     const card = make("li", { class: "take" },
-      make("button", { type: "button", class: "sheet", "aria-label": `Play ${name}`, onclick: () => play([find()]) }, sheet),
+      button(sheet, () => play([find()]), { class: "sheet", "aria-label": `Play ${name}` }),
       make("div", { class: "card-head" }, parts.title, make("span", { class: "space" }),
         make("label", { class: "quiet" }, choose, " side by side")),
       parts.about,
       make("div", { class: "row" }, parts.keep,
-        button("Its board", () => this.#board(name), { title: "Open what this take was made from as a new board" }), film, timeline));
+        parts.change, button("Its board", () => this.#board(name, false),
+          { title: "Open what this take was made from as a new board" }), film, timeline));
     return Object.assign(card, { parts });
   }
 
@@ -58,10 +62,11 @@ export class Gallery {
     if (sheet && parts.sheet.getAttribute("src") !== sheet) parts.sheet.src = sheet;
     const frames = take.shots.at(-1).frames[1];
     const count = `${take.shots.length} ${take.shots.length === 1 ? "shot" : "shots"}`;
-    parts.about.textContent = `seed ${take.seed} · ${count}, ${(frames / take.fps).toFixed(1)} s · ${take.model}, `
+    parts.about.textContent = `seed ${take.seed} · ${count}, ${(frames / take.fps).toFixed(1)} s · ${take.model} ${take.variant}, `
       + `${take.steps} steps · ${take.created.slice(0, 16).replace("T", " ")}`;
     parts.keep.ariaPressed = String(take.kept);
     parts.keep.textContent = take.kept ? "Kept" : "Keep";
+    parts.change.hidden = !take.latents;
     card.classList.toggle("kept", take.kept);
   }
 
@@ -74,9 +79,11 @@ export class Gallery {
     api.mark(take.name, !take.kept, take.note).catch((error) => this.tell(error.message));
   }
 
-  async #board(name) {
+  async #board(name, held) {
     try {
-      await this.openBoard((await api.boardOfTake(name)).name);
+      const { model, variant } = this.takes.find((take) => take.name === name);
+      const board = await api.boardOfTake(name, held);
+      await this.openBoard(board.name, { model, variant });
     } catch (error) {
       this.tell(error.message);
     }

@@ -5,6 +5,7 @@
 import { edgesOf, frameAt, moveEnd, sum } from "./board.js";
 
 const RULER_PX = 64;
+const LABEL_PX = 34;
 const STEPS = [0.5, 1, 2, 5, 10, 20, 30, 60];
 const BIG_STEP = 4;
 
@@ -13,6 +14,7 @@ export class ShotTimeline extends HTMLElement {
   #lengths = [];
   #fps = 15;
   #captions = [];
+  #held = [];
   #drag = null;
 
   connectedCallback() {
@@ -28,8 +30,9 @@ export class ShotTimeline extends HTMLElement {
     new ResizeObserver(() => this.#drawRuler()).observe(this);
   }
 
-  /** Show shots of these lengths in latent frames. */
-  show(lengths, captions, fps) {
+  /** Show shots of these lengths in latent frames; held ones keep theirs. */
+  show(lengths, captions, fps, held) {
+    this.#held = held;
     this.#lengths = lengths;
     this.#captions = captions;
     this.#fps = fps;
@@ -47,6 +50,7 @@ export class ShotTimeline extends HTMLElement {
       const [block, handle] = [track.children[2 * i], track.children[2 * i + 1]];
       block.style.flexGrow = length;
       block.style.setProperty("--shot", i);
+      block.classList.toggle("held", Boolean(this.#held[i]));
       block.firstChild.textContent = i + 1;
       block.children[1].textContent = `${this.#seconds(edges[i + 1] - edges[i])} s`;
       block.children[2].textContent = this.#captions[i] ?? "";
@@ -87,6 +91,7 @@ export class ShotTimeline extends HTMLElement {
     handle.ariaValueText = where;
     handle.title = `${handle.ariaLabel}: ${where}. Drag or arrow keys; with Shift the scene grows`;
     handle.classList.toggle("last", last);
+    handle.ariaDisabled = String(Boolean(this.#held[shot]));
   }
 
   #drawRuler() {
@@ -94,7 +99,7 @@ export class ShotTimeline extends HTMLElement {
     const px = this.clientWidth / seconds;
     const step = STEPS.find((one) => one * px >= RULER_PX) ?? STEPS.at(-1);
     const marks = [];
-    for (let at = 0; at < seconds && Number.isFinite(px); at += step) {
+    for (let at = 0; (seconds - at) * px > LABEL_PX && Number.isFinite(px); at += step) {
       const mark = element("span");
       mark.textContent = `${at} s`;
       mark.style.left = `${(100 * at) / seconds}%`;
@@ -117,7 +122,7 @@ export class ShotTimeline extends HTMLElement {
   #move(event) {
     if (!this.#drag) return;
     const { shot, x, px, from } = this.#drag;
-    this.#to(moveEnd(from, shot, Math.round((event.clientX - x) / px), event.shiftKey || this.grows), shot);
+    this.#to(moveEnd(from, shot, Math.round((event.clientX - x) / px), event.shiftKey || this.grows, this.#held), shot);
   }
 
   #end() {
@@ -134,7 +139,7 @@ export class ShotTimeline extends HTMLElement {
     const shot = Number(handle.dataset.shot);
     const grows = event.shiftKey || this.grows;
     if (by === 1e6 && (grows || shot === this.#lengths.length - 1)) return;
-    this.#to(moveEnd(this.#lengths, shot, by, grows), shot);
+    this.#to(moveEnd(this.#lengths, shot, by, grows, this.#held), shot);
   }
 
   #to(lengths, shot) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
 
 
 def answer(planner: Planner, settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    return planner.answer(Asked("scene.json", copy.deepcopy(BOARD) | changes, settings or {}))
+    return planner.answer(Asked(Path("/film"), "scene.json", copy.deepcopy(BOARD) | changes, settings or {}))
 
 
 def test_a_plan_tells_cuts_tokens_and_cost(planner: Planner):

@@ -114,6 +114,7 @@ def test_a_film_is_written_made_and_found_again(page: Page, studio: Served):
     page.wait_for_selector(".take.kept")
     page.reload()
     page.wait_for_selector(".take.kept")
+    becomes(page, "document.querySelector('#shots').children.length === 3")
     assert page.input_value("#shot-1").endswith("at night.") and page.input_value("#setting-infer_steps") == "5"
     assert board_frames(page) == 41
 

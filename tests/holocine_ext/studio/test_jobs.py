@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from holocine_ext.studio import workers
 from holocine_ext.studio.asking import Asked
+from holocine_ext.studio.film import Film
 from holocine_ext.studio.jobs import Progress, Queue, free_take, queue_values
 from wan2.errors import InputError
 
 ROOT = Path(__file__).parents[3]
-ASKED = Asked("scene.json", {"global_caption": "A", "shots": [{"caption": "Wide"}]}, {"seed": 7})
+ASKED = Asked(Path("/film"), "scene.json", {"global_caption": "A", "shots": [{"caption": "Wide"}]}, {"seed": 7})
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -46,7 +48,7 @@ def test_jobs_are_made_in_the_order_that_a_person_gives(queue: Queue):
     assert takes(Queue(queue.folder)) == ["c", "b", "a"]
     queue.want(ids[2], "hold")
     job = queue.next_job()
-    assert job is not None and (job.take, job.asked) == ("b", ASKED)
+    assert job is not None and (job.take, job.asked(ASKED.folder)) == ("b", ASKED)
 
 
 def test_a_job_that_failed_waits_again_when_it_is_wanted_again(queue: Queue):
@@ -76,6 +78,17 @@ def test_a_job_whose_worker_was_killed_waits_to_go_on(queue: Queue):
     assert queue_values(queue)[0]["state"] == "stopped" and queue.next_job() is None
     queue.remove(id)
     assert list(queue.folder.iterdir()) == []
+
+
+def test_a_worker_that_cannot_begin_says_why(queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workers, "START", "raise SystemExit('PyTorch is not here')  # {} {}")
+    queue.add(ASKED, "a")
+    one = workers.Workers(Film(tmp_path), queue, ["cpu"])
+    deadline = time.monotonic() + 10
+    while not one.trouble:
+        one.start()
+        assert time.monotonic() < deadline
+    assert one.trouble == "PyTorch is not here" and queue.next_job() is not None
 
 
 def test_forged_files_are_passed_over(queue: Queue):

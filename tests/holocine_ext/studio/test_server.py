@@ -155,21 +155,22 @@ def test_films_are_the_same_bytes_through_kills_of_worker_and_server(tmp_path: P
     """A worker is killed at a step, a job is paused and its server killed: the film is what a quiet run makes."""
     folder = tmp_path / "film"
     with served(folder) as server:
-        first, second = server.render(2, infer_steps=8)
+        (first,) = server.render(infer_steps=8)
         until(lambda: (folder / f"takes/{first}_preview.png").exists())
         for worker in server.workers():
             worker.send_signal(signal.SIGKILL)
         job = jobs(folder)[0]
-        until(lambda: progress(folder, job)["stage"] == "denoise" and 1 <= progress(folder, job)["done"] < 6)
+        # A preview is of the fourth step; fewer are those of the next worker.
+        until(lambda: progress(folder, job)["stage"] == "denoise" and 1 <= progress(folder, job)["done"] < 4)
         server.ask("POST", f"/api/queue/{job}", {"do": "hold"})
         until(lambda: progress(folder, job)["state"] == "stopped")
         assert (folder / f"takes/{first}.state.safetensors").exists() and not (folder / f"takes/{first}.mp4").exists()
     with served(folder) as server:
         server.ask("POST", f"/api/queue/{job}", {"do": "run"})
         (quiet,) = server.render(infer_steps=8)
-        until(lambda: len(list((folder / "takes").glob("*.mp4"))) == 3)
-        assert frames(folder, first) == frames(folder, quiet) != frames(folder, second)
-        assert len(jobs(folder)) == 3
+        until(lambda: len(list((folder / "takes").glob("*.mp4"))) == 2)
+        assert frames(folder, first) == frames(folder, quiet)
+        assert len(jobs(folder)) == 2
 
 
 def jobs(folder: Path) -> list[str]:

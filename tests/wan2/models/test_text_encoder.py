@@ -100,7 +100,7 @@ def test_pth_and_transformers_names_load_the_same(tmp_path: Path, prompts: list[
     [
         ("blocks.1.attn.q.weight", None, "1 tensors missing (encoder.block.1.layer.0.SelfAttention.q.weight)"),
         (None, "decoder.weight", "1 tensors unknown (decoder.weight)"),
-        ("token_embedding.weight", None, "is not a UMT5 encoder"),
+        ("token_embedding.weight", None, "tensor shared.weight is missing; it is not exactly a UMT5 text encoder"),
     ],
 )
 def test_a_file_with_other_tensors_is_refused(tmp_path: Path, lost: str | None, added: str | None, said: str) -> None:

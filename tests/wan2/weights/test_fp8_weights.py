@@ -178,13 +178,14 @@ def test_a_broken_scale_is_refused(tmp_path: Path, value: float, shown: str, dty
     name = f"{TENTH}.scale_weight"
     tensors[name] = tensors[name].to(dtype)
     path = write(tmp_path / "fp8.safetensors", tensors)
-    check_scales(inspect_transformer(path))
+    file = inspect_transformer(path)
+    check_scales(file.header, file.sources)
     tensors[name][3] = value
     file = inspect_transformer(write(path, tensors))
     with pytest.raises(
         InputError, match=rf"fp8.safetensors: scale {name} holds {shown}; it must be finite and above 0"
     ):
-        check_scales(file)
+        check_scales(file.header, file.sources)
     with pytest.raises(InputError, match=rf"fp8.safetensors: scale {name} must be finite and above 0"):
         load_transformer(inspect_transformer(path), CPU, torch.float32)
 
