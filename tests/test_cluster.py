@@ -71,11 +71,19 @@ def test_every_line_is_made_though_a_machine_is_lost(
     assert not list(far.glob("*.state*"))
 
 
-def test_no_cluster_is_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray")
+def test_no_cluster_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+
+    def nobody(**_: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", nobody)
     (tmp_path / "list.txt").write_text("a.json\n")
-    assert main([*WORDS, str(tmp_path / "list.txt"), "--cluster", "127.0.0.1:1"]) == 2
-    assert "--cluster 127.0.0.1:1: no cluster there" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*WORDS, str(tmp_path / "list.txt"), "--cluster", "box:6379"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "--cluster box:6379: no cluster there (nobody answers)" in said
 
 
 def test_the_words_of_a_line_leave_the_cluster_out() -> None:
