@@ -45,8 +45,7 @@ SAMPLING = Sampling(infer_steps=3, flow_shift=5.0, sample_solver="euler")
 # Ways of sharing, by variant and number of cards: the number of shots, and how far from the latents of one card.
 SHARED = {
     ("full", 2): [("cfg", 3, SAME), ("ulysses", 3, NEAR)],
-    ("sparse", 2): [("shots", 3, SAME), ("ulysses", 1, NEAR), ("auto", 13, SAME)],
-    ("sparse", 3): [("shots", 13, SAME), ("ulysses", 3, NEAR)],
+    ("sparse", 3): [("shots", 3, SAME), ("ulysses", 1, NEAR), ("auto", 13, SAME)],
     ("sparse", 4): [("cfg+shots", 13, SAME), ("cfg+ulysses", 3, NEAR)],
 }
 Planned = Callable[..., Plan]

@@ -7,6 +7,7 @@ what it finds. Only lines of text go through Ray; films and latents stay where t
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,10 @@ from typing import Any, TextIO, cast
 from wan2.cli.console import Console
 from wan2.cli.lists import Item, refuse_failed
 from wan2.errors import InputError
+from wan2.models.kernel_table import AUTO
 
+ANSWER = 10
+"""Seconds that a cluster has to answer."""
 TRIES = 3
 """How often a line is begun whose machine is lost."""
 Main = Callable[[Sequence[str]], int]
@@ -217,6 +221,8 @@ def _connected(address: str) -> Iterator[Any]:
     except ImportError as error:
         rule = "needs Ray; install it with: pip install 'holocine-generate[cluster]'"
         raise InputError(rule, field="cluster", value=address) from error
+    if address != AUTO:
+        _reached(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": _PLAIN})
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -226,6 +232,17 @@ def _connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reached(address: str) -> None:
+    """Refuse an address where nobody answers: Ray would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no cluster there ({error}); an address is HOST:6379", field="cluster", value=address
+        ) from error
 
 
 # Ray hides cards from actors that ask for none, which is right, and warns that it may not do so for ever.
