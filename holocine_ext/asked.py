@@ -10,23 +10,28 @@ from typing import Any
 
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, ScenePreset
 from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, scene_request
+from holocine_ext.reshoot import STRENGTH, board_beside, repeated, reshot, values_beside
 from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.shots.layout import plan_layout
 from holocine_ext.story.storyboard import from_arguments
+from holocine_ext.takes.kept import Kept
+from holocine_ext.takes.take import read_take
 from wan2.cli.asked import asked_by_lines, beside_state, decode_values, of_request
 from wan2.cli.lists import Item, items_of
 from wan2.errors import InputError
 from wan2.parsing import Reading
+from wan2.plan.files import naming
 from wan2.plan.resume import BESIDE, saved_values
-from wan2.plan.saved import read_state
+from wan2.plan.saved import read_state, state_origin
 from wan2.plan.saved_latents import saved_record
 from wan2.request.flat import make_request
 from wan2.request.paths import path_of
 from wan2.request.prompt_file import Line, parse_line
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine")
-OWN_FLAGS = ("model", "variant", "shot_mask_type", *LOOKING_FLAGS, "export_shots", "contact_sheet")
+LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine", "list_takes")
+TAKE_FLAGS = ("take", "reshoot", "strength")
+OWN_FLAGS = ("model", "variant", "shot_mask_type", *TAKE_FLAGS, *LOOKING_FLAGS, "export_shots", "contact_sheet")
 
 
 def asked(given: Mapping[str, Any]) -> SceneRequest:
@@ -37,9 +42,13 @@ def asked(given: Mapping[str, Any]) -> SceneRequest:
     """
     if given["latent_path"] is not None:
         return _decoding(given)
-    if given["resume"] not in (None, BESIDE) and all(given[name] is None for name in SCENE_FLAGS):
+    if given["resume"] not in (None, BESIDE) and all(given[name] is None for name in (*SCENE_FLAGS, "take")):
         return _resumed(given)
-    return _made(given)
+    _check_takes(given)
+    made = _made(given) if given["take"] is None else _taken(given)
+    if given["hold_noise"] is not None and not made.kept.notes:
+        raise InputError("nothing is held; `reshoot` holds the other shots", field="hold_noise")
+    return made
 
 
 def items(given: Mapping[str, Any]) -> list[Item]:
@@ -48,7 +57,7 @@ def items(given: Mapping[str, Any]) -> list[Item]:
     Raises:
         InputError: no such file, or a flag that cannot hold for many videos.
     """
-    for name in SCENE_FLAGS:
+    for name in (*SCENE_FLAGS, *TAKE_FLAGS):
         if given[name] is not None:
             raise InputError(f"`from_file` and `{name}`: two ways of giving a scene; give exactly one")
     return items_of(asked_by_lines(given))
@@ -107,9 +116,37 @@ def _made(given: Mapping[str, Any]) -> SceneRequest:
     return scene_request(storyboard, _preset(given), values, given["shot_mask_type"], _shown(given))
 
 
+def _check_takes(given: Mapping[str, Any]) -> None:
+    """Refuse flags that say something of a take, or of its shots, where there is none."""
+    if given["reshoot"] is not None and given["take"] is None:
+        raise InputError("makes shots of a take anew; give `take`, too", field="reshoot")
+    if given["strength"] is not None:
+        STRENGTH.check("strength", given["strength"])
+        if given["reshoot"] is None:
+            raise InputError("says how much of `reshoot` is made anew; give both", field="strength")
+
+
+def _taken(given: Mapping[str, Any]) -> SceneRequest:
+    """The video of an earlier run, with what is given in place of what was given then."""
+    with naming("take", given["take"]):
+        take = read_take(given["take"])
+        scene = take.scene
+        model, variant = given["model"] or scene.model, given["variant"] or scene.variant
+        preset = MODELS[model][variant]
+        values = values_beside(take, _settings(beside_state(given)), preset)
+    if given["reshoot"] is not None:
+        values["seed"] = given["seed"]
+    mask = given["shot_mask_type"] or scene.shot_mask_type
+    made = scene_request(board_beside(take, given), preset, values, mask, _shown(given))
+    with naming("take", given["take"]):
+        if given["reshoot"] is None:
+            return repeated(made, take)
+        return reshot(made, take, given["reshoot"], given["strength"])
+
+
 def _resumed(given: Mapping[str, Any]) -> SceneRequest:
     """The scene of a saved state, with what is given now in place of what was given then."""
-    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run"):
+    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run", *TAKE_FLAGS):
         if given[name] is not None:
             raise InputError(f"the scene is that of the state, so it cannot go with `{name}`", field="resume")
     state = read_state(given["resume"])
@@ -122,7 +159,8 @@ def _resumed(given: Mapping[str, Any]) -> SceneRequest:
     showing = {name: getattr(saved, name) if given[name] is None else given[name] for name in SHOWING}
     board = scene.storyboard
     making = Making(scene, preset, saved.shot_mask_type)
-    return SceneRequest(base, making, layout, board.global_caption or "", board.shot_captions, Shown(**showing))
+    kept = Kept(state_origin(state), saved.held)
+    return SceneRequest(base, making, layout, board.global_caption or "", board.shot_captions, kept, Shown(**showing))
 
 
 def _decoding(given: Mapping[str, Any]) -> SceneRequest:
@@ -131,6 +169,6 @@ def _decoding(given: Mapping[str, Any]) -> SceneRequest:
     record = saved_record(given["latent_path"])
     base = make_request(MODELS[DEFAULT_MODEL][DEFAULT_VARIANT], _settings(values))
     if record.get("cuts") is None:
-        return SceneRequest(base, None, None, "", (), _shown(given))
+        return SceneRequest(base, None, None, "", (), shown=_shown(given))
     layout, title, captions = saved_shots(record, f"`latent_path` {given['latent_path']}", base.shape)
-    return SceneRequest(base, None, layout, title, captions, _shown(given))
+    return SceneRequest(base, None, layout, title, captions, shown=_shown(given))

@@ -17,6 +17,7 @@ from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
+from holocine_ext.takes.listing import takes_in
 from holocine_ext.variants import rank_for, variant_fact
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
@@ -43,13 +44,15 @@ from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
+from wan2.request.fields import settings_of
 from wan2.request.presets import CHECKPOINTS
+from wan2.request.sampling import Sampling
 from wan2.run.job import Job
 
 PROGRAM = "holocine_generate_video"
 SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
-    "--latent_path)"
+    "--latent_path, or --take, beside which the first three change its scene)"
 )
 SHARING = (
     "how cards share a video: cfg, a pass each; shots, whole shots each (sparse); ulysses, heads each; cfg+shots, "
@@ -79,6 +82,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_cards(given)
     if given["check_machine"]:
         check(given, console)
+        return
+    if given["list_takes"] is not None:
+        list_takes(given, console)
         return
     given = with_models(given, console, rank_for(given))
     rate = rate_given(given)
@@ -112,7 +118,7 @@ def _by_values(item: Item) -> SceneRequest:
 
 def inputs_given(given: Mapping[str, Any], several: Sequence[Item]) -> Inputs:
     """The files that the command itself reads: the storyboard, or the list and all of its storyboards."""
-    inputs = {name: [given[name]] for name in ("storyboard", "from_file") if given[name] is not None}
+    inputs = {name: [given[name]] for name in ("storyboard", "from_file", "take") if given[name] is not None}
     named = storyboards(several)
     return inputs | ({"storyboard": named} if named else {})
 
@@ -164,6 +170,14 @@ def check(given: Mapping[str, Any], console: Console) -> None:
         raise RunError("`check_machine`: something is wrong here; the table says what")
 
 
+def list_takes(given: Mapping[str, Any], console: Console) -> None:
+    """Show the earlier runs in a folder. Raises `InputError` when there are none, or something else was asked for."""
+    for name, value in given.items():
+        if value is not None and name not in ("list_takes", "quiet"):
+            raise InputError(f"lists earlier runs and goes with nothing else, not `{name}`", field="list_takes")
+    console.show(takes_in(given["list_takes"]))
+
+
 def rate_given(given: Mapping[str, Any]) -> Rate | None:
     """The rate of the machine, if one was given. Refuses one that is none, or that nobody asks for."""
     tflops, card = given["tflops"], given["card"]
@@ -191,6 +205,7 @@ def build_parser(full: bool = False) -> Parser:
     )
     table = Table(parser, [family[DEFAULT_VARIANT] for family in MODELS.values()], full, {"parallel": SHARING})
     _add_scene(table)
+    _add_takes(table)
     _add_model(table)
     add_common_arguments(table, SCENE, partial(build_parser, full=True), CHOICES)
     _add_looking(table)
@@ -210,6 +225,16 @@ def _add_scene(table: Table) -> None:
     table.add(SCENE, "from_file", what, common=True, type=path, metavar="FILE")
 
 
+def _add_takes(table: Table) -> None:
+    what = "begin from an earlier run, by its video, record or latents; what is given beside it wins"
+    table.add(SCENE, "take", what, common=True, type=path, metavar="FILE")
+    what = "make these shots of the take anew and hold the others; the seed is drawn unless --seed is given"
+    table.add(SCENE, "reshoot", what, common=True, nargs="+", type=whole_number, metavar="N")
+    what = "how much of these shots is made anew, up to 1; below it they keep their framing (default: 1)"
+    table.add(SCENE, "strength", what, type=number, metavar="S")
+    table.add_setting("sampling", "hold_noise", dict(settings_of(Sampling))["hold_noise"], float)
+
+
 def _add_model(table: Table) -> None:
     what = (
         f"which model's files and settings are the defaults (default: {DEFAULT_MODEL}; nano is the built-in miniature)"
@@ -224,6 +249,8 @@ def _add_model(table: Table) -> None:
 def _add_looking(table: Table) -> None:
     flag: dict[str, Any] = {"action": "store_const", "const": True}
     table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
+    what = "show the earlier runs in a folder as a table: scene, shots, seed, time, what was held"
+    table.add("looking", "list_takes", what, common=True, type=path, metavar="FOLDER")
     what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"
     table.add("looking", "check_machine", what, common=True, **flag)
     what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"

@@ -102,6 +102,8 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         also=asked.also,
         extra_channels=MASK_CHANNELS if making and making.shot_mask_type else 0,
         attended=attended(layout, sparse) if layout else None,
+        scales=asked.scales,
+        origin=asked.kept.origin,
         groups=shot_groups(layout) if layout and sparse else None,
         check=lambda base, files: _check(replace(asked, base=base), files),
     )

@@ -15,6 +15,8 @@ from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
+from holocine_ext.takes.board import with_takes
+from holocine_ext.takes.kept import Kept, keep, own_noise
 from wan2.errors import InputError
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.outputs import OutputPaths, Target
@@ -25,7 +27,13 @@ from wan2.request.request import Request
 SHEET_ENDING = "_sheet.png"
 SHOWING = frozenset({"export_shots", "contact_sheet"})
 # What of the record decides the latents besides the settings of the base, and how messages call it.
-DECIDING = {"cuts": "cuts at frames", "variant": "`variant`", "shot_mask_type": "`shot_mask_type`"}
+DECIDING = {
+    "cuts": "cuts at frames",
+    "variant": "`variant`",
+    "shot_mask_type": "`shot_mask_type`",
+    "held": "held shots",
+    "directions": "seeds or guidance scales of shots",
+}
 
 
 def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
@@ -72,6 +80,7 @@ class SceneRequest:
         layout: None when saved latents say nothing of shots.
         title: what stands above the contact sheet.
         captions: one a shot.
+        kept: the shots that come from takes.
         shown: what is shown of the shots, settled.
     """
 
@@ -80,6 +89,7 @@ class SceneRequest:
     layout: ShotLayout | None
     title: str
     captions: tuple[str, ...]
+    kept: Kept = Kept()
     shown: Shown = field(default_factory=Shown)
 
     def __post_init__(self) -> None:
@@ -90,6 +100,9 @@ class SceneRequest:
                     "no frames are decoded" if self.layout is not None else "the latents were saved without their shots"
                 )
                 raise InputError(why, field=name)
+        if self.scales and not self.base.guided:
+            rule = "a shot has a guidance scale of its own, which needs the negative pass; give more than 1"
+            raise InputError(rule, field="guidance_scale", value=1)
         settled = replace(self.shown, contact_sheet=possible and self.shown.contact_sheet is not False)
         object.__setattr__(self, "shown", settled)
 
@@ -98,6 +111,15 @@ class SceneRequest:
         """What is allowed but likely to disappoint, a line each."""
         found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
         return found + (font_warnings((self.title, *self.captions)) if self.shown.contact_sheet else ())
+
+    @property
+    def scales(self) -> tuple[float | None, ...]:
+        """The guidance scale of every latent frame, None for that of the request; empty where no shot has its own."""
+        directions = self.making.scene.storyboard.directions if self.making else ()
+        scales = [direction.guidance_scale for direction in directions]
+        if self.layout is None or all(scale is None for scale in scales):
+            return ()
+        return tuple(scales[shot] for shot in self.layout.shot_ids)
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -122,7 +144,9 @@ class SceneRequest:
         if self.making is not None:
             made = self.making
             scene |= {"storyboard": made.scene.as_record(), "model": made.preset.name, "variant": made.variant}
-            scene |= {"shot_mask_type": made.shot_mask_type}
+            scene |= {"shot_mask_type": made.shot_mask_type, "held": list(self.kept.notes)}
+            told = [direction.as_record() for direction in made.scene.storyboard.directions]
+            scene |= {"directions": told if any(told) else []}
             scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
         return scene
 
@@ -146,6 +170,7 @@ def scene_request(
     Raises:
         InputError: a scene, a layout or a setting that breaks its rule.
     """
+    storyboard, held = with_takes(storyboard)
     scene = plan_scene(storyboard, preset, values.get("num_frames"), values.get("fps"))
     named = frozenset(name for name in FILES if values.get(name) is not None)
     known = {**values, "prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
@@ -157,4 +182,7 @@ def scene_request(
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, shot_mask_type, named)
     title = storyboard.global_caption or ""
-    return SceneRequest(base, making, layout, title, storyboard.shot_captions, shown or Shown())
+    seeds = [direction.seed for direction in storyboard.directions]
+    own = own_noise(layout, base.seed, seeds)
+    kept = keep(held, layout, base.shape, own) if held or len(own) > 1 else Kept()
+    return SceneRequest(base, making, layout, title, storyboard.shot_captions, kept, shown or Shown())

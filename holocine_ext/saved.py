@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.shots.layout import SHOT_MASK_TYPES, ShotLayout
-from holocine_ext.story.characters import Character
 from holocine_ext.story.fields import Fields
-from holocine_ext.story.scene import Scene, Storyboard
-from holocine_ext.story.storyboard import from_arguments
+from holocine_ext.story.recorded import BOARD, told_storyboard
+from holocine_ext.story.scene import Scene
 from wan2.errors import InputError
-from wan2.parsing import Reading
 from wan2.plan.saved import SavedState
 from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
-FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type")
+FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
 SHOWING = ("export_shots", "contact_sheet")
-BOARD = ("prompt", "global_caption", "shot_captions", "characters", "shot_cut_frames", "num_frames", "fps", "source")
 
 
 @dataclass(frozen=True)
 class SavedScene:
-    """A scene, its cuts as they lie, and what it is made with and shown as."""
+    """A scene, its cuts as they lie, what it is made with and shown as, and which shots of it come from takes."""
 
     scene: Scene
     cuts: tuple[int, ...]
@@ -34,6 +31,7 @@ class SavedScene:
     shot_mask_type: str | None
     export_shots: bool
     contact_sheet: bool
+    held: tuple[Mapping[str, Any], ...] = ()
 
 
 def saved_scene(state: SavedState) -> SavedScene:
@@ -45,23 +43,44 @@ def saved_scene(state: SavedState) -> SavedScene:
     place = f"`resume` {state.path}"
     if "storyboard" not in state.scene:
         raise InputError(f"{place}: was saved by another program, which alone can go on with it")
-    fields = Fields(state.scene, place, (*FIELDS, *SHOWING))
-    board = Fields(state.scene["storyboard"], f"{place}: storyboard", BOARD)
+    Fields(state.scene, place, (*FIELDS, *SHOWING))  # a record has others, too
+    return read_scene(state.scene, place)
+
+
+def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
+    """The scene of a state or of a record, which may hold more; `place` begins every message.
+
+    Raises:
+        InputError: it is of a run without a scene, or breaks a rule.
+    """
+    if "storyboard" not in scene:
+        raise InputError(f"{place}: was made by another program, and tells of no shots")
+    known = (*FIELDS, *SHOWING)
+    fields = Fields({name: scene[name] for name in known if name in scene}, place, known)
+    board = Fields(scene["storyboard"], f"{place}: storyboard", BOARD)
     count = board.whole("num_frames", *RANGES["num_frames"])
     fps = board.number("fps", *RANGES["fps"])
     cuts = fields.whole_list("cuts")
     if count is None or fps is None or cuts is None:
         raise InputError(f"{place}: its scene has no length, no rate or no cuts")
     names = f"{place}: num_frames", f"{place}: cuts"
-    scene = Scene(_storyboard(board, place), count, fps, board.whole_list("shot_cut_frames"), names)
+    made = Scene(
+        told_storyboard(board, place, fields.table.get("directions")),
+        count,
+        fps,
+        board.whole_list("shot_cut_frames"),
+        names,
+    )
     mask = fields.table.get("shot_mask_type")
     return SavedScene(
-        scene,
+        made,
         cuts,
         _one_of(fields, "model", tuple(MODELS)),
         _one_of(fields, "variant", VARIANTS),
         None if mask is None else _one_of(fields, "shot_mask_type", SHOT_MASK_TYPES),
-        *(fields.table.get(name) is True for name in SHOWING),
+        fields.table.get("export_shots") is True,
+        fields.table.get("contact_sheet") is True,
+        held=_held(fields),
     )
 
 
@@ -84,31 +103,15 @@ def saved_shots(record: Mapping[str, Any], place: str, shape: VideoShape) -> tup
         raise InputError(f"{place}: the cuts in its record do not fit its video: {error}") from error
 
 
+def _held(fields: Fields) -> tuple[Mapping[str, Any], ...]:
+    held = fields.table.get("held", [])
+    if not isinstance(held, list) or not all(isinstance(note, dict) for note in held):
+        raise fields.refuse("held", "must be a list of shots")
+    return tuple(held)
+
+
 def _one_of(fields: Fields, name: str, choices: tuple[str, ...]) -> str:
     value = fields.text(name)
     if value not in choices:
         raise InputError(f"{fields.name(name)}: must be one of {', '.join(choices)}")
     return value
-
-
-def _storyboard(board: Fields, place: str) -> Storyboard:
-    """The storyboard whose prompt and captions agree, given as captions or raw."""
-    prompt, shared, captions = board.text("prompt"), board.text("global_caption"), board.table.get("shot_captions")
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise InputError(f"{place}: its scene has no captions")
-    ways: list[Mapping[str, Any]] = [{"prompt": prompt}]
-    if shared is not None:
-        ways.insert(0, {"global_caption": shared, "shot_captions": captions})
-    for way in ways:
-        with Reading(place):
-            made = from_arguments(**way)
-        if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
-            return replace(made, characters=_cast(board), source=board.text("source") or "")
-    raise InputError(f"{place}: its prompt and its captions do not agree")
-
-
-def _cast(board: Fields) -> tuple[Character, ...]:
-    table = board.table.get("characters")
-    if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
-        raise board.refuse("characters", "must be names with a description each")
-    return tuple(Character(name, description) for name, description in table.items())

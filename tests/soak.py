@@ -82,7 +82,7 @@ def check(paths: OutputPaths, number: int) -> None:
         raise AssertionError(f"{paths.video}: {len(frames)} frames of seed {record['options']['seed']}")
     if json.loads(read_metadata(paths.video)["comment"])["options"] != record["options"]:
         raise AssertionError(f"{paths.video}: another record in it than beside it")
-    if found != {f"{paths.name}{ending}" for ending in (".mp4", ".json", "_sheet.png")}:
+    if found != {f"{paths.name}{ending}" for ending in (".mp4", ".safetensors", ".json", "_sheet.png")}:
         raise AssertionError(f"{paths.name}: left {sorted(found)}")
 
 

@@ -112,7 +112,7 @@ def test_a_disk_that_fills_up_costs_no_latents(tiny: TinyModel, disk: Callable[[
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in last
     assert "; to go on: " in last
-    assert {path.name for path in folder.iterdir()} == {"others", "a.state.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"others", "a.state.safetensors", "a.safetensors"}
     words = ["--resume", str(folder / "a.state.safetensors"), "--save_path", str(tmp_path / "b.mp4")]
     assert wan2.cli.main.main(words) == 0
     assert {path.name for path in folder.iterdir()} == {"others"}
@@ -126,7 +126,7 @@ def test_a_folder_that_goes_away_costs_no_latents(tiny: TinyModel, tmp_path: Pat
     assert done.returncode == 1, done.stderr
     assert "No such file or directory" in done.stderr.splitlines()[-1]
     assert wan2.cli.main.main(["--resume", str(tmp_path / "moved" / "a.state.safetensors")]) == 0
-    assert {path.name for path in (tmp_path / "moved").iterdir()} == {"a.mp4", "a.json"}
+    assert {path.name for path in (tmp_path / "moved").iterdir()} == {"a.mp4", "a.json", "a.safetensors"}
 
 
 def test_memory_that_runs_out_is_one_line_and_the_state_stays(tiny: TinyModel, tmp_path: Path):
@@ -138,7 +138,7 @@ def test_memory_that_runs_out_is_one_line_and_the_state_stays(tiny: TinyModel, t
     assert "out of memory while decoding (peak " in last
     assert "; what would help: --vae_tiling, --vae_cache_cpu, --dtype bfloat16, a smaller --video_size" in last
     assert "; to go on: " in last
-    assert {path.name for path in tmp_path.iterdir()} == {"a.state.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.state.safetensors", "a.safetensors"}
 
 
 def test_two_runs_of_one_name_never_make_half_a_file(tiny: TinyModel, tmp_path: Path):

@@ -14,13 +14,12 @@ ROOT = Path(__file__).parents[1]
 BASE = sorted((ROOT / "wan2").rglob("*.py"))
 EXTENSION = sorted((ROOT / "holocine_ext").rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").rglob("*.py"))
-SCRIPTS = [
-    ROOT / f"{name}.py"
-    for name in ("wan2_generate_video", "holocine_generate_video", "holocine_evaluate", "holocine_prepare")
-]
+SCRIPTS = [ROOT / f"{name}.py" for name in ("wan2_generate_video", "holocine_generate_video", "holocine_evaluate")]
+SCRIPTS += [ROOT / f"{name}.py" for name in ("holocine_prepare", "holocine_train_lora")]
 CODE = [*BASE, *EXTENSION, *TOOLS, *SCRIPTS]
 EDGES = [ROOT / "wan2/cli/main.py", ROOT / "wan2/cli/arguments.py", ROOT / "holocine_ext/cli.py"]
 EDGES += [ROOT / "holocine_ext" / name for name in ("evaluate/cli.py", "teach/prepare_cli.py", "studio/cli.py")]
+EDGES += [ROOT / "holocine_ext/teach/train_cli.py"]
 
 
 def name(path: Path) -> str:

@@ -304,6 +304,8 @@ def test_a_session_changes_what_stands_beside_without_loading(
     with Session(jobs["a"].plan.request.model, jobs["a"].plan.request.compute) as session:
         for each in jobs.values():
             assert sum(isinstance(event, StepTaken) for event in session.run(each)) == 4
+    assert jobs["a"].plan.work is not None
+    assert jobs["a"].plan.work.beside == sum(up.numel() + down.numel() for up, down, _ in LOW.pairs.values())
     made = {name: load_file(tmp_path / f"{name}.safetensors")["latents"] for name in jobs}
     assert len(loaded) == 2
     assert not torch.equal(made["a"], made["b"]) and not torch.equal(made["e"], made["d"])

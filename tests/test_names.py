@@ -47,6 +47,8 @@ def test_nothing_is_made_in_the_working_directory_that_was_not_asked_for(tiny: T
     (tmp_path / "here").mkdir()
     words = [*tiny.flags(), *QUICK, "--prompt", "a gull", "--save_path", tmp_path / "out/a.mp4"]
     done = started("wan2_generate_video.py", *words, cwd=tmp_path / "here")
-    assert done.stdout.decode().splitlines() == [str(tmp_path / "out" / name) for name in ("a.mp4", "a.json")]
+    assert done.stdout.decode().splitlines() == [
+        str(tmp_path / "out" / name) for name in ("a.mp4", "a.safetensors", "a.json")
+    ]
     assert {path.name for path in tmp_path.iterdir()} == {"here", "out"}
     assert not list((tmp_path / "here").iterdir())

@@ -42,7 +42,8 @@ def test_the_demo_shows_what_was_asked_for(variant: str, tmp_path: Path) -> None
     video = tmp_path / "demo.mp4"
     command = [*script, "--storyboard", str(DEMO), "--save_path", str(video)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.split() == [str(tmp_path / name) for name in ("demo.mp4", "demo.json", "demo_sheet.png")]
+    names = ("demo.mp4", "demo.safetensors", "demo.json", "demo_sheet.png")
+    assert done.stdout.split() == [str(tmp_path / name) for name in names]
     film = read_video(video)
     assert film.shape == (33, 64, 64, 3)
     assert "red ball" in read_metadata(video)["comment"]

@@ -95,7 +95,7 @@ def test_a_storyboard_where_the_record_would_be(refuse: Refuse, run: Run, tmp_pa
     before = board.read_bytes()
     assert run("--storyboard", "night.json", "--save_path", "night.mp4", "--no_metadata") == 0
     assert board.read_bytes() == before
-    assert set(raw(tmp_path)) == {"night.json", "night.mp4", "night_sheet.png"}
+    assert set(raw(tmp_path)) == {"night.json", "night.mp4", "night.safetensors", "night_sheet.png"}
 
 
 def test_the_script_itself_refuses_it(tmp_path: Path):
@@ -421,8 +421,8 @@ def test_names_that_are_too_long(refuse: Refuse, tmp_path: Path, path: str):
 def test_a_name_is_taken_as_it_is(run: Run, tmp_path: Path, name: str, kind: str):
     assert run(*SHOTS, "--export_shots", "--output_type", kind, "--save_path", f"{name}.mp4") == 0
     found = {path.name for path in tmp_path.iterdir()}
-    expected = {".json", "_sheet.png", "_shot01.mp4", "_shot02.mp4"}
-    expected |= {"images": {"_frames"}, "both": {".mp4", ".safetensors"}}.get(kind, {".mp4"})
+    expected = {".json", ".safetensors", "_sheet.png", "_shot01.mp4", "_shot02.mp4"}
+    expected |= {"_frames"} if kind == "images" else {".mp4"}
     assert found == {name + ending for ending in expected}
     assert len(read_video(tmp_path / f"{name}_shot01.mp4")) == 5
 
@@ -434,7 +434,7 @@ def test_a_name_of_bytes_that_are_no_text(tiny: TinyModel, tmp_path: Path):
     assert done.returncode in (0, 2)
     assert b"Traceback" not in done.stderr
     found = {os.fsencode(path.name) for path in tmp_path.iterdir()}
-    assert found == (set() if done.returncode else {b"a\xff.mp4", b"a\xff.json"})
+    assert found == (set() if done.returncode else {b"a\xff.mp4", b"a\xff.json", b"a\xff.safetensors"})
 
 
 def test_the_home_folder(run: Run, tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -521,7 +521,7 @@ def test_the_demo_twice_and_beside_a_file_of_the_users(tmp_path: Path):
     for _ in range(2):
         done = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert set(raw(tmp_path / "out")) == {"demo.mp4", "demo.json", "demo_sheet.png"}
+        assert set(raw(tmp_path / "out")) == {"demo.mp4", "demo.json", "demo.safetensors", "demo_sheet.png"}
         assert len(read_video(tmp_path / "out" / "demo.mp4")) > 1
         assert set(raw(tmp_path / "bin")) == {"python"}
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

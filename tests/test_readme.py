@@ -38,7 +38,8 @@ SCRIPTS: dict[str, str] = PROJECT["scripts"]
 LONGEST = 300
 LARGEST_PICTURE = 1_000_000
 # Words that begin a line of a code block, and are not commands of this project.
-SYSTEM = ("pip", ".venv/bin/pip", "hf", "git", "ray", "source", "touch", "python3", ".venv\\Scripts\\activate")
+SYSTEM = ("accelerate", "pip", ".venv/bin/pip", "hf", "git", "ray", "source", "touch", "python3")
+SYSTEM += (".venv\\Scripts\\activate",)
 # Flags in the text that belong to other programs, or to tools of this repository.
 FOREIGN = {"--index-url", "--state", "--convert_model_dtype", "--ablated", "--include", "--local-dir", "--runs"}
 FOREIGN |= {"--num-gpus", "--nproc-per-node"}

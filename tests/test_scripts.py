@@ -68,7 +68,7 @@ def test_the_base_writes_a_video_and_says_how_it_was_made(
     base: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     video = base("--prompt", "a gull", "--fps", "23.976")
-    assert capsys.readouterr().out.split() == [str(video), str(video.with_suffix(".json"))]
+    assert capsys.readouterr().out.split() == [str(video.with_suffix(s)) for s in (".mp4", ".safetensors", ".json")]
     assert read_video(video).shape == (9, 32, 32, 3)
     record = json.loads(video.with_suffix(".json").read_text())
     assert (record["options"]["seed"], record["options"]["prompt"], record["num_frames"]) == (7, "a gull", 9)
@@ -78,7 +78,7 @@ def test_the_base_writes_a_video_and_says_how_it_was_made(
     embedded = json.loads(read_metadata(video)["comment"])
     assert embedded["options"] == record["options"]
     assert str(tmp_path) not in read_metadata(video)["comment"]
-    assert files_in(tmp_path) == {"a.mp4", "a.json"}
+    assert files_in(tmp_path) == {"a.mp4", "a.safetensors", "a.json"}
 
 
 def test_the_same_seed_gives_the_same_latents_bit_for_bit(base: Callable[..., Path]):
@@ -175,7 +175,7 @@ def test_the_record_beside_latents_is_carried_on_when_they_are_decoded_there(
 
 
 def test_stills_previews_and_no_metadata(base: Callable[..., Path], tmp_path: Path):
-    base("--prompt", "a gull", "--output_type", "images", "--preview", "1", "--no_metadata")
+    base("--prompt", "a gull", "--output_type", "images", "--preview", "1", "--no_metadata", "--no_latents")
     stills = {f"a_frames/{number:05d}.png" for number in range(9)}
     assert files_in(tmp_path) == stills | {"a_preview.png"}
     assert Image.open(tmp_path / "a_frames/00008.png").size == (32, 32)
@@ -209,7 +209,7 @@ def test_the_extension_cuts_where_it_is_asked_and_shows_every_shot(
 ):
     extension(*THREE_SHOTS, "--export_shots")
     shots = [f"a_shot0{number}.mp4" for number in (1, 2, 3)]
-    expected = ["a.mp4", "a.json", *shots, "a_sheet.png"]
+    expected = ["a.mp4", "a.safetensors", "a.json", *shots, "a_sheet.png"]
     assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in expected]
     assert files_in(tmp_path) == set(expected)
     assert [len(read_video(tmp_path / shot)) for shot in shots] == [5, 4, 8]
@@ -333,7 +333,7 @@ def test_an_interrupt_leaves_nothing_unfinished(
     words = [*tiny.flags(), *QUICK, *THREE_SHOTS, "--export_shots", "--save_path", str(tmp_path / "a.mp4")]
     assert holocine_ext.cli.main(words) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("holocine_generate_video: interrupted; to go on: ")
-    assert files_in(tmp_path) == {"a.state.safetensors"}
+    assert files_in(tmp_path) == {"a.state.safetensors", "a.safetensors"}
 
 
 def test_values_that_are_not_finite_end_the_run_with_nothing_written(

@@ -8,24 +8,42 @@ from dataclasses import dataclass
 from holocine_ext.story.fields import Fields
 from wan2.errors import InputError
 from wan2.request.flat import RANGES
+from wan2.shapes import TIME_STRIDE, snap_frames
 
 TIMES = ("seconds", "frames", "cut_frame")
+# The take that a shot is.
+FROM = "from"
 
 
 @dataclass(frozen=True)
 class ShotLength:
-    """How long a shot was asked to be; one of the two is 0."""
+    """How long a shot was asked to be, in one of three ways; the others are 0. latents: in latent frames, exactly."""
 
     seconds: float = 0.0
     frames: int = 0
+    latents: int = 0
 
-    def in_frames(self, fps: float) -> float:
-        """The length in frames, not rounded."""
-        return self.seconds * fps + self.frames
+    def end(self, start: float, fps: float) -> float:
+        """Where a shot ends that begins at a frame, not rounded but where it is of whole latent frames."""
+        if not self.latents:
+            return start + self.seconds * fps + self.frames
+        first = snap_frames(round(start)) if round(start) else 1 - TIME_STRIDE
+        return first + TIME_STRIDE * self.latents
+
+
+def ends_of(lengths: Sequence[ShotLength | None], fps: float) -> list[float]:
+    """Where the shots of these lengths end, in frames, not rounded; one that stays open is left out."""
+    ends: list[float] = []
+    for length in lengths:
+        if length is not None:
+            ends.append(length.end(ends[-1] if ends else 0.0, fps))
+    return ends
 
 
 def timing(place: str, tables: Sequence[Fields]) -> tuple[tuple[ShotLength | None, ...] | None, tuple[int, ...] | None]:
     """The lengths of the shots, or their cuts, or neither: whichever the file gives, and no mixture.
+
+    A shot that comes from a take has its length: it stays open here.
 
     Args:
         place: what messages begin with.
@@ -46,7 +64,23 @@ def timing(place: str, tables: Sequence[Fields]) -> tuple[tuple[ShotLength | Non
             raise table.refuse("seconds", "must be more than 0")
         starts.append(table.whole("cut_frame", 0, high))
         lengths.append(ShotLength(seconds or 0.0, frames or 0) if seconds or frames else None)
+    taken = [table.table.get(FROM) is not None for table in tables]
+    if any(taken):
+        return _beside_takes(tables, lengths, taken), None
     return _consistent(place, lengths, starts)
+
+
+def _beside_takes(
+    tables: Sequence[Fields], lengths: Sequence[ShotLength | None], taken: Sequence[bool]
+) -> tuple[ShotLength | None, ...]:
+    """The lengths where some shots come from takes: those say none, all others do."""
+    for table, length, comes in zip(tables, lengths, taken, strict=True):
+        if table.table.get("cut_frame") is not None or (comes and length):
+            rule = "a shot from a take has the length that it has there" if comes else "beside a shot from a take"
+            raise InputError(f"{table.place}: {rule}; give no cut_frame, and seconds or frames to the others only")
+        if not comes and length is None:
+            raise InputError(f"{table.place}: no seconds or frames; beside a shot from a take every other needs them")
+    return tuple(lengths)
 
 
 def _consistent(

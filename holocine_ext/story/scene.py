@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from holocine_ext.story.characters import strangers
-from holocine_ext.story.lengths import ShotLength
+from holocine_ext.story.lengths import ShotLength, ends_of
 from holocine_ext.story.prompt import COUNT_PHRASE, CUT_TAG, GLOBAL_TAG, SHOTS_TAG, shorten, untagged_parts
 from holocine_ext.story.storyboard import Storyboard
 from wan2.errors import InputError, refusal
@@ -92,7 +91,7 @@ def _place(
     lengths: Sequence[ShotLength | None], asked: int | None, default: int, fps: float, name: str
 ) -> tuple[int, tuple[int, ...]]:
     """Frames of the video and the cuts between shots of these lengths; an open last shot takes what remains."""
-    ends = list(accumulate(length.in_frames(fps) for length in lengths if length is not None))
+    ends = ends_of(lengths, fps)
     if lengths[-1] is None:
         total = default if asked is None else asked
         if round(ends[-1]) >= total:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from holocine_ext.story.characters import Character, check_cast, introduce, number_references, uncalled
+from holocine_ext.story.direction import DIRECTION, Direction, any_of, direction_of
 from holocine_ext.story.fields import Fields, read_document
-from holocine_ext.story.lengths import TIMES, ShotLength, timing
+from holocine_ext.story.lengths import FROM, TIMES, ShotLength, timing
 from holocine_ext.story.prompt import build_prompt, check_caption, parse_prompt
 from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
 from wan2.errors import InputError
@@ -25,7 +26,7 @@ SETTINGS = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
 FIELDS = ("prompt", "global_caption", "characters", "shots", *SETTINGS, "shot_captions")
 CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
 MOST_CHARACTERS = 100
-A_RECORD = "is the record of a run; a storyboard is global_caption, shot_captions and shot_cut_frames of its storyboard"
+SIZE = ("height", "width")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Storyboard:
 
     `global_caption` is None for a prompt without tags: one shot, an ordinary video. `lengths` has an entry per shot, of
     which the last may be None (the rest of the video); lengths and `shot_cut_frames` exclude each other. `size` is
-    (height, width) in pixels. `source` is the file, or "" for the command line; `notes` are warnings for the reader.
+    (height, width) in pixels. `directions` has an entry per shot, or none; a shot from a take may have no caption yet,
+    and then there is no prompt yet. `source` is the file, or "" for the command line; `notes` are warnings for the
+    reader.
     """
 
     prompt: str
@@ -47,6 +50,7 @@ class Storyboard:
     fps: float | None = None
     seed: int | None = None
     size: tuple[int, int] | None = None
+    directions: tuple[Direction, ...] = ()
     source: str = ""
     notes: tuple[str, ...] = ()
 
@@ -67,6 +71,14 @@ class Storyboard:
             InputError: a caption that breaks a rule.
         """
         return from_arguments(global_caption=global_caption, shot_captions=shot_captions, shot_cut_frames=cuts)
+
+    def with_shots(self, captions: Sequence[str], lengths: Sequence[ShotLength | None]) -> Storyboard:
+        """The same scene with every caption and length. Raises `InputError` for captions that are too long together."""
+        if self.global_caption is None:
+            raise ValueError("a raw prompt has its captions")
+        prompt = build_prompt(self.global_caption, captions)
+        check_length(prompt, self.caption_name)
+        return replace(self, prompt=prompt, shot_captions=tuple(captions), lengths=tuple(lengths))
 
     @property
     def caption_name(self) -> str:
@@ -138,13 +150,17 @@ def from_prompt(prompt: str, shot_cut_frames: tuple[int, ...] | None = None, nam
 
 
 def from_file(path: Path) -> Storyboard:
-    """The scene of a TOML, JSON or YAML file.
+    """The scene of a TOML, JSON or YAML file, or the one that the record of a run tells of.
 
     Raises:
         InputError: the file cannot be read, or breaks a rule; one line with file, field, value and rule.
     """
     document = read_document(path, "`storyboard`")
     with Reading(str(path)):
+        if isinstance(document.get("storyboard"), dict) and isinstance(document.get("options"), dict):
+            from holocine_ext.story.recorded import from_record  # which reads captions by what is here
+
+            return from_record(document, str(path))
         return from_document(document, str(path))
 
 
@@ -153,12 +169,10 @@ def from_document(document: object, source: str) -> Storyboard:
 
     Either `prompt` (a raw prompt, kept as it is), or `global_caption` and `shots`: a list of tables with a `caption`
     and at most one of `seconds`, `frames` (how long; the last shot may leave it open) and `cut_frame` (its first
-    frame). `shot_captions`, a list of captions, may stand for `shots`. `characters` maps names to descriptions
-    (`characters.py`). `shot_cut_frames` lists all cuts at once. `num_frames`, `fps`, `seed` and `size` ([height, width]
-    in pixels) are optional.
+    frame); what else a shot may say is in `direction.py`. `shot_captions`, a list of captions, may stand for `shots`.
+    `characters` maps names to descriptions (`characters.py`). `shot_cut_frames` lists all cuts at once. `num_frames`,
+    `fps`, `seed` and `size` ([height, width] in pixels) are optional.
     """
-    if isinstance(document, dict) and isinstance(document.get("storyboard"), dict) and "options" in document:
-        raise InputError(f"{source}: {A_RECORD}")
     fields = Fields(document, source, FIELDS, OF_SCENE)
     settings: dict[str, Any] = {
         "shot_cut_frames": fields.whole_list("shot_cut_frames"),
@@ -198,8 +212,10 @@ def _from_shots(fields: Fields, global_caption: str, shots: Sequence[object], se
     cast = _cast(fields)
     text = introduce(global_caption, cast, fields.name("global_caption"))
     tables = [
-        Fields(shot, f"{fields.place}: shot {i}", ("caption", *TIMES), OF_SHOT) for i, shot in enumerate(shots, 1)
+        Fields(shot, f"{fields.place}: shot {i}", ("caption", *TIMES, *DIRECTION), OF_SHOT)
+        for i, shot in enumerate(shots, 1)
     ]
+    directions = any_of([direction_of(table, Path(fields.place).parent) for table in tables])
     captions = tuple(number_references(_caption(table), cast, table.name("caption"), text) for table in tables)
     lengths, cuts = timing(fields.place, tables)
     if settings["shot_cut_frames"] is not None:
@@ -207,14 +223,15 @@ def _from_shots(fields: Fields, global_caption: str, shots: Sequence[object], se
             raise InputError(f"{fields.place}: shot_cut_frames: the shots say their own times; give one or the other")
         cuts = settings["shot_cut_frames"]
     notes = tuple(f"{fields.place}: characters {name}: no shot calls [{name}]" for name in uncalled(cast, captions))
-    return _structured(
-        text, captions, **{**settings, "shot_cut_frames": cuts}, lengths=lengths, characters=cast, notes=notes
-    )
+    settings |= {"shot_cut_frames": cuts, "lengths": lengths, "directions": directions}
+    return _structured(text, captions, **settings, characters=cast, notes=notes)
 
 
 def _caption(shot: Fields) -> str:
     """The caption of a shot, checked."""
     caption = shot.text("caption")
+    if caption is None and shot.table.get(FROM) is not None:
+        return ""  # that of the take
     if caption is None:
         raise InputError(f"{shot.name('caption')}: missing; say in words what the shot shows")
     _check_caption(caption, shot.name("caption"))
@@ -223,7 +240,7 @@ def _caption(shot: Fields) -> str:
 
 def _structured(global_caption: str, captions: tuple[str, ...], **settings: Any) -> Storyboard:  # noqa: ANN401
     """The storyboard of checked captions, which are not too long together."""
-    prompt = build_prompt(global_caption, captions)
+    prompt = build_prompt(global_caption, captions) if all(captions) else ""
     check_length(prompt, f"{settings['source']}: captions" if settings.get("source") else "`shot_captions`")
     return Storyboard(prompt, global_caption, captions, **settings)
 

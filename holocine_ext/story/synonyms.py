@@ -53,9 +53,10 @@ OF_SHOT: dict[str, str] = (
     | dict.fromkeys(
         ("start", "start_frame", "first_frame", "begin", "from_frame", "cut", "at"), "did you mean cut_frame?"
     )
+    | dict.fromkeys(("take", "source", "shot", "from_take"), "did you mean from, such as takes/night.mp4#2?")
     | dict.fromkeys(("shot_cut_frame", "cut_at", "begins", "frame"), "did you mean cut_frame?")
     | dict.fromkeys(
         ("start_time", "start_seconds", "end", "end_frame", "end_time"), "give seconds, frames or cut_frame"
     )
-    | dict.fromkeys(("seed", "fps", "size"), "it holds for the whole scene; give it beside shots, not in one")
+    | dict.fromkeys(("fps", "size"), "it holds for the whole scene; give it beside shots, not in one")
 )

@@ -14,6 +14,7 @@ from holocine_ext.presets import DEFAULT_VARIANT, MODELS, ScenePreset
 from holocine_ext.request import SceneRequest, Shown, scene_request
 from holocine_ext.story.storyboard import from_document
 from holocine_ext.studio.film import TAKES
+from holocine_ext.studio.models import Places
 from wan2.cli.flags import line_of
 from wan2.errors import InputError
 from wan2.request.fields import OneOf
@@ -62,6 +63,8 @@ class Asked:
             InputError: a board or a setting that breaks its rule.
         """
         values = {name: _typed(name, value) for name, value in self.settings.items() if name in ASKED}
+        if self.preset.published is not None:
+            values |= Places(self.folder).values(self.preset.variant)
         _check_takes(self.document)
         storyboard = from_document(self.document, self.source)
         return scene_request(storyboard, self.preset, values | decided, None, Shown())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from holocine_ext.studio.draft import Writer
 from holocine_ext.studio.film import Film
+from holocine_ext.studio.models import Places
 from wan2.cli.arguments import Parser, path, whole_number
 from wan2.cli.console import Console
 from wan2.cli.main import cache_folder, check_paths, guarded, parsed
@@ -54,6 +55,8 @@ def build_parser() -> Parser:
     parser.add_argument("--host", default=LOCAL, metavar="ADDRESS", help=what)
     what = "devices that make films, a worker each (default: auto, the best there is)"
     parser.add_argument("--device", nargs="+", default=["auto"], metavar="DEVICE", help=what)
+    what = "where the weights of HoloCine and Wan2.2 lie; looked for by what the files are, and kept with the film"
+    parser.add_argument("--models_dir", type=path, metavar="FOLDER", help=what)
     what = "a server of chat completions that writes drafts, such as one on this machine (default: none)"
     parser.add_argument("--endpoint", metavar="URL", help=what)
     parser.add_argument("--llm", metavar="NAME", help="the language model there that writes them")
@@ -73,6 +76,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     writer = _writer(args.endpoint, args.llm)
     listening = _listen(args.host, args.port)
     film = _film(args.folder)
+    if args.models_dir is not None:
+        for name, found in Places(film.folder).look_in(args.models_dir).items():
+            console.chose(f"{name}: {found}")
     token = "" if args.host in LOCAL_NAMES else secrets.token_urlsafe(TOKEN_BYTES)
     port = listening.getsockname()[1]
     name = socket.gethostname() if args.host in ANYWHERE else args.host

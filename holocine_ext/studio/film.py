@@ -2,6 +2,7 @@
 
 FOLDER/NAME.json      a board: a storyboard like any other
 FOLDER/studio.json    what the page runs boards with
+FOLDER/models.json    where the weights lie, once it was said
 FOLDER/takes/         what was made
 FOLDER/queue/         what is to be made
 """
@@ -25,6 +26,8 @@ from wan2.errors import InputError
 from wan2.files import held, whole_file
 
 SETTINGS = "studio.json"
+PLACES = "models.json"
+OWN = (SETTINGS, PLACES)
 TAKES, QUEUE = "takes", "queue"
 BOARD = ".json"
 NAME = re.compile(r"[^\W_][\w ()+,-]{0,79}")
@@ -73,7 +76,7 @@ class Film:
         """The boards and the storyboards in other formats: name of the file -> hash of its bytes."""
         found = {}
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name.casefold()):
-            if path.suffix.lower() in SUFFIXES and path.name != SETTINGS and NAME.fullmatch(path.stem):
+            if path.suffix.lower() in SUFFIXES and path.name not in OWN and NAME.fullmatch(path.stem):
                 content = _content(path)
                 if content is not None:
                     found[path.name] = _hash(content)
@@ -136,7 +139,7 @@ class Film:
         """A new board, under a free name like `stem`; the name of its file."""
         plain = re.sub(r"[^\w ()+,-]+", "-", stem).strip(" -_")[:60] or "scene"
         names = (f"{plain}{'' if number == 1 else f' {number}'}{BOARD}" for number in range(1, 10_000))
-        free = next(name for name in names if name != SETTINGS and not os.path.lexists(self.folder / name))
+        free = next(name for name in names if name not in OWN and not os.path.lexists(self.folder / name))
         self.save(free, document, "")
         return free
 
@@ -147,12 +150,8 @@ class Film:
             InputError: the name is that of no board.
         """
         path = self.folder / name
-        if (
-            path.name != name
-            or path.suffix.lower() not in SUFFIXES
-            or not NAME.fullmatch(path.stem)
-            or name == SETTINGS
-        ):
+        plain = path.name == name and path.suffix.lower() in SUFFIXES and NAME.fullmatch(path.stem)
+        if not plain or name in OWN:
             raise InputError(f"{name!r}: a board has a plain name that ends in {BOARD}")
         if path.is_symlink():
             raise InputError(f"{name}: is a link, which the page does not follow")

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from wan2.cli.arguments import TYPES, number, path, whole_number
+from wan2.cli.arguments import TYPES, number
 from wan2.request.fields import SETTING, OneOf, Setting
 
 MANY: dict[Any, Any] = {
     tuple[float, ...]: (number, "N"),
     tuple[str, ...]: (str, "NAME"),
-    tuple[int, ...]: (whole_number, "N"),
-    tuple[Path, ...]: (path, "PATH"),
 }
 """Types of several values: what reads one of them, and how it is shown."""
 
 
-def add_settings(group: argparse._ArgumentGroup, record: type) -> None:
-    """A flag for every setting of a record; all default to None, which leaves the record's own default."""
+def add_settings(group: argparse._ArgumentGroup, record: type, only: Collection[str] = ()) -> None:
+    """A flag for every setting of a record, or only some; all default to None, which leaves the record's default."""
     kinds = get_type_hints(record)
     for field in fields(record):
-        if SETTING in field.metadata:
+        if SETTING in field.metadata and (not only or field.name in only):
             about: Setting = field.metadata[SETTING]
-            shown = "" if field.default in (MISSING, None, False) else f" (default: {_shown(field.default)})"
+            shown = "" if field.default in (MISSING, None, False, 0) else f" (default: {_shown(field.default)})"
             group.add_argument(f"--{field.name}", help=about.help + shown, **_how(about, kinds[field.name]))
 
 

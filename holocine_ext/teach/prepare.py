@@ -9,6 +9,7 @@ from pathlib import Path
 
 from holocine_ext.evaluate.asked import VIDEO_SUFFIXES, Asked
 from holocine_ext.evaluate.detect import Detector
+from holocine_ext.story.fields import SUFFIXES
 from holocine_ext.story.scene import Storyboard
 from holocine_ext.story.storyboard import from_file
 from holocine_ext.teach.captions import Captioner
@@ -20,7 +21,6 @@ from holocine_ext.teach.report import LeftOut
 from holocine_ext.teach.screens import Look, plainly_unfit, runs_of, seen_unfit
 from wan2.errors import InputError, RunError
 
-BOARD_SUFFIXES = (".toml", ".json", ".yaml", ".yml")
 NO_CLIP = "no clip of a wanted length has room for it"
 Begin = Callable[[str, int], None]
 """Told of a stage and how many things it does."""
@@ -51,15 +51,16 @@ def films_of(paths: Sequence[Path]) -> dict[Path, Storyboard | None]:
         films = [one for one in inside if one.suffix.lower() in VIDEO_SUFFIXES]
         if not films:
             raise InputError(f"{path}: no film; films end in {', '.join(VIDEO_SUFFIXES)}")
-        found |= {film: _board_beside(film) for film in films}
+        found |= {film: board_beside(film) for film in films}
     stems = [film.stem for film in found]
     if twice := next((film for film in found if stems.count(film.stem) > 1), None):
         raise InputError(f"{twice}: two films are called {twice.stem}; clips are named for their film, so rename one")
     return found
 
 
-def _board_beside(film: Path) -> Storyboard | None:
-    boards = [path for suffix in BOARD_SUFFIXES if (path := film.with_suffix(suffix)).is_file()]
+def board_beside(film: Path) -> Storyboard | None:
+    """The storyboard beside a film, if there is one. Raises `InputError` when there are two, or it breaks a rule."""
+    boards = [path for suffix in SUFFIXES if (path := film.with_suffix(suffix)).is_file()]
     if len(boards) > 1:
         raise InputError(f"{film}: two storyboards beside it, {boards[0].name} and {boards[1].name}; keep one")
     return from_file(boards[0]) if boards else None

@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.wan2.reference import CONFIG
 from wan2.models.conditioning import Conditioning
 from wan2.sampling.denoise import DenoisePlan, DenoiseStep, denoise, initial_noise
+from wan2.sampling.guidance import guide
 from wan2.sampling.held import Held
 from wan2.sampling.solvers import SOLVERS
 
@@ -122,6 +123,15 @@ def test_such_a_run_goes_on_bit_for_bit(solver: str, cache: float) -> None:
     whole = run(made, **how)
     for after in (0, 3, 6):
         assert torch.equal(run(made, after=whole[after], **how)[-1].latents, whole[-1].latents)
+
+
+def test_a_guidance_scale_of_single_frames_is_theirs_alone() -> None:
+    velocities = [NOISE, CLEAN]
+    mixed = guide(*velocities, (1.0, 2.0, 3.0, 2.0))
+    for frame, scale in enumerate((1.0, 2.0, 3.0, 2.0)):
+        assert torch.allclose(mixed[:, :, frame], guide(*velocities, scale)[:, :, frame])
+    both, one = run(None, frame_scales=(2.0, None, 2.0, None)), run(None, frame_scales=(1.0,) * 4)
+    assert {step.passes for step in both} == {2} and {step.passes for step in one} == {1}
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:

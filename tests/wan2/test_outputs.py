@@ -42,10 +42,10 @@ def test_a_file_name_is_kept_and_its_companions_have_its_stem():
 @pytest.mark.parametrize(
     ("more", "kinds"),
     [
-        ({}, ["video", "record", "state"]),
-        ({"no_metadata": True, "preview": 1}, ["video", "preview", "state"]),
+        ({}, ["video", "latents", "record", "state"]),
+        ({"no_metadata": True, "no_latents": True, "preview": 1}, ["video", "preview", "state"]),
         ({"output_type": "both"}, ["video", "latents", "record", "state"]),
-        ({"output_type": "images"}, ["folder of frames", "record", "state"]),
+        ({"output_type": "images"}, ["folder of frames", "latents", "record", "state"]),
         ({"latent_path": Path("b.safetensors")}, ["video", "record"]),
     ],
 )
@@ -149,7 +149,7 @@ def test_names_are_measured_in_bytes(tmp_path: Path, letter: str):
         for target in claim.targets:
             with claim.whole(target.path) as part:
                 part.touch()
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
     with refused("is too long by [1-4] bytes"):
         check_names(options_for(tmp_path / f"{letter * (fits + 1)}.mp4"))
 

@@ -189,7 +189,7 @@ def _add_sampling(table: Table) -> None:
         "a scene will be; lightning, for experts (or LoRAs) distilled to 8 steps (default: quality)"
     )
     table.add("sampling", "preset", what, common=True, choices=RECIPES)
-    table.add_record("sampling", Sampling)
+    table.add_record("sampling", Sampling, without=["hold_noise"])  # for who can hold something
     for name, what in (
         ("guidance_scale", "guidance of the low-noise expert, of both when given alone; 1 is off"),
         ("guidance_scale_high_noise", "guidance of the high-noise expert"),

@@ -68,6 +68,17 @@ def is_our_video(path: Path) -> bool:
     return tags.get(VIDEO_TAG) == MARK.encode() or _is_record(tags.get("comment", b""))
 
 
+def video_record(path: Path) -> bytes:
+    """The text in which a video carries the record of its run; empty where there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no mp4.
+    """
+    with path.open("rb") as file:
+        return dict(_tags(file, path.stat().st_size)).get("comment", b"")
+
+
 def _png_text(file: BinaryIO) -> bytes:
     """What the chunk of the mark says; empty when the pictures begin before there was one."""
     wanted = PICTURE_TAG.encode() + b"\x00"

@@ -87,7 +87,7 @@ def targets(request: Request, paths: OutputPaths, also: Also = nothing_else) -> 
         found.append(Target("video", paths.video, is_our_video))
     if request.output.output_type == "images":
         found.append(Target("folder of frames", paths.images, are_our_frames))
-    if request.output.writes_latents:
+    if request.keeps_latents:
         found.append(Target("latents", paths.latents, is_latents))
     if not request.output.no_metadata:
         found.append(Target("record", paths.record, is_record))

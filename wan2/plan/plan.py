@@ -13,11 +13,15 @@ from wan2.plan.files import Files, input_files, inputs_of
 from wan2.plan.memory import Attended
 from wan2.plan.mixups import mixups
 from wan2.plan.outputs import Also, Inputs, named_outputs, nothing_else
+from wan2.plan.pieces import Origin
 from wan2.plan.resume import check_resume, what_remains
 from wan2.plan.saved import SavedState
 from wan2.plan.split import Groups
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.request import Request
+
+# The setting that names what pieces come from.
+TAKE = "take"
 
 
 def accept(_: Request, __: Files) -> None:
@@ -34,6 +38,8 @@ class Extension:
         also: the files that it writes.
         extra_channels: latent channels that join the noisy ones, for transformers that take 16 + n.
         attended: what its self-attention holds at once; None for the whole video.
+        scales: guidance scales of single latent frames, one for each or none at all; None is the request's.
+        origin: the latents of the video that come from elsewhere, and its noise.
         groups: those of its self-attention, by which several cards can share a video.
         check: refuses what it cannot do, before the base checks the files. Raises `InputError`.
     """
@@ -43,6 +49,8 @@ class Extension:
     also: Also = nothing_else
     extra_channels: int = 0
     attended: Attended | None = None
+    scales: tuple[float | None, ...] = ()
+    origin: Origin = Origin()
     groups: Groups | None = None
     check: Callable[[Request, Files], None] = accept
 
@@ -104,6 +112,8 @@ def make_plan(
     if left is None:
         return Plan(request, added, opened, inputs or {}, finished=True)
     read = {**(inputs or {}), **inputs_of(left)}
+    if added.origin.files and left.resume not in added.origin.files:
+        read |= {TAKE: [*read.get(TAKE, ()), *added.origin.files]}
     check_outputs(left, read, added.also, replace=left.output.overwrite)
     opened.watch.expect(input_files(left))
     added.check(left, opened)

@@ -27,10 +27,22 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON") from error
+    return checked_record(path, record)
+
+
+def checked_record(path: Path, record: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A JSON value that must be the record of a run. Raises `InputError` where it is not."""
     tables = [record, *(record.get(name) for name in TABLES)] if isinstance(record, dict) else [None]
     if not all(isinstance(table, dict) for table in tables):
         raise InputError(f"{path}: is not the record of a run")
     return record
+
+
+def recorded_output(path: Path) -> str | None:
+    """What kind of output a finished run wrote, None without a record that says it. Raises as `read_record`."""
+    record = read_record(path)
+    kind = record["options"].get("output_type") if record else None
+    return kind if isinstance(kind, str) else None
 
 
 def recorded_seed(path: Path, otherwise: int) -> int:

@@ -12,9 +12,9 @@ import msgspec
 from wan2.errors import InputError
 from wan2.files import sweep
 from wan2.plan.files import Files, absent
-from wan2.plan.outputs import named_outputs, targets
+from wan2.plan.outputs import OutputPaths, named_outputs, targets
 from wan2.plan.provenance import versions
-from wan2.plan.recorded import read_record, recorded_seed
+from wan2.plan.recorded import read_record, recorded_output, recorded_seed
 from wan2.plan.saved import OLDER_MODEL, SavedState, read_state
 from wan2.plan.saved_latents import TENSOR
 from wan2.request.flat import FILES, OF_ONE_COMMAND, SETTINGS, plain_values, typed
@@ -60,10 +60,17 @@ def settle(request: Request, seed_is_free: bool) -> Request:
         return _of(replace(request, resume=paths.state), read_state(paths.state), seed_is_free)
     if not paths.main(request).exists():
         # What an earlier run left without its video may go; another kind of output is one that was finished.
-        alone = not any(path.exists() for path in (paths.video, paths.latents, paths.images))
+        alone = not _other_output(paths)
         return replace(request, resume=None).putting(overwrite=request.output.overwrite or alone)
     made = replace(request, resume=paths.state)
     return replace(made, seed=recorded_seed(paths.record, made.seed)) if seed_is_free else made
+
+
+def _other_output(paths: OutputPaths) -> bool:
+    """Whether an earlier run of these names finished. Latents are kept beside a video, too, which may be gone."""
+    if paths.video.exists() or paths.images.exists():
+        return True
+    return paths.latents.exists() and recorded_output(paths.record) in (None, "latent")
 
 
 def what_remains(request: Request, scene: Mapping[str, Any], files: Files) -> Request | None:

@@ -14,6 +14,7 @@ from wan2.errors import InputError
 from wan2.events import Stage
 from wan2.parsing import read_json
 from wan2.plan.files import naming
+from wan2.plan.pieces import Origin, read_origin
 from wan2.plan.saved_latents import CHANNELS, TENSOR
 from wan2.plan.state_notes import NOTES
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
@@ -94,6 +95,12 @@ def read_state(path: Path) -> SavedState:
     return state
 
 
+def state_origin(state: SavedState, header: CheckpointHeader | None = None) -> Origin:
+    """The latents of a saved run that come from elsewhere; the state itself holds them. Raises as `read_state`."""
+    with naming("resume", state.path):
+        return read_origin(state.path, header or read_header(state.path))
+
+
 def _options_of_older(path: Path, found: int, options: dict[str, Any]) -> dict[str, Any]:
     """The options of a state of an older format, completed to those of today."""
     solver = options.get("sample_solver")
@@ -112,15 +119,17 @@ def _check_tensors(state: SavedState, header: CheckpointHeader) -> None:
     steps, solver = state.options.get("infer_steps"), state.options.get("sample_solver")
     if type(steps) is not int or not 0 <= state.step < steps:
         raise InputError(f"its step {state.step + 1} is none of {steps!r}", field="resume", value=state.path)
-    expected = {TENSOR} | {SOLVER + name for name in state_names(str(solver), state.step + 1)}
+    held = {source.tensor for source in state_origin(state, header).sources}
+    expected = {TENSOR, *held} | {SOLVER + name for name in state_names(str(solver), state.step + 1)}
     cached = {name.removeprefix(CACHE): shape for name, shape in header.shapes.items() if name.startswith(CACHE)}
     if header.entries.keys() - {CACHE + name for name in cached} != expected:
         raise InputError(f"does not hold the tensors of the solver {solver!r:.40}", field="resume", value=state.path)
     shape = header.shapes[TENSOR]
     if len(shape) != 5 or shape[:2] != (1, CHANNELS):
         raise InputError(f"holds latents of the shape {list(shape)[:8]}", field="resume", value=state.path)
-    whole = [entry for name, entry in header.entries.items() if cached.get(name.removeprefix(CACHE)) != ()]
-    if any(entry.dtype != "F32" for entry in header.entries.values()) or any(entry.shape != shape for entry in whole):
+    known = {name: entry for name, entry in header.entries.items() if name not in held}
+    whole = [entry for name, entry in known.items() if cached.get(name.removeprefix(CACHE)) != ()]
+    if any(entry.dtype != "F32" for entry in known.values()) or any(entry.shape != shape for entry in whole):
         raise InputError(f"its tensors are not all F32 {list(shape)}", field="resume", value=state.path)
     if bool(cached) != bool(state.options.get("step_cache")) or not is_state({n: s != () for n, s in cached.items()}):
         raise InputError("does not hold what its step cache remembers", field="resume", value=state.path)

@@ -26,6 +26,9 @@ class Output:
         ),
         "video",
     )
+    no_latents: bool = setting(
+        Setting("keep no latents beside the video; they are what a later run can begin from"), False
+    )
     crf: int = setting(Setting("", Number(0, 51, whole=True)), 16)
     no_metadata: bool = setting(Setting("write no JSON record, and none into the video", decoding=True), False)
     preview: int = setting(
@@ -50,10 +53,12 @@ class Output:
         allowed = LATENT_SUFFIX if self.output_type == "latent" else VIDEO_SUFFIX
         if suffix and suffix != allowed and not self.save_path.is_dir():
             raise InputError(f"must be a folder or end in {allowed}", field="save_path", value=self.save_path)
+        if self.no_latents and self.asks_for_latents:
+            raise InputError(f"`output_type` {self.output_type} asks for them", field="no_latents")
 
     @property
-    def writes_latents(self) -> bool:
-        """Whether the latents are kept as a file."""
+    def asks_for_latents(self) -> bool:
+        """Whether latents are what is to be written, not only kept beside it."""
         return self.output_type in ("latent", "both")
 
     @property

@@ -78,7 +78,7 @@ class Request:
                 raise InputError(f"with `output_type` {output.output_type} nothing is decoded", field=name)
         if not self.prompt.strip() and self.latent_path is None:
             raise InputError("must not be empty", field="prompt", value="''")
-        if self.latent_path is not None and output.writes_latents:
+        if self.latent_path is not None and output.asks_for_latents:
             rule = "`latent_path` only decodes, to video or images"
             raise InputError(rule, field="output_type", value=output.output_type)
 
@@ -86,6 +86,11 @@ class Request:
     def shape(self) -> VideoShape:
         """Size of the video that is made: the length snaps to the latent grid."""
         return VideoShape(snap_frames(self.num_frames), self.height, self.width)
+
+    @property
+    def keeps_latents(self) -> bool:
+        """Whether the run leaves its latents as a file."""
+        return self.latent_path is None and not self.output.no_latents
 
     @property
     def guided(self) -> bool:

@@ -27,5 +27,14 @@ class Sampling:
         0.0,
     )
 
+    hold_noise: float = setting(
+        Setting(
+            "how much of a step's noise latents are shown with that are held, 0 (none) to 1 (all)",
+            Number(0, 1),
+            decides=True,
+        ),
+        0.5,
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)

@@ -15,6 +15,7 @@ from wan2.errors import RunError
 from wan2.events import Event, FileWritten, Finished, FramesDecoded, Stage, StageBegan
 from wan2.request.compute import Compute
 from wan2.request.request import Request
+from wan2.run.footage import decode_all
 from wan2.run.job import Active
 from wan2.run.latents import save_latents
 from wan2.run.models import Models
@@ -35,12 +36,13 @@ def finish(one: Active, models: Models) -> Generator[Event]:
         RunError: values that are not finite, or a model file that changed meanwhile.
     """
     output, paths, whole = one.request.output, one.claim.paths, one.claim.whole
-    if one.latents is None:
+    if one.latents is None or one.footage is None:
         raise ValueError("the plan has no latents yet")
-    if output.writes_latents:
+    one.footage = one.footage.beside(one.latents)
+    if one.request.keeps_latents:
         # Kept before decoding begins: should that fail, the long part of the work is not lost.
         record = None if output.no_metadata else one.recorder.so_far()
-        save_latents(paths.latents, one.latents, one.request.fps, record, whole)
+        save_latents(paths.latents, one.latents, one.request.fps, record, whole, one.footage)
         yield FileWritten(one.number, paths.latents)
     if output.decodes:
         yield from _decode(one, models.vae(one.plan.files, one.request.compute.vae_cache_cpu))
@@ -91,10 +93,11 @@ def _decode(one: Active, vae: WanVAE) -> Generator[Event]:
 
 
 def _chunks(one: Active, vae: WanVAE) -> Iterator[torch.Tensor]:
-    if one.latents is None:
+    if one.latents is None or one.footage is None:
         raise ValueError("the plan has no latents yet")
+    tiles = tiles_of(one.request)
     with torch.inference_mode():
-        chunks = vae.decode_chunks(one.latents, tiles_of(one.request))
+        chunks = decode_all(one.latents, one.footage, lambda latents: vae.decode_chunks(latents, tiles))
     while True:
         with torch.inference_mode():
             chunk = next(chunks, None)

@@ -19,7 +19,7 @@ from wan2.request.model import Noise
 from wan2.run.job import Active, paused, resumed
 from wan2.run.keeper import Keeper, StateFile
 from wan2.run.machine import Machine
-from wan2.sampling.denoise import denoise, initial_noise
+from wan2.sampling.denoise import denoise
 
 
 class Opened(NamedTuple):
@@ -43,11 +43,10 @@ def take_steps(one: Active, expert: Opened, alone: bool) -> Generator[Event]:
         yield StageBegan(one.number, Stage.DENOISE, one.schedule.infer_steps, one.start)
     with torch.inference_mode():
         after = None if one.step is None else resumed(one.step, device)
-        shape = (1, *one.request.shape.latent)
-        latents = initial_noise(shape, one.request.seed).to(device) if after is None else after.latents
+        schedule = one.schedule.on(device)
     positive, negative = (*one.passes, None)[:2]
-    if positive is None or one.keeper is None:
-        raise ValueError("the plan has no text yet")
+    if positive is None or one.keeper is None or one.noise is None:
+        raise ValueError("the plan has no text or no noise yet")
     strengths = one.strengths(expert.noise)
     positive = replace(positive, strengths=strengths)
     if negative is not None:
@@ -55,7 +54,7 @@ def take_steps(one: Active, expert: Opened, alone: bool) -> Generator[Event]:
     model = expert.model
     if isinstance(model, SharedTransformer) and one.plan.work is not None:
         model = model.sharing(one.plan.work.split)
-    steps = denoise(lambda _: nullcontext(model), latents, one.schedule, positive, negative, after)
+    steps = denoise(lambda _: nullcontext(model), one.noise.to(device), schedule, positive, negative, after)
     with one.recorder.timed(Stage.DENOISE), closing(steps):
         for step in steps:
             one.plan.files.watch.check()  # before the step counts: with other weights it would be neither old nor new
@@ -119,5 +118,5 @@ def keep_state(one: Active, machine: Machine, late: list[Event]) -> Keeper:
         record = {} if plan.request.output.no_metadata else {"record": recorder.so_far()}
         return {"plan": {"fps": plan.request.fps}} | record
 
-    file = StateFile(one.number, one.claim.paths.state, one.claim.whole)
+    file = StateFile(one.number, one.claim.paths.state, one.claim.whole, one.footage)
     return Keeper(file, plan.request.output.save_every, notes, texts, late)

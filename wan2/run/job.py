@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wan2.models.attention import DenseAttention
     from wan2.models.branches import Strengths
     from wan2.models.conditioning import Conditioning, PlanAttentions
+    from wan2.run.footage import Footage
     from wan2.run.keeper import Keeper
     from wan2.run.sinks import OpenSinks
     from wan2.sampling.denoise import DenoisePlan, DenoiseStep
@@ -70,7 +71,8 @@ class Active:
     """A job that is being carried out.
 
     request: with `auto` decided. latents: the finished ones, [1, 16, F, h, w], fp32 on the CPU. step: the last step
-    that was taken. text: a hash of the encoded prompts.
+    that was taken. text: a hash of the encoded prompts. footage: latents that come from elsewhere. noise: what the
+    first step begins from, [1, 16, F, h, w], fp32 on the CPU.
     """
 
     begun: Claimed
@@ -83,6 +85,8 @@ class Active:
     keeper: Keeper | None = None
     step: DenoiseStep | None = None
     latents: Tensor | None = None
+    footage: Footage | None = None
+    noise: Tensor | None = None
     ended: bool = False
     schedule: DenoisePlan = field(init=False)
 
@@ -100,6 +104,7 @@ class Active:
             round_timestep=model.round_timestep,
             cfg_skip=sampling.cfg_skip,
             step_cache=sampling.step_cache,
+            frame_scales=self.plan.extension.scales,
         )
 
     @property
@@ -151,6 +156,7 @@ class Active:
         self.ended = True
         self.held.close()
         self.passes, self.step, self.keeper, self.colours = (), None, None, None
+        self.footage = self.noise = None
 
 
 def paused(step: DenoiseStep) -> DenoiseStep:

@@ -15,16 +15,21 @@ from wan2.run.state import save_state
 
 if TYPE_CHECKING:
     from wan2.files import Whole
+    from wan2.run.footage import Footage
     from wan2.sampling.denoise import DenoiseStep
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """Where a state is written: the file, and how it appears whole; of which plan of a wave."""
+    """Where a state is written: the file, and how it appears whole; of which plan of a wave.
+
+    footage: the latents that come from elsewhere, which are kept in it, too.
+    """
 
     plan: int
     path: Path
     whole: Whole
+    footage: Footage | None = None
 
 
 @dataclass
@@ -71,7 +76,8 @@ class Keeper:
             raise ValueError("no step was taken")
         try:
             self.file.path.parent.mkdir(parents=True, exist_ok=True)
-            save_state(self.file.path, self.last, self.notes(), self.texts(), self.file.whole)
+            file = self.file
+            save_state(file.path, self.last, self.notes(), self.texts(), file.whole, file.footage)
         except OSError as error:
             return Noted(self.file.plan, f"the state could not be saved: {error}")
         self.saved, self.since = True, time.monotonic()

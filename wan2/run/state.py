@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from wan2.run.footage import Footage
     from wan2.sampling.denoise import DenoiseStep
 
 
 def save_state(
-    path: Path, step: DenoiseStep, notes: Mapping[str, Any], plan: Mapping[str, Any], whole: Whole = whole_file
+    path: Path,
+    step: DenoiseStep,
+    notes: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    whole: Whole = whole_file,
+    footage: Footage | None = None,
 ) -> None:
     """Write a state, whole or not at all; what stood at `path` before stays until then.
 
@@ -30,15 +36,18 @@ def save_state(
         notes: every field of `SavedState` but the path and the step, as JSON values.
         plan: what makes finished latents readable to `--latent_path`, by its names.
         whole: how the file appears whole.
+        footage: latents that come from elsewhere.
     """
     from safetensors.torch import save
 
     tensors = {TENSOR: step.latents} | {SOLVER + name: tensor for name, tensor in step.solver_state.items()}
     tensors |= {CACHE + name: tensor for name, tensor in step.cache_state.items()}
+    tensors |= footage.stored() if footage else {}
     # Copies: the format has no place for two names of the same memory.
     copies = {name: tensor.detach().float().cpu().clone().contiguous() for name, tensor in tensors.items()}
     state = json.dumps({"format": FORMAT, "step": step.index, **notes}, ensure_ascii=False)
     texts = {"state": state, **{name: json.dumps(value, ensure_ascii=False) for name, value in plan.items()}}
+    texts |= footage.texts() if footage else {}
     with whole(path) as part:
         part.write_bytes(save(copies, texts))
 

@@ -25,9 +25,10 @@ from wan2.request.request import Request
 from wan2.run.attention_choice import choose_attention
 from wan2.run.decode import finish
 from wan2.run.denoise import Opened, keep_state, take_steps
+from wan2.run.footage import Footage, held_latents, load_footage, noise_of
 from wan2.run.isolated import Events, all_of, each
 from wan2.run.job import Active, Claimed
-from wan2.run.latents import load_latents
+from wan2.run.latents import load_latents, saved_origin_of
 from wan2.run.models import Models, OpenExpert
 from wan2.run.record import Recorder
 from wan2.run.state import hash_text, load_step
@@ -101,8 +102,10 @@ class Wave:
         """Everything before the text: latents that are there already, the attention kernel, the VAE's colours."""
         request, saved = one.request, one.plan.saved
         if request.latent_path is not None:
+            one.footage = load_footage(saved_origin_of(request.latent_path))
             one.latents = load_latents(request.latent_path)
             return
+        one.footage = footage = load_footage(one.plan.extension.origin)
         if saved is not None:
             one.recorder.carry_on(saved)
             yield StateSaved(one.number, saved.path)
@@ -119,7 +122,17 @@ class Wave:
                 one.colours = self.models.colours(one.plan.files)
         elif request.output.decodes:
             self.models.check_vae(one.plan.files)
+        self._hold(one, footage)
         one.plan.files.watch.check()
+
+    def _hold(self, one: Active, footage: Footage) -> None:
+        """What the steps begin from: the noise, and the latents that are held."""
+        vae = partial(self.models.vae, one.plan.files, one.request.compute.vae_cache_cpu)
+        with torch.inference_mode():
+            one.noise = noise_of(one.request, one.plan.extension.origin)
+            held = held_latents(footage, one.noise, one.request.sampling.hold_noise, vae)
+        one.schedule = replace(one.schedule, held=held)
+        self.models.release_vae()
 
     def _choose_kernel(self, one: Active) -> Events:
         machine, notes = self.models.machine, list[str]()

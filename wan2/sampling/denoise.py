@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +35,7 @@ class DenoisePlan:
     of the two experts; 1.0 means no negative pass. round_timestep: whether the experts were trained on timesteps that
     are rounded to the compute dtype. cfg_skip: share of the steps, at the end, that go without a negative pass.
     step_cache: see `StepCache`; 0 computes every step. held: latents that are there already, on the experts' device.
+    frame_scales: guidance scales of single latent frames, in the place of the experts'; without any, an empty tuple.
     """
 
     infer_steps: int
@@ -47,6 +48,7 @@ class DenoisePlan:
     cfg_skip: float = 0.0
     step_cache: float = 0.0
     held: Held | None = None
+    frame_scales: tuple[float | None, ...] = ()
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -67,11 +69,16 @@ class DenoisePlan:
         """The steps that each expert takes from `start` on, in order."""
         return expert_steps(self.timesteps, self.boundary, start)
 
-    def scale(self, expert: Expert, index: int) -> float:
-        """Guidance scale of a step, which its expert takes."""
+    def on(self, device: torch.device) -> DenoisePlan:
+        """The same with its tensors on a device."""
+        return self if self.held is None else replace(self, held=self.held.to(device))
+
+    def scale(self, expert: Expert, index: int) -> float | tuple[float, ...]:
+        """Guidance scale of a step, which its expert takes, or one for each latent frame."""
         if index >= first_unguided_step(self.infer_steps, self.cfg_skip):
             return 1.0
-        return self.guidance_scale_high_noise if expert == "high" else self.guidance_scale
+        scale = self.guidance_scale_high_noise if expert == "high" else self.guidance_scale
+        return tuple(scale if own is None else own for own in self.frame_scales) or scale
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,9 @@ def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Call
         yield lambda name: load_transformer(files[name], placement.device, placement.dtype, placement.fp8)
         return
     indices = spread(placement.streamed, _shared_config(phases, placement.streamed).num_layers)
-    sources = {phase.name: _block_file(phase.file, placement) for phase in phases}
+    sources = {phase.name: block_file(phase.file, placement) for phase in phases}
     layouts = {source.layouts[index] for source in sources.values() for index in indices}
-    buffers = _buffer_sizes(list(sources.values()), indices, _buffers(placement))
+    buffers = buffer_sizes(list(sources.values()), indices, staging_buffers(placement))
     begun: list[str] = []
 
     def schedule() -> Iterator[StoredBlock]:
@@ -87,7 +87,7 @@ def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Call
     def load(name: str) -> WanTransformer:
         begun.append(name)
         ring.skip_to(sources[name])
-        return _load(sources[name], ring, indices, placement)
+        return load_around(sources[name], ring, indices, placement)
 
     with block_ring(layouts, schedule(), placement.device, buffers, note=placement.note) as ring:
         yield load
@@ -101,26 +101,30 @@ def _shared_config(phases: Sequence[Phase], streamed: int) -> TransformerConfig:
     return config
 
 
-def _block_file(file: TransformerFile, placement: Placement) -> BlockFile:
+def block_file(file: TransformerFile, placement: Placement) -> BlockFile:
+    """A checkpoint whose blocks are read one at a time, held as a placement says."""
     fp8, config = placement.fp8, file.config
     weights = held_weights(file, fp8.quantise)
     held = (frozenset(in_block(index, weights).items()) for index in range(config.num_layers))
     return BlockFile(file, [block_layout(config, placement.dtype, forms, fp8.fast) for forms in held])
 
 
-def _buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
+def buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
     """Bytes of each staging buffer: those of the block that always goes there, or of the largest block."""
     sizes = [max(source.layouts[index].nbytes for source in sources) for index in indices]
     return sizes if count == len(sizes) else [max(sizes)] * count
 
 
-def _buffers(placement: Placement) -> int:
+def staging_buffers(placement: Placement) -> int:
+    """How many staging buffers blocks go through."""
     if placement.weights_from == "ram":
         return placement.streamed
     return 0 if placement.device.type == "cpu" else RING_BLOCKS
 
 
-def _load(source: BlockFile, ring: BlockRing, indices: Sequence[int], placement: Placement) -> StreamedTransformer:
+def load_around(
+    source: BlockFile, ring: BlockRing, indices: Sequence[int], placement: Placement
+) -> StreamedTransformer:
     """A transformer with everything except the blocks that it takes from the ring."""
     file = source.file
     with torch.device("meta"):

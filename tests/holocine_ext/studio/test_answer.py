@@ -10,7 +10,9 @@ import pytest
 
 from holocine_ext.studio.answer import Planner
 from holocine_ext.studio.asking import ASKED, Asked
+from holocine_ext.studio.models import Places
 from holocine_ext.studio.speed import Speeds
+from tests.tiny import TinyModel
 
 BOARD: dict[str, Any] = {
     "global_caption": "The scene is a meadow. [character1] is a red ball.",
@@ -65,6 +67,20 @@ def test_what_would_be_refused_stands_at_its_field(
 ):
     problem = answer(planner, settings, **changes)["problem"]
     assert (problem["field"], problem["shot"]) == (field, shot) and problem["text"]
+
+
+def test_weights_are_found_once_by_what_they_are(tmp_path: Path, tiny: TinyModel):
+    film = tmp_path / "film"
+    film.mkdir()
+    found = Places(film).look_in(tiny.root)
+    assert found["sparse, dit_high_noise"] == tiny.expert("high", "sparse") and found["full, vae"] == tiny.vae
+    asked = Asked(film, "scene.json", BOARD, {"model": "holocine", "variant": "sparse"})
+    model = asked.request(save_path=film).base.model
+    assert (model.expert("low").path, model.tokenizer) == (tiny.expert("low", "sparse"), tiny.tokenizer)
+    nano = Asked(film, "scene.json", BOARD, {"model": "nano"}).request(save_path=film).base.model
+    assert nano.vae != tiny.vae
+    (film / "models.json").write_text('{"sparse": {"vae": 3, "prompt": "x"}, "full": []}')
+    assert Places(film).values("sparse") == Places(film).values("full") == {}
 
 
 def test_nothing_that_names_a_file_can_be_asked_for(planner: Planner):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -188,26 +189,31 @@ BAD: list[tuple[list[str], str]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of films, most of which will not do."""
+    folder, scene = Path(tmp_path_factory.mktemp("bad")), scene_of(9)
+    for name in ("film.mp4", "again/film.mp4", "two.mp4", "odd.mp4", "long.mp4"):
+        write_film(folder / name, scene)
+    for name in ("two.json", "two.yaml"):
+        write_board(folder / name, scene, 9)
+    write_board(folder / "odd.json", scene, 9, [99])
+    long = write_board(folder / "long.json", scene, 9)
+    long.write_text(json.dumps({**json.loads(long.read_text()), "num_frames": 37}))
+    (folder / "note.mp4").write_text("no video")
+    (folder / "empty").mkdir()
+    (folder / "full").mkdir()
+    (folder / "full/mine.txt").write_text("mine")
+    return folder
+
+
 @pytest.mark.parametrize(("words", "said"), BAD, ids=lambda value: value if isinstance(value, str) else None)
 def test_bad_input_is_one_line(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, bad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    import re
-
-    monkeypatch.chdir(tmp_path)
-    scene = scene_of(9)
-    for name in ("film.mp4", "again/film.mp4", "two.mp4", "odd.mp4", "long.mp4"):
-        write_film(Path(name), scene)
-    write_board(Path("two.json"), scene, 9), write_board(Path("two.yaml"), scene, 9)
-    write_board(Path("odd.json"), scene, 9, [99])
-    long = json.loads(write_board(Path("long.json"), scene, 9).read_text())
-    Path("long.json").write_text(json.dumps({**long, "num_frames": 37}))
-    Path("note.mp4").write_text("no video")
-    Path("empty").mkdir()
-    Path("full").mkdir()
-    Path("full/mine.txt").write_text("mine")
-    before = {path for path in tmp_path.rglob("*")}
+    monkeypatch.chdir(bad)
+    before = set(bad.rglob("*"))
     assert main([*QUICK, "--save_path", "data", *words]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(said, line), line
-    assert {path for path in tmp_path.rglob("*")} == before
+    assert set(bad.rglob("*")) == before

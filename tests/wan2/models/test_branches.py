@@ -121,6 +121,19 @@ def test_tokens_outside_their_runs_get_the_bits_without(dtype: torch.dtype) -> N
                     torch.testing.assert_close(found[:, row], wanted)
 
 
+def test_runs_follow_the_tokens_that_a_process_computes() -> None:
+    whole = Strengths(0.25, (Run(1, 6, 1.0), Run(4, 9, 0.5), Run(11, 12, 2.0)))
+    rows = ((8, 12), (0, 2), (4, 5))
+    gates = []
+    for strengths, stop in ((whole, 12), (whole.of_rows(rows), 7)):
+        turns = Branches([{}], [0.0]).turn([strengths], CPU)
+        turns.tokens(0, stop)
+        gates.append(turns.dial.gates[0])
+    assert gates[0] is not None and gates[1] is not None
+    assert torch.equal(torch.cat([gates[0][a:b] for a, b in rows]), gates[1])
+    assert whole.of_rows(None) is whole
+
+
 @pytest.mark.parametrize("kind", ["bfloat16", "fp8"])
 @pytest.mark.parametrize("fp8", [AS_STORED, Fp8(quantise=True)], ids=["stored", "scaled"])
 @pytest.mark.parametrize("streamed", [3, 6])

@@ -25,6 +25,7 @@ from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import weight_bytes
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
 from wan2.weights.held import held_weights
+from wan2.weights.lora import with_branches
 from wan2.weights.sources import Lora
 
 HIGH = DATA / "dit_high_noise.safetensors"
@@ -107,6 +108,20 @@ def test_a_lora_is_merged_into_what_it_changes(tmp_path: Path, weights: dict[str
         assert same(velocities(model), velocities(load_transformer(expected, CPU, torch.float32)))
     changed = held_weights(inspect_transformer(paths[0]), False).keys() - held_weights(merged, False).keys()
     assert changed == {"blocks.0.self_attn.q.weight", "blocks.1.ffn.0.weight"}
+
+
+@pytest.mark.parametrize("streamed", [0, 2])
+def test_a_lora_stands_beside_blocks_that_stay_as_they_are(
+    tmp_path: Path, weights: dict[str, Tensor], streamed: int
+) -> None:
+    paths = both(tmp_path, weights, "Q5_K")
+    lora = Lora(write_lora(tmp_path / "lora.safetensors", comfy(draw(WIDE))), 0.7)
+    expected = velocities(load_transformer(inspect_transformer(paths[1], [lora]), CPU, torch.float32))
+    file = with_branches(inspect_transformer(paths[0]), [lora])
+    assert held_weights(file, False) == held_weights(inspect_transformer(paths[0]), False)
+    with transformers([Phase("high", file, 1)], Placement(CPU, torch.float32, streamed=streamed)) as load:
+        for found, wanted in zip(velocities(load("high")), expected, strict=True):
+            assert (found - wanted).norm() < 1e-5 * wanted.norm()
 
 
 def test_types_that_are_not_read_are_named(tmp_path: Path) -> None:

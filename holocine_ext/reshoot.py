@@ -1,0 +1,141 @@
+"""A video that begins from an earlier run: all of it again, or some shots anew and the others held. Loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from holocine_ext.request import SceneRequest
+from holocine_ext.shots.layout import ShotLayout
+from holocine_ext.story.storyboard import Storyboard, from_arguments
+from holocine_ext.takes.kept import HeldShot, held_again, keep, own_noise
+from holocine_ext.takes.take import Take
+from wan2.errors import InputError
+from wan2.plan.pieces import Draw
+from wan2.request.fields import Number
+from wan2.request.presets import Preset
+
+SCENE = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
+# What is given for both experts, or for all files, stands for what a take says of each of them.
+STANDS_FOR = {
+    "guidance_scale": ("guidance_scale_high_noise",),
+    "lora_weight": ("lora_multiplier",),
+    "lora_weight_high_noise": ("lora_multiplier_high_noise",),
+}
+STRENGTH = Number(0.01, 1)
+
+
+def values_beside(take: Take, given: Mapping[str, Any], preset: Preset) -> dict[str, Any]:
+    """The settings of a take, with those given in their place."""
+    known = {name: value for name, value in given.items() if value is not None}
+    values = dict(take.values)
+    replaced = [other for name in known for other in STANDS_FOR.get(name, ())]
+    for name in (*replaced, *preset.recipes.get(known.get("preset", ""), {})):
+        values.pop(name, None)
+    return values | known
+
+
+def board_beside(take: Take, given: Mapping[str, Any]) -> Storyboard:
+    """The scene of a take, or the one that is given in its place.
+
+    Captions given alone are those of all shots, or of the shots of `reshoot`, in its order.
+
+    Raises:
+        InputError: a scene that breaks a rule, or a number of captions that is neither.
+    """
+    scene = take.scene.scene
+    board = replace(scene.storyboard, shot_cut_frames=scene.cuts, num_frames=scene.num_frames, fps=scene.fps)
+    if all(given[name] is None for name in SCENE):
+        return board
+    if given["storyboard"] is not None:
+        return from_arguments(**{name: given[name] for name in SCENE})
+    if given["prompt"] is not None:
+        made = from_arguments(**{name: given[name] for name in SCENE if name != "shot_cut_frames"})
+    else:
+        made = _recaptioned(board, given)
+    cuts = board.shot_cut_frames if len(made.shot_captions) == len(board.shot_captions) else None
+    asked = given["shot_cut_frames"]
+    return replace(
+        made,
+        shot_cut_frames=cuts if asked is None else tuple(asked),
+        characters=board.characters,
+        num_frames=board.num_frames,
+        fps=board.fps,
+    )
+
+
+def _recaptioned(board: Storyboard, given: Mapping[str, Any]) -> Storyboard:
+    captions = list(board.shot_captions)
+    new, shots = given["shot_captions"], given["reshoot"]
+    if new is not None and shots is not None and len(new) == len(shots):
+        for number, caption in zip(shots, new, strict=True):
+            if 1 <= number <= len(captions):
+                captions[number - 1] = caption
+    elif new is not None:
+        if shots is not None and len(new) != len(captions):
+            rule = (
+                f"{len(new)} for {len(shots)} of `reshoot`; give one for each, or one for each of {len(captions)} shots"
+            )
+            raise InputError(rule, field="shot_captions")
+        captions = list(new)
+    shared = given["global_caption"] or board.global_caption
+    return from_arguments(global_caption=shared, shot_captions=captions)
+
+
+def repeated(asked: SceneRequest, take: Take) -> SceneRequest:
+    """The video of a take, with the shots held that it held itself.
+
+    Raises:
+        InputError: it held some, and this video has other cuts.
+    """
+    held = held_again(take)
+    if not held or asked.layout is None:
+        return asked
+    _check_cuts(asked.layout, take, "take")
+    return replace(asked, kept=keep(held, asked.layout, asked.base.shape, _own_noise(asked, asked.layout)))
+
+
+def reshot(asked: SceneRequest, take: Take, shots: Sequence[int], strength: float | None) -> SceneRequest:
+    """The video of a take with some of its shots made anew, and the others held.
+
+    Args:
+        asked: the video.
+        take: what its other shots are.
+        shots: the numbers of those that are made, from 1.
+        strength: the noise level from which these are made, of what they are in the take; None is from noise alone.
+
+    Raises:
+        InputError: a number that no shot has, or one that is given twice; cuts that are not those of the take; or
+            nothing is left to hold.
+    """
+    layout = asked.layout
+    if layout is None:
+        raise ValueError("latents are decoded without shots")
+    for number in shots:
+        if not 1 <= number <= layout.num_shots:
+            raise InputError(f"the take has shots 1 to {layout.num_shots}", field="reshoot", value=number)
+        if list(shots).count(number) > 1:
+            raise InputError("is given twice", field="reshoot", value=number)
+    _check_cuts(layout, take, "reshoot")
+    until = 1.0 if strength is None else strength
+    held = [HeldShot(shot, take, shot, until if shot + 1 in shots else 0.0) for shot in range(layout.num_shots)]
+    held = [one for one in held if one.until < 1]
+    if not held:
+        raise InputError("names every shot, so nothing is held; leave it out", field="reshoot")
+    return replace(asked, kept=keep(held, layout, asked.base.shape, _own_noise(asked, layout)))
+
+
+def _own_noise(asked: SceneRequest, layout: ShotLayout) -> tuple[Draw, ...]:
+    directions = asked.making.scene.storyboard.directions if asked.making else ()
+    return own_noise(layout, asked.base.seed, [direction.seed for direction in directions])
+
+
+def _check_cuts(layout: ShotLayout, take: Take, field: str) -> None:
+    if (layout.num_frames, layout.cuts) != (take.layout.num_frames, take.layout.cuts):
+        words = f"{take.layout.num_frames} frames and {_words(take.layout.cuts)}"
+        raise InputError(f"shots are held, so length and cuts are those of the take, {words}", field=field)
+
+
+def _words(cuts: Sequence[int]) -> str:
+    return f"cuts at {' '.join(map(str, cuts))}" if cuts else "no cuts"

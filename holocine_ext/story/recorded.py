@@ -1,0 +1,62 @@
+"""The storyboard that a record or a state tells of, read as strictly as any other. Plans nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from holocine_ext.story.characters import Character
+from holocine_ext.story.direction import told_directions
+from holocine_ext.story.fields import Fields
+from holocine_ext.story.storyboard import SIZE, Storyboard, from_arguments
+from wan2.errors import InputError
+from wan2.parsing import Reading
+from wan2.request.flat import RANGES
+
+BOARD = ("prompt", "global_caption", "shot_captions", "characters", "shot_cut_frames", "num_frames", "fps", "source")
+
+
+def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
+    """The scene of a run, with its length, rate, size and seed; `source` begins every message.
+
+    Raises:
+        InputError: what the record says breaks a rule.
+    """
+    board = Fields(record["storyboard"], f"{source}: storyboard", BOARD)
+    known = ("seed", "height", "width")
+    options = Fields({name: record["options"].get(name) for name in known}, f"{source}: options", known)
+    sides = [options.whole(name, *RANGES[name]) for name in SIZE]
+    return replace(
+        told_storyboard(board, source, record.get("directions")),
+        shot_cut_frames=board.whole_list("shot_cut_frames"),
+        num_frames=board.whole("num_frames", *RANGES["num_frames"]),
+        fps=board.number("fps", *RANGES["fps"]),
+        seed=options.whole("seed", *RANGES["seed"]),
+        size=None if None in sides else tuple(sides),  # type: ignore[arg-type]
+        source=source,
+    )
+
+
+def told_storyboard(board: Fields, place: str, directions: object) -> Storyboard:
+    """The storyboard whose prompt and captions agree, given as captions or raw; `directions` as a record has them."""
+    prompt, shared, captions = board.text("prompt"), board.text("global_caption"), board.table.get("shot_captions")
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise InputError(f"{place}: its scene has no captions")
+    ways: list[Mapping[str, Any]] = [{"prompt": prompt}]
+    if shared is not None:
+        ways.insert(0, {"global_caption": shared, "shot_captions": captions})
+    for way in ways:
+        with Reading(place):
+            made = from_arguments(**way)
+        if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
+            told = told_directions(directions, place, len(captions))
+            return replace(made, characters=_cast(board), source=board.text("source") or "", directions=told)
+    raise InputError(f"{place}: its prompt and its captions do not agree")
+
+
+def _cast(board: Fields) -> tuple[Character, ...]:
+    table = board.table.get("characters")
+    if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
+        raise board.refuse("characters", "must be names with a description each")
+    return tuple(Character(name, description) for name, description in table.items())
