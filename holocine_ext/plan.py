@@ -148,6 +148,9 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:
         notes.append(f"{' and '.join(absent)}: not there, so the sizes are those of the published model")
     config, held = found[experts[0]]
+    if not _replaceable(experts[0].flag, experts[0].path, making):
+        # A weight that LoRAs are merged into is held in the compute dtype.
+        held = held_weights(files.transformer(base.model, experts[0]), base.compute.quantises)
     split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
     vae, beside = vae_size(base, files), files.values_beside(base.model, config)
     work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside, split)

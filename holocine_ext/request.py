@@ -32,7 +32,7 @@ DECIDING = {
     "variant": "`variant`",
     "shot_mask_type": "`shot_mask_type`",
     "held": "held shots",
-    "directions": "seeds or guidance scales of shots",
+    "directions": "seeds, guidance scales or LoRAs of shots",
 }
 
 
@@ -103,6 +103,7 @@ class SceneRequest:
         if self.scales and not self.base.guided:
             rule = "a shot has a guidance scale of its own, which needs the negative pass; give more than 1"
             raise InputError(rule, field="guidance_scale", value=1)
+        self._check_loras()
         settled = replace(self.shown, contact_sheet=possible and self.shown.contact_sheet is not False)
         object.__setattr__(self, "shown", settled)
 
@@ -120,6 +121,25 @@ class SceneRequest:
         if self.layout is None or all(scale is None for scale in scales):
             return ()
         return tuple(scales[shot] for shot in self.layout.shot_ids)
+
+    @property
+    def loras(self) -> tuple[tuple[float, ...] | None, ...]:
+        """How much of each LoRA counts in every shot, None for its multiplier; empty where no shot says so."""
+        directions = self.making.scene.storyboard.directions if self.making else ()
+        found = tuple(direction.lora_multiplier for direction in directions)
+        return found if any(found) else ()
+
+    def _check_loras(self) -> None:
+        """Refuse multipliers of shots that have no LoRA to be for, or are not one for each."""
+        model = self.base.model
+        if self.loras and not model.branches:
+            rule = "a shot has a `lora_multiplier` of its own, which needs LoRAs beside the weights; give branch"
+            raise InputError(rule, field="lora_mode", value=model.lora_mode)
+        for expert in model.experts:
+            for number, given in enumerate(self.loras, 1):
+                if given and expert.loras and len(given) not in (1, len(expert.loras)):
+                    rule = f"shot {number} has {len(given)} of `lora_multiplier` for {len(expert.loras)} LoRAs"
+                    raise InputError(rule, field=expert.name("lora_weight"))
 
     @property
     def deciding(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from holocine_ext.plan import Plan
 from holocine_ext.request import SceneRequest
+from holocine_ext.shots.spans import text_spans
 from wan2.run.claim import Claim
 from wan2.run.isolated import Events
 from wan2.run.job import Job
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from wan2.models.branches import Strengths
     from wan2.models.conditioning import AttentionProcessor, Attentions
+    from wan2.request.model import Noise
     from wan2.run.sinks import FrameSink
 
 
@@ -41,7 +44,7 @@ def job_of(plan: Plan) -> Job:
         return Job(plan.base, open_sinks=shots.open)
     mask = shots.mask if asked.making.shot_mask_type else None
     preview = shots.preview if plan.base.request.output.preview else None
-    return Job(plan.base, shots.attentions, mask, shots.open, preview)
+    return Job(plan.base, shots.attentions, mask, shots.open, preview, shots.loras if asked.loras else None)
 
 
 class _Shots:
@@ -68,6 +71,16 @@ class _Shots:
         if asked.layout is None or asked.making is None or asked.making.shot_mask_type is None:
             raise ValueError("there is no mask channel")
         return mask_channel(asked.layout, asked.making.shot_mask_type, asked.base.shape)
+
+    def loras(self, noise: Noise) -> tuple[Strengths, ...]:
+        """How much of each LoRA of an expert counts in each shot."""
+        from holocine_ext.shots.loras import lora_strengths
+
+        asked, base = self.asked, self.plan.base
+        if asked.layout is None:
+            raise ValueError("there are no shots")
+        multipliers = [lora.multiplier for lora in base.request.model.expert(noise).loras]
+        return lora_strengths(multipliers, asked.loras, asked.layout, text_spans(base.found.texts[0]))
 
     def preview(self, latents: Tensor, colours: Tensor, steps: int) -> Image.Image:
         """The contact sheet of unfinished latents."""

@@ -12,12 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import holocine_ext.cli
+import holocine_ext.plan
 import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, impatient, write_tiny_model
 from tests.wan2.gguf_files import in_llama, packed, values_in, write_gguf
+from tests.wan2.lora_files import comfy, draw, write_lora
+from tests.wan2.reference import CONFIG
 from wan2.models.ggml import BlockLinear
+from wan2.plan.budget import Work
 from wan2.request.model import EXPERT_FLAG
 from wan2.run.text_encoder import load_text_encoder
+from wan2.streaming.residency import weight_bytes
 
 STEPS = ["--prompt", "a gull", "--infer_steps", "4", "--flow_shift", "5", "--output_type", "latent"]
 KIND = "Q5_0"
@@ -55,6 +60,18 @@ def test_a_run_gives_the_latents_of_the_values(model: TinyModel, tmp_path: Path)
     assert torch.equal(latents(in_gguf(model), tmp_path / "streamed.safetensors", *streamed), expected)
     record = json.loads((tmp_path / "packed.json").read_text())
     assert record["checkpoints"]["dit_high_noise"]["files"] == ["full_high_noise.gguf"]
+
+
+def test_the_forecast_counts_the_blocks_and_what_loras_make_of_them(
+    model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora, works = write_lora(tmp_path / "lora.safetensors", comfy(draw(CONFIG))), list[Work]()
+    monkeypatch.setattr(holocine_ext.plan, "Work", lambda *words: (works.append(Work(*words)), works[-1])[1])
+    for flags in (in_gguf(model), model.flags(), [*in_gguf(model), "--lora_weight_high_noise", str(lora)]):
+        assert holocine_ext.cli.main([*flags, *QUICK, *STEPS, "--dry_run"]) == 0
+    packed, plain, merged = (weight_bytes(work.config, 4, work.held).on_device(0) for work in works)
+    assert packed < 0.5 * plain and merged == plain
+    assert 0 < works[0].encoder_value < 1 and not works[1].encoder_value
 
 
 def test_a_run_that_was_broken_off_goes_on_to_the_same_bits(

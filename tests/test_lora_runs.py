@@ -286,7 +286,15 @@ def test_a_session_changes_what_stands_beside_without_loading(
     """Multipliers by the request, runs of tokens by the job; the merged norms of the high one's need it loaded anew."""
     flags = model.flags()
     files = {name.removeprefix("--"): Path(path) for name, path in zip(flags[::2], flags[1::2], strict=True)}
-    words = {"infer_steps": 4, "height": 32, "width": 32, "num_frames": 9, "device": "cpu", "seed": 3}
+    words = {
+        "infer_steps": 4,
+        "height": 32,
+        "width": 32,
+        "num_frames": 9,
+        "device": "cpu",
+        "seed": 3,
+        "guidance_scale": 1.0,
+    }
     loaded = []
     whole = wan2.run.models.load_transformer
     monkeypatch.setattr("wan2.run.models.load_transformer", lambda *args: (loaded.append(1), whole(*args))[1])

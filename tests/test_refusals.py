@@ -194,14 +194,14 @@ REFUSALS = [
     base("--lora_weight {empty}: is a folder with 0 checkpoints", "--lora_weight", "{empty}"),
     base("--lora_weight {lora}: tensor blocks.0.self_attn.q.lora_A.weight is there without", "--lora_weight", "{lora}"),
     base("--lora_weight_high_noise {vae}: ", "--lora_weight_high_noise", "{vae}"),
-    shots("it looks like a Wan2.1 VAE", "--lora_weight_high_noise", "{vae}"),
+    shots("it is a Wan2.1 VAE", "--lora_weight_high_noise", "{vae}"),
     shots("1 of 4 tensors are unknown (lora_unet_blocks_0_self_attn_q.hada", "--lora_weight", "{loha}", "--dry_run"),
-    base("it looks like a LoCon with a factor in the middle, which is not read", "--lora_weight", "{loha}"),
-    base("1 of 3 tensors are unknown (blocks.0.cross_attn.k_img.diff); it looks like a LoRA of an image-to-video (I2V)",
+    base("it is not exactly a Wan LoHa (1 block, names of kohya)", "--lora_weight", "{loha}"),
+    base("1 of 3 tensors are unknown (blocks.0.cross_attn.k_img.diff); it is a Wan I2V LoRA (1",
          "--lora_weight", "{i2v_lora}"),
     base("--lora_weight {wide}: adds to 1 tensors what does not fit a transformer of 3 blocks, 96 wide (blocks.0.self_"
          "attn.q.lora_A.weight [4, 128] and blocks.0.self_attn.q.lora_B.weight [128, 4] to blocks.0.self_attn.q.weight"
-         " [96, 96]); it looks like a LoRA of a transformer of 1 blocks, 128 wide", "--lora_weight", "{wide}"),
+         " [96, 96]); it is a Wan LoRA (1 block, 128 wide)", "--lora_weight", "{wide}"),
     shots("does not fit a transformer of 3 blocks", "--lora_weight_high_noise", "{wide}", "--dry_run"),
     base("--lora_weight {pair}: tensor blocks.0.self_attn.q.alpha is nan", "--lora_weight", "{pair}"),
     # Where the result goes, and saved latents.
@@ -218,7 +218,7 @@ DECODES = [
     Refusal("wan2", ("--latent_path", "absent"), "--latent_path absent: no such file"),
     Refusal("holocine", ("--latent_path", "absent"), "--latent_path absent: no such file"),
     Refusal("wan2", ("--latent_path", "{text}"), "is not a safetensors file"),
-    Refusal("wan2", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
+    Refusal("wan2", ("--latent_path", "{vae}"), "holds no latents saved by this program; it is a Wan2.1 VAE"),
     Refusal("holocine", ("--latent_path", "{vae}"), "holds no latents saved by this program"),
     Refusal("wan2", ("--latent_path", "{vae}", "--prompt", "x"), "--prompt and --latent_path: give exactly one"),
     Refusal("wan2", ("--latent_path", "{vae}", "--seed", "1"), "cannot go with --seed"),

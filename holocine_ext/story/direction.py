@@ -11,10 +11,10 @@ from holocine_ext.story.fields import Fields
 from holocine_ext.story.lengths import FROM
 from wan2.errors import InputError
 from wan2.request.flat import RANGES
-from wan2.request.model import GUIDANCE
+from wan2.request.model import GUIDANCE, MULTIPLIER
 
 # What a record says of it by itself; what came from a take is told by the shots that were held.
-OF_RECORD = ("seed", "guidance_scale")
+OF_RECORD = ("seed", "guidance_scale", "lora_multiplier")
 DIRECTION = (FROM, "strength", *OF_RECORD)
 STRENGTH = (0.01, 0.99)
 
@@ -25,6 +25,7 @@ class Direction:
 
     take, number: the file of an earlier run and which of its shots, from 1, this one is. strength: the noise level from
     which it is made anew of that; None leaves it as it is. seed: of noise of its own.
+    lora_multiplier: how much of each LoRA of an expert counts in the shot, or one number for all of them.
     """
 
     take: Path | None = None
@@ -32,10 +33,12 @@ class Direction:
     strength: float | None = None
     seed: int | None = None
     guidance_scale: float | None = None
+    lora_multiplier: tuple[float, ...] | None = None
 
     def as_record(self) -> dict[str, Any]:
         """What the rest of a record does not say."""
-        return {name: getattr(self, name) for name in OF_RECORD if getattr(self, name) is not None}
+        told = {name: getattr(self, name) for name in OF_RECORD if getattr(self, name) is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
 
 def direction_of(shot: Fields, folder: Path) -> Direction:
@@ -46,17 +49,18 @@ def direction_of(shot: Fields, folder: Path) -> Direction:
     """
     strength, seed = shot.number("strength", *STRENGTH), shot.whole("seed", *RANGES["seed"])
     guidance = shot.number("guidance_scale", GUIDANCE.low, GUIDANCE.high)
+    loras = shot.numbers("lora_multiplier", MULTIPLIER.low, MULTIPLIER.high)
     name = shot.text(FROM)
     if name is None:
         if strength is not None:
             raise shot.refuse("strength", "says how much of a take is made anew; give from, too")
-        return Direction(seed=seed, guidance_scale=guidance)
+        return Direction(seed=seed, guidance_scale=guidance, lora_multiplier=loras)
     if strength is None and (given := [field for field in OF_RECORD if shot.table.get(field) is not None]):
         raise InputError(f"{shot.name(given[0])}: a shot that is as in its take takes none; give strength, too")
     file, mark, number = name.rpartition("#")
     if not mark or not file or not number.isdecimal() or len(number) > len(str(RANGES["num_frames"][1])):
         raise shot.refuse(FROM, "must be the file of a take and the number of a shot, such as takes/night.mp4#2")
-    return Direction(folder / file, int(number), strength, seed, guidance)
+    return Direction(folder / file, int(number), strength, seed, guidance, loras)
 
 
 def told_directions(shots: object, place: str, count: int) -> tuple[Direction, ...]:

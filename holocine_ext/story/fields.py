@@ -165,6 +165,16 @@ class Fields:
             raise self.refuse(field, f"must be a whole number{_plainly(value)}")
         return None if self.number(field, low, high) is None else value
 
+    def numbers(self, field: str, low: float, high: float) -> tuple[float, ...] | None:
+        """A finite number between `low` and `high`, or a list of them."""
+        value = self.table.get(field)
+        if value is None:
+            return None
+        items = value if isinstance(value, list) else [value]
+        if not items or any(type(item) not in (int, float) or not low <= item <= high for item in items):
+            raise self.refuse(field, f"must be a number between {low:g} and {high:g}, or a list of them")
+        return tuple(float(item) for item in items)
+
     def whole_list(self, field: str) -> tuple[int, ...] | None:
         """A list of whole numbers."""
         value = self.table.get(field)

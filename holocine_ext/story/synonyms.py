@@ -58,5 +58,6 @@ OF_SHOT: dict[str, str] = (
     | dict.fromkeys(
         ("start_time", "start_seconds", "end", "end_frame", "end_time"), "give seconds, frames or cut_frame"
     )
+    | dict.fromkeys(("lora", "loras", "lora_strength", "lora_scale", "lora_weight"), "did you mean lora_multiplier?")
     | dict.fromkeys(("fps", "size"), "it holds for the whole scene; give it beside shots, not in one")
 )

@@ -139,6 +139,18 @@ def test_shards_are_one_checkpoint(write: Write, weights: dict[str, Tensor], tmp
     assert "is also in part0.safetensors" in str(pytest.raises(InputError, read_header, tmp_path).value)
 
 
+def test_one_shard_stands_for_all(write: Write, weights: dict[str, Tensor], tmp_path: Path) -> None:
+    names = sorted(weights)
+    parts = [write({name: weights[name] for name in part}, f"dit-0000{number}-of-00002.safetensors")
+             for number, part in enumerate((names[:50], names[50:]), 1)]  # fmt: skip
+    for path in (*parts, tmp_path):
+        assert inspect_transformer(path).header.files == tuple(parts)
+    parts[0].unlink()
+    assert "is one of 2 shards, which must lie together; dit-00001-of-00002.safetensors is not there" in refusal(
+        parts[1]
+    )
+
+
 def test_missing_unknown_and_misshapen_tensors_are_counted_and_named(write: Write, weights: dict[str, Tensor]) -> None:
     for name in ("head.head.bias", "blocks.1.norm3.bias", "blocks.0.norm3.bias", "blocks.2.norm3.bias"):
         del weights[name]

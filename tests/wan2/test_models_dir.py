@@ -137,6 +137,10 @@ def test_experts_that_look_exchanged_are_a_warning(tiny: TinyModel, tmp_path: Pa
         assert mixups(request(high, other), Files())[-1].startswith(same)
     os.truncate(copy, 100)
     assert mixups(request(high, copy), Files()) == ()
+    images = tmp_path / "holocine_i2v_low.safetensors"
+    assert mixups(request(high, images), Files()) == (
+        f"`dit_low_noise` {images}: is by its name for image to video; its tensors are as for text to video",
+    )
     lora = tmp_path / "lightx2v_high_noise_lora.safetensors"
     said = mixups(request(high, low, lora_weight=[lora]), Files())
     assert said == (f"`lora_weight` {lora}: is by its name for the expert of high noise",)

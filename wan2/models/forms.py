@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-FP8 = "fp8"
+FP8, INT8 = "fp8", "int8"
 FP8_BYTES, SCALE_BYTES = 1, 4
 
 
@@ -35,10 +35,12 @@ BLOCKS = {
 class Form(NamedTuple):
     """How a weight is held.
 
-    kind: "fp8" (e4m3), with a scale for every row, or a type of GGUF.
+    kind: "fp8" (e4m3) or "int8", with a scale for every row, or a type of GGUF. turned: columns of a group that ConvRot
+    turned before they became int8, 0 for none.
     """
 
     kind: str
+    turned: int = 0
 
     def nbytes(self, shape: Sequence[int]) -> int:
         """Bytes of a weight [rows, columns]."""

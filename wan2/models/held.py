@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from wan2.models.forms import FP8, Form
+from wan2.models.forms import FP8, INT8, Form
 from wan2.models.fp8 import FastFp8Linear, Fp8Linear
 from wan2.models.ggml import BlockLinear
+from wan2.models.int8 import Int8Linear
 
-HeldLinear = Fp8Linear | BlockLinear
+HeldLinear = Fp8Linear | Int8Linear | BlockLinear
 """`parts` names what it has in place of a weight, the values first."""
 
 
@@ -31,4 +32,6 @@ def _held(linear: nn.Linear, form: Form, fast: bool) -> HeldLinear:
     sizes = linear.in_features, linear.out_features, linear.bias is not None
     if form.kind == FP8:
         return FastFp8Linear(*sizes) if fast else Fp8Linear(*sizes)
+    if form.kind == INT8:
+        return Int8Linear(*sizes, form.turned)
     return BlockLinear(*sizes, form.kind)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.models.forms import BLOCKS, Form
+from wan2.models.forms import FP8, Form
 from wan2.plan.files import Files, lora_files, model_files, naming
 from wan2.plan.saved_latents import CHANNELS
 from wan2.request.model import Expert, Model, Noise
@@ -98,7 +98,7 @@ def check_fp8(request: Request, expert: Expert, config: TransformerConfig, held:
     """
     compute, place = request.compute, f"`{expert.flag}` {expert.path}"
     asked = "fp8_scaled" if compute.fp8_scaled else "fp8_fast"
-    if compute.quantises and (packed := sorted({form.kind for form in held.values()} & BLOCKS.keys())):
+    if compute.quantises and (packed := sorted({form.kind for form in held.values()} - {FP8})):
         raise InputError(f"{place} is quantised already ({', '.join(packed)}), and stays so", field=asked)
     if compute.quantises and not held:
         left = f"the first and the last {ENDS} are left as they are, so none remains"

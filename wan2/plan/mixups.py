@@ -16,7 +16,7 @@ def mixups(request: Request, files: Files) -> tuple[str, ...]:
     if request.latent_path is not None:
         return ()
     experts = request.model.experts
-    said = [line for expert in experts for line in _exchanged(expert)]
+    said = [line for expert in experts for line in (*_exchanged(expert), *_for_images(expert))]
     if len(experts) > 1 and _same(experts, files):
         names = " and ".join(f"`{expert.flag}`" for expert in experts)
         said.append(f"{names}: are the same weights, but the steps of much noise have an expert of their own")
@@ -30,6 +30,13 @@ def _exchanged(expert: Expert) -> Iterator[str]:
         by_name = expert_by_name(path)
         if by_name and by_name != expert.noise:
             yield f"`{setting}` {path}: is by its name {what} {by_name} noise"
+
+
+def _for_images(expert: Expert) -> Iterator[str]:
+    """Some transformers that begin from a picture have the very tensors of those that do not."""
+    name = expert.path.name.lower()
+    if "i2v" in name and "t2v" not in name:
+        yield f"`{expert.flag}` {expert.path}: is by its name for image to video; its tensors are as for text to video"
 
 
 def _same(experts: tuple[Expert, ...], files: Files) -> bool:

@@ -20,6 +20,8 @@ from wan2.plan.state_notes import NOTES
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
 from wan2.weights.header import CheckpointHeader, read_header
+from wan2.weights.kinds.kind import STATE
+from wan2.weights.kinds.refusals import instead
 
 FORMAT = 3
 STATE_ENDING = ".state.safetensors"
@@ -79,7 +81,8 @@ def read_state(path: Path) -> SavedState:
     with naming("resume", path):
         header = read_header(path)
     if "state" not in header.metadata:
-        raise InputError("holds no state of a run", field="resume", value=path)
+        rule = f"holds no state of a run{instead(header.tensors, STATE)}"
+        raise InputError(rule, field="resume", value=path)
     with naming("resume", path):
         notes = read_json(header.metadata["state"], str(path), "metadata")
     if notes.keys() != NOTES.keys():

@@ -11,6 +11,8 @@ from wan2.parsing import read_json
 from wan2.plan.files import naming
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE, VideoShape
 from wan2.weights.header import CheckpointHeader, read_header
+from wan2.weights.kinds.kind import LATENTS, STATE
+from wan2.weights.kinds.refusals import instead
 
 TENSOR = "latents"
 LARGEST = 2**63
@@ -26,7 +28,8 @@ def saved_settings(path: Path) -> dict[str, Any]:
     header = _header(path)
     dtype, shape = header.tensors.get(TENSOR, ("", ()))
     if dtype != "F32" or len(shape) != 5 or shape[:2] != (1, CHANNELS) or 0 in shape or "plan" not in header.metadata:
-        raise InputError("holds no latents saved by this program", field="latent_path", value=path)
+        rule = f"holds no latents saved by this program{instead(header.tensors, LATENTS, STATE)}"
+        raise InputError(rule, field="latent_path", value=path)
     if "state" in header.metadata:
         _check_finished(path, _note(path, header, "state"))
     plan = _note(path, header, "plan")

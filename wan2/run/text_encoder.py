@@ -20,7 +20,7 @@ from torch.func import functional_call
 from transformers import UMT5Config, UMT5EncoderModel
 
 from wan2.errors import InputError
-from wan2.models.forms import Form, as_fp8
+from wan2.models.forms import INT8, Form, as_fp8
 from wan2.models.fp8 import FP8
 from wan2.models.held import hold
 from wan2.plan.files import naming
@@ -138,4 +138,5 @@ def _held_weights(model: nn.Module, weights: Mapping[str, FileTensor], quantise:
     found = {name: weights[name] for name in linears}
     packed = {name: Form(tensor.kind) for name, tensor in found.items() if isinstance(tensor, BlockTensor)}
     plain = {name: tensor for name, tensor in found.items() if not isinstance(tensor, BlockTensor)}
-    return packed | as_fp8(name for name, tensor in plain.items() if quantise or tensor.stored.dtype == FP8)
+    int8 = {name: Form(INT8, tensor.turned) for name, tensor in plain.items() if tensor.stored.dtype == torch.int8}
+    return as_fp8(name for name, tensor in plain.items() if quantise or tensor.stored.dtype == FP8) | int8 | packed

@@ -22,6 +22,7 @@ from wan2.weights.names import sources
 from wan2.weights.pickled import unpickle
 from wan2.weights.scales import check_dtypes
 from wan2.weights.sources import Lora, Source, TransformerFile
+from wan2.weights.turned import with_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,6 +47,7 @@ def inspect_transformer(
     header = header or read_header(path)
     config, found = _sized(path, header)
     check_dtypes(path, header.tensors, found)
+    found = with_turns(path, header, found)
     return with_loras(TransformerFile(Path(path), header, config, found), loras)
 
 

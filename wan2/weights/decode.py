@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from wan2.models.forms import BLOCKS
 from wan2.models.fp8 import FP8, quantise_rows
 from wan2.models.ggml import multiply_out
+from wan2.models.int8 import multiply_out as turn_back
 from wan2.weights.dtypes import DTYPES
 
 TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype.torch) for name, dtype in DTYPES.items()}
@@ -37,11 +38,13 @@ def view_at(memory: Tensor, start: int, dtype: torch.dtype, shape: Sequence[int]
 class ScaledTensor:
     """A tensor as its file holds it, and the scale by which it must be multiplied, if it has one.
 
-    stored: of any dtype of the file. scale: fp32 [1], or [rows] with one number for each row.
+    stored: of any dtype of the file. scale: fp32 [1], or [rows] with one number for each row. turned: columns of a
+    group that ConvRot turned before they became int8, 0 for none.
     """
 
     stored: Tensor
     scale: Tensor | None = None
+    turned: int = 0
 
     @property
     def shape(self) -> torch.Size:
@@ -57,6 +60,8 @@ class ScaledTensor:
         if self.scale is None:
             return values if dtype is None else values.to(dtype)
         scale = self.scale.reshape(-1, *[1] * (values.dim() - 1)).to(device)
+        if self.turned:
+            return turn_back(values, scale, self.turned, dtype or torch.float32)
         return (values.float() * scale).reshape(values.shape).to(dtype or torch.float32)
 
     def copy_to(self, out: Tensor) -> None:
@@ -76,15 +81,20 @@ class ScaledTensor:
         return rows.values, rows.scale
 
     def copy_held_to(self, stored: Tensor, scale: Tensor) -> None:
-        """Write what `in_fp8` gives into e4m3 [rows, columns] and fp32 [rows, 1]."""
+        """Write what `in_fp8` gives into e4m3 [rows, columns] and fp32 [rows, 1]; int8 as it is."""
+        if stored.dtype == torch.int8:
+            assert self.scale is not None
+            stored.copy_(self.stored)
+            scale.copy_(self.scale.reshape(-1, 1))
+            return
         for out, values in zip((stored, scale), self.in_fp8(stored.device), strict=True):
             out.copy_(values)
 
     def rows(self, index: Tensor) -> ScaledTensor:
         """Some rows of a table; no other row is read."""
         if self.scale is None or self.scale.numel() == 1:
-            return ScaledTensor(self.stored[index], self.scale)
-        return ScaledTensor(self.stored[index], self.scale[index])
+            return replace(self, stored=self.stored[index])
+        return replace(self, stored=self.stored[index], scale=self.scale[index])
 
 
 @dataclass(frozen=True)
@@ -117,11 +127,13 @@ FileTensor = ScaledTensor | BlockTensor
 """A tensor as its file holds it."""
 
 
-def file_tensor(memory: Tensor, dtype: str, shape: Sequence[int], scale: Tensor | None = None) -> FileTensor:
-    """The tensor whose bytes `memory`, uint8 [n], holds, and the scale of it, if it has one."""
+def file_tensor(
+    memory: Tensor, dtype: str, shape: Sequence[int], scale: Tensor | None = None, turned: int = 0
+) -> FileTensor:
+    """The tensor whose bytes `memory`, uint8 [n], holds; with its scale and how it was turned, as `ScaledTensor`."""
     if dtype in BLOCKS:
         return BlockTensor(memory.view(-1, BLOCKS[dtype].nbytes), dtype, torch.Size(shape))
-    return ScaledTensor(decode(memory, dtype, shape), scale)
+    return ScaledTensor(decode(memory, dtype, shape), scale, turned)
 
 
 def as_scale(stored: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ DTYPES = {
     "BF16": Dtype("bfloat16", 2, "f", is_float=True),
     E4M3: Dtype("float8_e4m3fn", 1, is_float=True),
     "F8_E5M2": Dtype("float8_e5m2", 1, is_float=True),
+    # The scales of mxfp8: powers of two, which are only named here.
+    "F8_E8M0": Dtype("uint8", 1),
     "I64": Dtype("int64", 8, "q"),
     "I32": Dtype("int32", 4, "i"),
     "I16": Dtype("int16", 2),

@@ -55,10 +55,13 @@ def _notes(header: CheckpointHeader) -> tuple[str, ...]:
     """What the first mark of a quantised layer says, if there is one."""
     marks = (entry for name, entry in header.entries.items() if name.endswith(MARK))
     first = next((entry for entry in marks if entry.end - entry.start <= MAX_MARK), None)
-    return (_text(first),) if first else ()
+    return (read_text(first),) if first else ()
 
 
-def _text(entry: StoredTensor) -> str:
+def read_text(entry: StoredTensor) -> str:
+    """The bytes of a small tensor as text; none of one that is longer than a mark."""
+    if entry.end - entry.start > MAX_MARK:
+        return ""
     with entry.path.open("rb") as file:
         file.seek(entry.start)
         return file.read(entry.end - entry.start).decode("utf-8", "replace")

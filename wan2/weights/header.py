@@ -8,6 +8,7 @@ Source: the safetensors format (8 bytes of header length, a JSON header, one pac
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ MAX_HEADER_BYTES = 8 << 20
 MAX_RANK = 16
 # All files of a checkpoint together; fifteen times the tensors of the published transformers.
 MAX_TENSORS, MAX_NAME, MAX_SHARDS = 1 << 14, 256, 1 << 10
+
+SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<end>\.safetensors)")
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,15 @@ def read_header(path: Path | str) -> CheckpointHeader:
 
 
 def checkpoint_files(path: Path) -> list[Path]:
-    """The file at `path`, or the shards when `path` is an index or a folder that holds exactly one checkpoint."""
+    """The file at `path`; all shards where it is one of them, their index, or a folder with exactly one checkpoint."""
     if path.is_dir():
         indices = sorted(path.glob("*.safetensors.index.json"))
-        found = indices or sorted(path.glob("*.safetensors"))
+        found = indices or sorted(path.glob("*-00001-of-*.safetensors")) or sorted(path.glob("*.safetensors"))
         if len(found) != 1:
             raise InputError(f"{path}: is a folder with {len(found)} checkpoints; name one .safetensors file")
         path = found[0]
     if path.suffix != ".json":
-        return [path]
+        return _with_siblings(path)
     if path.is_file() and path.stat().st_size > MAX_HEADER_BYTES:
         _refuse(path, f"is larger than {MAX_HEADER_BYTES} bytes")
     try:
@@ -100,6 +103,19 @@ def checkpoint_files(path: Path) -> list[Path]:
         _refuse(path, error.strerror or str(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         _refuse(path, "is not an index of safetensors files")
+
+
+def _with_siblings(path: Path) -> list[Path]:
+    """The shards of a checkpoint one of which is at `path`, or that file alone where it is none."""
+    match = SHARD.fullmatch(path.name)
+    if match is None or not path.exists():
+        return [path]
+    count = int(match["count"])
+    names = [f"{match['stem']}-{number:05d}-of-{match['count']}{match['end']}" for number in range(1, count + 1)]
+    shards = [path.parent / name for name in names[:MAX_SHARDS]]
+    if gone := [shard.name for shard in shards if not shard.is_file()]:
+        _refuse(path, f"is one of {count} shards, which must lie together; {gone[0]} is not there")
+    return shards
 
 
 def _read_one(path: Path) -> CheckpointHeader:

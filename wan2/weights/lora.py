@@ -18,7 +18,10 @@ from wan2.sampling.experts import Expert
 from wan2.weights.dtypes import DTYPES
 from wan2.weights.fp8 import linears
 from wan2.weights.header import CheckpointHeader, read_header
-from wan2.weights.lora_kinds import describe_lora, is_left_out
+from wan2.weights.kinds.adapters import BLOCK
+from wan2.weights.kinds.kind import WAN
+from wan2.weights.kinds.namer import kind_of
+from wan2.weights.lora_kinds import is_left_out
 from wan2.weights.lora_names import Part, part_of
 from wan2.weights.numbers import read_numbers
 from wan2.weights.peft import PeftNotes, peft_notes
@@ -109,8 +112,8 @@ def inspect_lora(
         name, delta = odd[0]
         opened.refuse(
             f"adds to {len(odd)} tensors what does not fit a transformer of {config.num_layers} blocks, "
-            f"{config.dim} wide ({_shown(delta)} to {name} {list(opened.shapes[name])}); it looks like "
-            f"{describe_lora(opened.header.shapes)}"
+            f"{config.dim} wide ({_shown(delta)} to {name} {list(opened.shapes[name])}); it is "
+            f"{kind_of(opened.header.tensors)}"
         )
     return LoraFile(deltas, tuple(sorted(left_out)), both)
 
@@ -189,12 +192,19 @@ class _Opened:
 
 def _nowhere(opened: _Opened, unknown: list[str]) -> str:
     """The rule about a file with tensors that belong nowhere."""
-    looks = describe_lora(opened.header.shapes)
+    kind = kind_of(opened.header.tensors)
     if not unknown:
-        return f"holds no LoRA; it looks like {looks}"
+        return f"must be a LoRA; it is {kind}"
     names = ", ".join(ascii(name)[1:-1][:80] for name in unknown[:SHOWN])
-    more = ", ..." if len(unknown) > SHOWN else ""
-    return f"{len(unknown)} of {len(opened.header.entries)} tensors are unknown ({names}{more}); it looks like {looks}"
+    more, count = ", ..." if len(unknown) > SHOWN else "", f"{len(unknown)} of {len(opened.header.entries)}"
+    nearly = kind.model == WAN and not any(_is_beyond(name, opened.shapes) for name in unknown)
+    return f"{count} tensors are unknown ({names}{more}); it is {'not exactly ' if nearly else ''}{kind}"
+
+
+def _is_beyond(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a tensor is of a block that a transformer does not have."""
+    found = BLOCK.search(name)
+    return found is not None and not any(known.startswith(f"blocks.{found[1]}.") for known in shapes)
 
 
 def _fits(delta: Delta, shape: tuple[int, ...]) -> bool:

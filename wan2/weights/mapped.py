@@ -19,6 +19,8 @@ from wan2.weights.decode import FileTensor, ScaledTensor, as_scale, file_tensor,
 from wan2.weights.head import readable
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.names import FP8_NOTES, SCALE_RULE, SCALES
+from wan2.weights.sources import Source
+from wan2.weights.turned import with_turns
 
 
 def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str, FileTensor]:
@@ -31,9 +33,12 @@ def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str,
     """
     tensors: dict[str, FileTensor]
     if readable(path):
-        tensors = dict(_mapped(header or read_header(path)))
+        tensors = dict(_mapped(path, header or read_header(path)))
     else:
-        tensors = {name: ScaledTensor(tensor) for name, tensor in load_tensors(path)}
+        plain = dict(load_tensors(path))
+        if int8 := [name for name, tensor in plain.items() if tensor.dtype == torch.int8]:
+            raise InputError(f"{path}: tensor {int8[0]} is int8, which is read from safetensors files only")
+        tensors = {name: ScaledTensor(tensor) for name, tensor in plain.items()}
     scales = {
         name.removesuffix(ending) + ".weight": as_scale(tensor.on("cpu"))
         for ending in SCALES
@@ -50,12 +55,14 @@ def map_tensors(path: Path, header: CheckpointHeader | None = None) -> dict[str,
     }
 
 
-def _mapped(header: CheckpointHeader) -> Iterator[tuple[str, FileTensor]]:
+def _mapped(path: Path, header: CheckpointHeader) -> Iterator[tuple[str, FileTensor]]:
     """Slices of the mapped files. The library's own reader would leak two numbers for every tensor."""
     entries = header.entries
     files = {file: _map_file(file) for file in {entry.path for entry in entries.values()}}
+    found = with_turns(path, header, {name: Source(name) for name in entries})
     for name, entry in entries.items():
-        yield name, file_tensor(files[entry.path][entry.start : entry.end], entry.dtype, entry.shape)
+        memory = files[entry.path][entry.start : entry.end]
+        yield name, file_tensor(memory, entry.dtype, entry.shape, turned=found[name].turned)
 
 
 def _map_file(path: Path) -> Tensor:

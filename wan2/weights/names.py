@@ -7,6 +7,7 @@ names, and ComfyUI's scaled fp8 in both spellings of the scale.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wan2.errors import InputError
@@ -37,6 +38,8 @@ DIFFUSERS_NAMES = (
 SCALES = (".scale_weight", ".weight_scale")
 FP8_MARKS = ("scaled_fp8", ".comfy_quant")
 FP8_NOTES = (*SCALES, *FP8_MARKS, ".scale_input", ".input_scale")
+# Names are translated to tell what a file is, and again to load it; both experts have the same.
+MOST_NAMES = 1 << 13
 SCALE_RULE = "must be finite and above 0"
 
 
@@ -63,6 +66,7 @@ def sources(names: Iterable[str], rename: Callable[[str], str] | None = None) ->
     return found
 
 
+@lru_cache(MOST_NAMES)
 def native_name(name: str) -> str:
     """The name Wan's own files give to the tensor that a repack calls `name`."""
     for prefix in PREFIXES:

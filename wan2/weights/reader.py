@@ -54,13 +54,17 @@ class TensorReader:
         return self._scaled(source).on(self.device, dtype)
 
     def read_held(self, source: Source, kind: torch.dtype) -> tuple[Tensor, ...]:
-        """A matrix as a linear holds it on the reader's device: what `read_fp8` gives, or blocks as the file has them,
-        uint8 [rows, bytes of a row].
+        """A matrix as a linear holds it on the reader's device: what `read_fp8` gives, int8 [rows, columns] as the file
+        has it and its scales, fp32 [rows, 1], or blocks as the file has them, uint8 [rows, bytes of a row].
 
         kind: dtype of what is held.
         """
         if kind == FP8:
             return self.read_fp8(source)
+        if kind == torch.int8:
+            stored, scale = self._scaled(source), self._rows_of_scale(source)
+            assert isinstance(stored, ScaledTensor)
+            return stored.stored, scale
         rows = self.header.entries[source.name].shape[0]
         return (self._bytes_on_host(source.name).to(self.device).view(rows, -1),)
 
@@ -69,7 +73,9 @@ class TensorReader:
         if parts[0].dtype == FP8:
             self.read_fp8_into(source, *parts)
         else:
-            self._fetch(source.name, self.header.entries[source.name], parts[0].flatten())
+            self._fetch(source.name, self.header.entries[source.name], parts[0].flatten().view(torch.uint8))
+            if len(parts) > 1:
+                parts[1].copy_(self._rows_of_scale(source))
 
     def read_fp8(self, source: Source) -> tuple[Tensor, Tensor]:
         """A matrix in fp8 on the reader's device, e4m3 [rows, columns], and its scales, fp32 [rows, 1].
@@ -126,6 +132,8 @@ class TensorReader:
     def _stored(self, source: Source) -> Stored:
         """A tensor and its scale on the CPU."""
         scale = self._scale(source)
+        if source.turned:
+            return Stored(self._scaled(source).on("cpu"))
         return Stored(self._on_host(source.name), None if scale is None else scale.cpu())
 
     def gain(self, source: Source, addend: Addend) -> Tensor:
@@ -161,7 +169,13 @@ class TensorReader:
         entry = self.header.entries[source.name]
         # On the device before the scale is read: both go through the same staging buffer.
         stored = self._bytes_on_host(source.name).to(self.device)
-        return file_tensor(stored, entry.dtype, entry.shape, self._scale(source))
+        return file_tensor(stored, entry.dtype, entry.shape, self._scale(source), source.turned)
+
+    def _rows_of_scale(self, source: Source) -> Tensor:
+        """The scale of a matrix for each of its rows, fp32 [rows, 1]."""
+        scale = self._scale(source)
+        assert scale is not None
+        return scale.expand(self.header.entries[source.name].shape[0]).clone()[:, None]
 
     def _scale(self, source: Source) -> Tensor | None:
         """The scale of a tensor on the reader's device, if it has one."""

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from wan2.weights.header import CheckpointHeader
     from wan2.weights.sources import Source
 
+INT8 = "I8"
 SCALE_DTYPES = ("F32", "F16", "BF16")
 
 
 def check_dtypes(path: Path | str, tensors: Table, sources: Mapping[str, Source]) -> None:
-    """Check dtypes: floats only; a scale is a float, or one for each row; in a scaled file every fp8 matrix has one.
+    """Check dtypes: floats, and int8 for scaled matrices; a scale is a float, or one for each row; in a scaled file
+    every fp8 matrix has one.
 
     Raises:
         InputError: the first that is otherwise.
@@ -29,7 +31,8 @@ def check_dtypes(path: Path | str, tensors: Table, sources: Mapping[str, Source]
     scaled = any(source.scale for source in sources.values()) or any(name.endswith(FP8_MARKS) for name in tensors)
     for native, source in sources.items():
         dtype, shape = tensors[source.name]
-        if dtype not in DTYPES or not DTYPES[dtype].is_float:
+        scaled_int8 = dtype == INT8 and source.scale is not None and len(shape) == 2
+        if dtype not in DTYPES or not (DTYPES[dtype].is_float or scaled_int8):
             raise InputError(f"{path}: tensor {source.name} has the dtype {dtype}, which is not a float")
         if source.scale is not None:
             _check_scale(path, source.scale, tensors[source.scale], shape)

@@ -83,12 +83,13 @@ class Beside(NamedTuple):
 @dataclass(frozen=True)
 class Source:
     """Where a tensor comes from: its name in the file, the name of the scale it must be multiplied by, if any, and what
-    LoRAs add to it.
+    LoRAs add to it. turned: columns of a group that ConvRot turned, 0 for none.
     """
 
     name: str
     scale: str | None = None
     deltas: tuple[Delta, ...] = ()
+    turned: int = 0
 
 
 @dataclass(frozen=True)

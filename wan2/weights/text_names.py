@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+from wan2.weights.names import MOST_NAMES
 
 # Applied in order to every name; a name transformers already knows passes unchanged. First those of llama.cpp.
 RENAMES = (
@@ -45,6 +48,7 @@ SIZED_BY = {
 IGNORED = ("encoder.embed_tokens.weight", "spiece_model")
 
 
+@lru_cache(MOST_NAMES)
 def to_transformers(name: str) -> str:
     """The name in `UMT5EncoderModel` of a published name."""
     for pattern, replacement in RENAMES:

@@ -16,6 +16,7 @@ from wan2.weights.kinds.refusals import check_kind, not_exactly
 from wan2.weights.names import sources
 from wan2.weights.scales import check_dtypes, check_scales
 from wan2.weights.sources import Source
+from wan2.weights.turned import with_turns
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = dict[str, Any]
@@ -38,6 +39,7 @@ def text_encoder_config(path: Path, header: CheckpointHeader | None = None) -> C
     _check(path, head, found, text_names.tensor_shapes(config))
     if header is not None:
         check_scales(header, found)
+        with_turns(path, header, found)
     return config
 
 

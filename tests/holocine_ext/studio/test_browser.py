@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.holocine_ext.studio.served import Served, served, until
 
@@ -112,11 +114,36 @@ def test_a_film_is_written_made_and_found_again(page: Page, studio: Served):
     page.keyboard.press("Escape")
     page.click(".take button:text('Keep')")
     page.wait_for_selector(".take.kept")
+    change_shots(page, studio)
     page.reload()
     page.wait_for_selector(".take.kept")
+    assert page.input_value("#shot-3").startswith("Wide shot") and page.input_value("#boards") == "scene-001.json"
+    page.select_option("#boards", "scene.json")
+    becomes(page, "document.querySelector('#shots').children.length === 3")
     becomes(page, "document.querySelector('#shots').children.length === 3")
     assert page.input_value("#shot-1").endswith("at night.") and page.input_value("#setting-infer_steps") == "5"
     assert board_frames(page) == 41
+
+
+def change_shots(page: Page, studio: Served) -> None:
+    """Hold two shots of a take, make the second anew and one more at the end: what is held is the same bytes."""
+    page.click(".take button:text('Change shots')")
+    page.wait_for_selector("#shots .hold:not([hidden])")
+    page.select_option("#shots li:nth-child(2) select", "1")
+    page.fill("#setting-seed", "99")
+    page.locator("#setting-seed").press("Enter")
+    page.click("#add-shot")
+    page.fill("#shot-3", "Wide shot of [character1] moving left at night.")
+    becomes(page, "document.querySelector('#plan').innerText.includes('57 frames')")
+    page.click("#render")
+    page.wait_for_selector(".take:nth-child(2)", timeout=90_000)
+    old, new = (latents(studio, name) for name in ("scene-001", "scene-001-001"))
+    same = [torch.equal(old[:, :, frame], new[:, :, frame]) for frame in range(11)]
+    assert new.shape[2] == 15 and same == [True] * 5 + [False] * 3 + [True] * 3
+
+
+def latents(studio: Served, name: str) -> torch.Tensor:
+    return load_file(studio.folder / f"takes/{name}.safetensors")["latents"]
 
 
 def test_by_keyboard_alone(page: Page, studio: Served):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tiny import DATA
 from wan2.models.config import A14B, TransformerConfig
@@ -261,3 +263,17 @@ def test_a_note_that_says_nothing_hides_nothing(note: str):
 @pytest.mark.parametrize(("dtype", "said"), [("BF16", "bf16"), ("F8_E4M3", "fp8"), ("I8", "int8"), ("Q4_K", "Q4_K")])
 def test_the_type_is_that_of_most_values(dtype: str, said: str):
     assert kind_of(cast(wan(16), dtype)).dtype == said
+
+
+PARTS = ["blocks", "0", "1", "encoder", "block", "decoder", "layer", "weight", "bias", "lora_A", "alpha", "self_attn"]
+PARTS += ["q", "weight_scale", "comfy_quant", "patch_embedding", "upsamples", "conv_in", "gamma", "shared", "model", ""]
+NAMES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=5).map(".".join)
+SHAPES = st.lists(st.integers(0, 2**40), max_size=5).map(tuple)
+DTYPES = st.sampled_from(["F32", "BF16", "F8_E4M3", "F8_E8M0", "I8", "U8", "Q4_K", "", "?"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(NAMES, st.tuples(DTYPES, SHAPES), max_size=8))
+def test_any_table_is_called_something_in_one_line(tensors: Table):
+    kind = kind_of(tensors)
+    assert str(kind).startswith(("a ", "an ")) and "\n" not in str(kind) and len(str(kind)) < 300

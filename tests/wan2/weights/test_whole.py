@@ -60,10 +60,10 @@ def in_fp8(*without: str) -> dict[str, Tensor]:
 INT8 = {f"{QUERY}.weight": T5[f"{QUERY}.weight"].to(torch.int8)}
 PACKED = {f"{QUERY}.weight": torch.zeros(T5[f"{QUERY}.weight"].shape[0], 4, dtype=torch.uint8)}
 REFUSED: dict[str, tuple[str, dict[str, Tensor], str]] = {
-    "int8 ConvRot": (
+    "int8 ConvRot of another kind": (
         "t5",
         INT8 | {f"{QUERY}.weight_scale": rows(QUERY), f"{QUERY}.comfy_quant": mark(format="int8", convrot=True)},
-        "its weights are int8 ConvRot, which is not read",
+        f"tensor {QUERY}.weight is int8 of the format 'int8'; int8_tensorwise is read",
     ),
     "int8 without scales": ("t5", INT8, "its weights are int8 without scales, which is not read"),
     "nvfp4": (

@@ -14,7 +14,7 @@ LATENTS, STATE = "file of saved latents", "saved state of a run"
 # What changes a model, by the form of the change.
 ADAPTERS = frozenset({LORA, "LoHa", "LoKr", "DoRA", "OFT", "BOFT", "VeRA", "control LoRA", "set of differences"})
 ADAPTERS |= {"adapter", "LoCon with a factor in the middle"}
-WAN_T2V, UMT5, WAN_VAE = "Wan T2V", "UMT5", "Wan2.1"
+WAN, WAN_T2V, UMT5, WAN_VAE = "Wan", "Wan T2V", "UMT5", "Wan2.1"
 # Before what is spoken as beginning with a vowel: "an LTX", "an I2V", "an image encoder".
 AN = re.compile(r"[AEFHILMNORSX](?![a-z])|[AEIOaeio][a-z]")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from wan2.errors import InputError
-from wan2.weights.kinds.kind import Kind
+from wan2.weights.kinds.kind import Kind, Table
+from wan2.weights.kinds.namer import kind_of
 
-READ_FORMS = ("", "scaled fp8")
+READ_FORMS = ("", "scaled fp8", "int8", "int8 ConvRot")
 """The forms of quantisation that are read, as `quantised.quantisation` calls them."""
 
 
@@ -26,3 +27,9 @@ def check_kind(path: Path | str, kind: Kind, what: str, model: str) -> None:
 def not_exactly(path: Path | str, problem: str, kind: Kind) -> InputError:
     """The refusal of a file that is nearly what was asked for."""
     return InputError(f"{path}: {problem}; it is not exactly {kind}")
+
+
+def instead(table: Table, *asked: str) -> str:
+    """What a file with these tensors is, to stand after a rule; empty where it is of a kind that was asked for."""
+    kind = kind_of(table)
+    return "" if kind.what in asked else f"; it is {kind}"

@@ -1,0 +1,169 @@
+"""Does GGUF of the true 14B shape run in a few GB of memory? `python -m benchmarks.gguf_true` makes a file and sees.
+
+The file is laid out as Q4_K_M is published: linears in Q4_K, in every other block some of them in Q6_K; its blocks are
+noise. Two processes then predict one velocity, prompt and negative prompt together: one streams every block as it is in
+the file, one loads block after block with all values in bfloat16. Both must give the same bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFWriter
+
+from benchmarks.table import heading
+from benchmarks.true_shape import ALLOWED_BYTES, CPU, DTYPE, BlockByBlock, Result
+from wan2.models.conditioning import Conditioning
+from wan2.models.config import A14B
+from wan2.models.forms import BLOCKS
+from wan2.run.record import host_peak_bytes
+from wan2.streaming.phases import Phase, Placement, transformers
+from wan2.streaming.residency import weight_bytes
+from wan2.streaming.ring import StreamedTransformer
+from wan2.weights.checkpoint import inspect_transformer, load_weights
+from wan2.weights.fp8 import linears
+from wan2.weights.held import held_weights
+
+FINER = ("self_attn.v.weight", "cross_attn.v.weight", "ffn.2.weight")
+# Blocks of noise from which all tensors are cut, and the half-precision numbers in one: where, and about how large.
+POOL = 100_003
+SCALES = {"Q4_K": {0: 5e-5, 2: 3.7e-4}, "Q6_K": {208: 1e-5}}
+
+
+def kind_of(name: str, shape: tuple[int, ...]) -> str:
+    """The type in which a tensor is written."""
+    _, _, inner = name.split(".", 2) if name.startswith("blocks.") else ("", "", "")
+    if inner not in linears(A14B):
+        return "F16" if len(shape) > 1 and "modulation" not in name else "F32"
+    return "Q6_K" if inner in FINER and int(name.split(".")[1]) % 2 else "Q4_K"
+
+
+def pool(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Random blocks of a type, uint8 [POOL, bytes], with scales that make values as large as trained ones."""
+    blocks = rng.integers(0, 256, (POOL, BLOCKS[kind].nbytes), dtype=np.uint8)
+    for at, size in SCALES[kind].items():
+        blocks[:, at : at + 2] = (size * rng.uniform(0.5, 1.5, (POOL, 1))).astype(np.float16).view(np.uint8)
+    return blocks
+
+
+def write(path: Path) -> None:
+    """The file, a tensor at a time."""
+    rng = np.random.default_rng(0)
+    pools = {kind: pool(kind, rng) for kind in SCALES}
+    shapes = A14B.tensor_shapes()
+    kinds = {name: kind_of(name, shape) for name, shape in shapes.items()}
+    writer = GGUFWriter(path, "wan")
+    for name, shape in shapes.items():
+        block = BLOCKS.get(kinds[name])
+        size = math.prod(shape) * np.dtype("f4" if kinds[name] == "F32" else "f2").itemsize
+        nbytes = math.prod(shape) // block.values * block.nbytes if block else size
+        writer.add_tensor_info(name, shape, np.dtype("f4"), nbytes, raw_dtype=Type[kinds[name]])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name, shape in shapes.items():
+        kind = kinds[name]
+        if kind in pools:
+            count = math.prod(shape) // BLOCKS[kind].values
+            first = int(rng.integers(POOL))
+            writer.write_tensor_data(np.take(pools[kind], np.arange(first, first + count), 0, mode="wrap"))
+        else:
+            values = rng.standard_normal(shape, dtype=np.float32) * 0.02 + float(".norm" in name)
+            writer.write_tensor_data(values.astype("f4" if kind == "F32" else "f2"))
+    writer.close()
+
+
+def measure(role: str, path: Path) -> Result:
+    """Predict one velocity in this process: its digest, time, peak memory, and bytes read for blocks."""
+    before, read, file = host_peak_bytes() or 0, 0, inspect_transformer(path)
+    generator = torch.Generator().manual_seed(2)
+    latents = torch.randn(1, A14B.in_dim, 1, 8, 8, generator=generator)
+    contexts = torch.randn(2, 1, 32, A14B.text_dim, generator=generator) * 0.1
+    passes = [Conditioning(context.to(DTYPE)) for context in contexts]
+    with torch.inference_mode():
+        start = time.perf_counter()
+        if role == "streamed":
+            with transformers([Phase("high", file, 1)], Placement(CPU, DTYPE, streamed=A14B.num_layers)) as load:
+                streamed = load("high")
+                assert isinstance(streamed, StreamedTransformer)
+                velocities, read = streamed.passes(latents, torch.tensor(900.0), passes), streamed.file.bytes_read
+        else:
+            with torch.device("meta"):
+                model = BlockByBlock(file).requires_grad_(False)
+            load_weights(model, file, [name for name in file.sources if not name.startswith("blocks.")], CPU, DTYPE)
+            velocities = model.run_together(latents, torch.tensor(900.0), passes)
+        seconds = time.perf_counter() - start
+    joined = torch.cat(velocities)
+    if not torch.isfinite(joined).all() or torch.equal(*velocities):
+        raise RuntimeError("the velocities say nothing: not finite, or the same for both prompts")
+    digest = hashlib.sha256(joined.numpy().tobytes()).hexdigest()
+    return {"digest": digest, "seconds": seconds, "peak": host_peak_bytes() or 0, "libraries": before, "read": read}
+
+
+def in_a_process(role: str, path: Path) -> Result:
+    """`measure` in a process of its own, so that its peak is its own."""
+    words = [sys.executable, "-m", "benchmarks.gguf_true", "--role", role, "--checkpoint", str(path)]
+    return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def table(path: Path, streamed: Result, values: Result) -> str:
+    """Forecast, measured and ratio, a line each."""
+    file = inspect_transformer(path)
+    weights = weight_bytes(A14B, DTYPE.itemsize, held_weights(file, quantise=False))
+    # What is multiplied out of the largest linear, while it is used.
+    out = A14B.dim * A14B.ffn_dim * DTYPE.itemsize
+    forecast = weights.on_device(A14B.num_layers) + out
+    peak, libraries, read = (float(streamed[name]) for name in ("peak", "libraries", "read"))
+    verdict = "within" if peak <= ALLOWED_BYTES else "ABOVE"
+    same = streamed["digest"] == values["digest"]
+    lines = [
+        f"file       14B shape, Q4_K and Q6_K as in Q4_K_M, of noise: {path.stat().st_size / 1e9:.2f} GB",
+        "work       latents 1x8x8, 32 text positions, two passes together, bfloat16, every block streamed",
+        "",
+        "                                forecast  measured  ratio",
+        f"transformer resident, GB      {weights.on_device(0) / 1e9:10.2f}",
+        f"peak of weights streamed, GB  {forecast / 1e9:10.2f} {(peak - libraries) / 1e9:9.2f} "
+        f"{(peak - libraries) / forecast:6.2f}  and {libraries / 1e9:.2f} GB of libraries: {peak / 1e9:.2f} GB, "
+        f"{verdict} the mark of {ALLOWED_BYTES / 1e9:.0f} GB",
+        f"read for blocks, GB           {sum(weights.blocks) / 1e9:10.2f} {read / 1e9:9.2f} "
+        f"{read / sum(weights.blocks):6.2f}",
+        f"seconds, streamed                      - {float(streamed['seconds']):9.1f}",
+        f"seconds, values block by block         - {float(values['seconds']):9.1f}",
+        f"results    {'equal bit for bit' if same else 'DIFFERENT'} ({str(streamed['digest'])[:16]})",
+    ]
+    return heading("benchmarks.gguf_true") + "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write the file, run both processes, print the table, delete the file."""
+    parser = argparse.ArgumentParser(prog="benchmarks.gguf_true", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("out/gguf_true"), help="where 10 GB are free")
+    parser.add_argument("--role", choices=("streamed", "values"), help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.role:
+        sys.stdout.write(json.dumps(measure(args.role, args.checkpoint)) + "\n")
+        return 0
+    args.folder.mkdir(parents=True, exist_ok=True)
+    path = args.folder / "noise_14B_Q4_K_M.gguf"
+    try:
+        write(path)
+        streamed, values = (in_a_process(role, path) for role in ("streamed", "values"))
+        sys.stdout.write(table(path, streamed, values))
+    finally:
+        path.unlink(missing_ok=True)
+    return int(streamed["digest"] != values["digest"] or float(streamed["peak"]) > ALLOWED_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
