@@ -219,7 +219,7 @@ def _connected(address: str) -> Iterator[Any]:
         import ray
         import ray.exceptions
     except ImportError as error:
-        rule = "needs Ray; install it with: pip install 'holocine-generate[cluster]'"
+        rule = "needs Ray; install it with: pip install ray"
         raise InputError(rule, field="cluster", value=address) from error
     if address != AUTO:
         _reached(address)
