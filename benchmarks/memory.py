@@ -106,7 +106,7 @@ def miniature(frames: int, height: int, width: int) -> list[list[str]]:
     shape, name = request.shape, f"nano, {frames} frames, {height}x{width}"
     layout = plan_layout(frames, 3, None, shape.tokens_per_frame)
     files = Files()
-    high = files.transformer(request.model.expert("high"))
+    high = files.transformer(request.model, request.model.expert("high"))
     config = high.config
     work = Work(config, attended=attended(layout, True), vae=vae_size(request, files))
     memory = predict(request, work)

@@ -83,7 +83,7 @@ def table(folder: Path, found: dict[str, float]) -> str:
     files = {"dit_high_noise": folder / "expert.safetensors", "vae": folder / "vae.safetensors"}
     request = make_request(WAN22_T2V, {**given, **files, "blocks_to_swap": A14B.num_layers})
     opened = Files()
-    work = work_of(request, opened, opened.transformer(request.model.expert("high")))
+    work = work_of(request, opened, opened.transformer(request.model, request.model.expert("high")))
     predicted = predict(request, work).peak
     peak, verdict = found["RssAnon"], "within" if found["RssAnon"] <= ALLOWED_BYTES else "ABOVE"
     rows = [

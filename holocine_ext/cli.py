@@ -25,7 +25,18 @@ from wan2.cli.console import Console
 from wan2.cli.download import download
 from wan2.cli.inspect import show_files
 from wan2.cli.lists import Item, plan_each
-from wan2.cli.main import cache_folder, check_cache, check_paths, check_several, guarded, make_several, parsed, prepare
+from wan2.cli.main import (
+    cache_folder,
+    check_cache,
+    check_cards,
+    check_paths,
+    check_several,
+    guarded,
+    make_several,
+    parsed,
+    prepare,
+    processes,
+)
 from wan2.cli.make import make_one
 from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
@@ -68,6 +79,7 @@ def _run(words: Sequence[str], console: Console) -> None:
         download(given, published_files(given["download"]), CHECKPOINTS, console)
         return
     check_several(given)
+    check_cards(given)
     if given["check_machine"]:
         check(given, console)
         return
@@ -86,12 +98,14 @@ def _run(words: Sequence[str], console: Console) -> None:
     elif not several:
         job = _planned(asked(given), Files(), inputs, console)
         prepare(job.plan.request)
-        make_one(job, console, cache_folder())
+        make_one(job, console, cache_folder(), processes())
     else:
         files = Files()
-        make = partial(
-            make_several, several, lambda item: _planned(plan(item), files, inputs, console), given, words, console
-        )
+
+        def planned(item: Item) -> Job:
+            return _planned(plan(item), files, inputs, console)
+
+        make = partial(make_several, several, planned, given, words, console, main)
         if listed:
             make()
         else:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holocine_ext.request import SceneRequest
-from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, text_pairs
+from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, shot_groups, text_pairs
 from holocine_ext.shots.layout import Range, ShotLayout
 from holocine_ext.shots.spans import allowed_key_ranges, text_spans
 from holocine_ext.story.scene import Scene
 from wan2.models.config import TransformerConfig
-from wan2.plan.budget import Work, chosen, predict, within_budget
+from wan2.plan.budget import Work, chosen, predict, value_bytes, within_budget
 from wan2.plan.memory import Memory
 from wan2.plan.rates import Rate
+from wan2.plan.traffic import Sharing, make_sharing
 from wan2.request.model import Model
 from wan2.request.request import Request
 from wan2.sampling.schedule import timesteps
@@ -52,6 +53,7 @@ class Forecast:
         memory: predicted bytes.
         chosen: what was chosen to fit `vram_budget`, setting by setting.
         rate: what the machine does in a second, if that is known.
+        sharing: what several cards send each other; None for one.
         warnings: lines to show with it.
     """
 
@@ -68,6 +70,7 @@ class Forecast:
     memory: Memory
     chosen: str = ""
     rate: Rate | None = None
+    sharing: Sharing | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -116,6 +119,7 @@ def make_forecast(
         memory=predict(request, work),
         chosen=chosen(asked.base, request),
         rate=rate,
+        sharing=_sharing(request, work, layout, sparse),
         warnings=tuple(warnings),
     )
 
@@ -129,6 +133,13 @@ def lora_words(model: Model) -> str:
         names = (f"{lora.path.name} x {lora.multiplier:g}" for lora in expert.loras)
         words.append(f"{expert.noise}-noise expert {', '.join(names) or 'none'}")
     return "; ".join(words) + ("; beside the weights" if model.branches else "")
+
+
+def _sharing(request: Request, work: Work, layout: ShotLayout, sparse: bool) -> Sharing | None:
+    if work.split is None:
+        return None
+    groups, passes = shot_groups(layout) if sparse else None, 2 if request.guided else 1
+    return make_sharing(work.split, work.config, groups, layout.tokens, passes, value_bytes(request))
 
 
 def _estimate(text: str) -> int:

@@ -151,9 +151,9 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     if not _replaceable(experts[0].flag, experts[0].path, making):
         # A weight that LoRAs are merged into is held in the compute dtype.
         held = held_weights(files.transformer(base.model, experts[0]), base.compute.quantises)
-    plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
+    split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
     vae, beside = vae_size(base, files), files.values_beside(base.model, config)
-    work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside)
+    work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside, split)
     return make_forecast(asked, tokens, work, notes, rate)
 
 

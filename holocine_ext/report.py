@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holocine_ext.forecast import Forecast, lora_words
+from wan2.plan.traffic import LINKS
 from wan2.shown import one_line
 from wan2.text.tokenizer import TEXT_LENGTH
 
@@ -37,6 +38,7 @@ def render(plan: Forecast) -> str:
         f"{_big(plan.total_flops)}FLOP{',' if sampling.step_cache else ''}",
         *(["           less what the step cache spares"] if sampling.step_cache else []),
         *_time(plan),
+        *_cards(plan),
         *([f"LoRA       {one_line(lora_words(plan.request.model))}"] if lora_words(plan.request.model) else []),
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)};",
         f"           transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
@@ -56,8 +58,28 @@ def _time(plan: Forecast) -> list[str]:
     sampling = plan.request.sampling
     step = plan.total_flops / plan.rate.tflops / 1e12 / sampling.infer_steps
     whole = f"{_duration(step * sampling.infer_steps)} in all{', at the most' if sampling.step_cache else ''}"
-    line = f"time       denoising, predicted: {_duration(step)} a step, {whole}"
+    line = (
+        f"time       denoising{', on one card' if plan.sharing else ''}, predicted: {_duration(step)} a step, {whole}"
+    )
     return [line, f"           {plan.rate.source}"]
+
+
+def _cards(plan: Forecast) -> list[str]:
+    """How several cards share the video, and what they gain by it where their rate is known."""
+    if plan.sharing is None:
+        return []
+    sharing, rate = plan.sharing, plan.rate
+    lines = [
+        f"cards      {sharing.cards} share it by {sharing.split.name}, each sends up to {_bytes(sharing.sent)} a step",
+        f"           the busiest computes {sharing.busiest / sharing.split.passes:.1%} of it; memory below is of each",
+    ]
+    if rate is None:
+        return lines
+    step = plan.positive_flops + (plan.negative_flops if plan.request.guided else 0)
+    for link in LINKS:
+        times = sharing.speedup((step, max(plan.positive_flops, plan.negative_flops)), rate.tflops * 1e12, link)
+        lines.append(f"           with {link}, predicted: {times:.2f} times as fast as one")
+    return lines
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""Check the code against a folder of reference figures: `python -m tests.conformance DIR`.
+"""Check the code against a folder of reference figures: `python -m tests.conformance DIR`, or `DIR --gpus 2`.
 
 The folder is laid out like `tests/data`, figures of HoloCine, or like `tests/data/wan22`, figures of Wan2.2 (see the
 README there): a file has its own kind of cases, whichever folder it lies in. Every case is run; each prints its error.
+With `--gpus N` whole runs are shared by N processes.
 Exit code 0 when all are within tolerance, 1 when one is not, 2 when the folder holds no case at all.
 """
 
@@ -11,8 +12,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
+from holocine_ext.shots.flops import shot_groups
 from holocine_ext.shots.layout import ShotLayout, auto_cuts, repair_cuts
 from holocine_ext.shots.spans import TextSpans, allowed_key_ranges, text_spans
 from holocine_ext.story.prompt import build_prompt
 from wan2.models.conditioning import Conditioning
-from wan2.models.transformer import TransformerConfig, WanTransformer
+from wan2.models.transformer import Passes, TransformerConfig, WanTransformer
 from wan2.models.vae import Tiles, WanVAE
+from wan2.parallel.crew import Crew
+from wan2.parallel.first import SharedTransformer, gather
+from wan2.parallel.orders import Begin
+from wan2.plan.split import Groups, plan_split
+from wan2.request.compute import Compute
+from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
 from wan2.request.request import NEGATIVE_PROMPT
 from wan2.run.text_encoder import encode, load_text_encoder
@@ -42,6 +51,8 @@ EXACT, SCHEDULE, TRANSFORMER, RUN, TEXT, VAE = 0.0, 1e-6, 5e-5, 1e-3, 2e-5, 1e-5
 LEVELS, RELATIVE = 1e-7, 1e-5
 BASE = WAN22_T2V.model
 CPU = torch.device("cpu")
+NOISES = ("high", "low")
+Opener = Callable[[str], AbstractContextManager[Passes]]
 
 
 @dataclass(frozen=True)
@@ -186,35 +197,67 @@ def transformer(folder: Path) -> Iterator[Check]:
                 yield close(f"transformer {number}: {variant} {name}", found, expected, TRANSFORMER)
 
 
-def runs(folder: Path) -> Iterator[Check]:
+@contextmanager
+def opening(folder: Path, config: TransformerConfig | None, gpus: int) -> Iterator[Callable[..., Opener]]:
+    """What opens the experts of a folder, given the shape of a clip, the guidance scales, and groups of its tokens."""
+    files = {name: inspect_transformer(folder / f"dit_{name}_noise.safetensors") for name in NOISES}
+    if config is not None:
+        files = {name: replace(file, config=config) for name, file in files.items()}
+    experts = {name: load_transformer(file, CPU, torch.float32) for name, file in files.items()}
+    if gpus == 1:
+        yield lambda *_: lambda name: nullcontext(experts[name])
+        return
+    together = gather(Crew(gpus), CPU)
+
+    def shared(shape: VideoShape, scales: tuple[float, float], groups: Groups | None = None) -> Opener:
+        high, low = scales
+        clip = {"height": shape.height, "width": shape.width, "num_frames": shape.num_frames}
+        guidance = {"guidance_scale_high_noise": high, "guidance_scale": low}
+        request = make_request(WAN22_T2V, {"prompt": "any", "gpus": gpus, **clip, **guidance})
+        split = plan_split(request, experts["high"].config, groups)
+
+        @contextmanager
+        def opened(name: str) -> Iterator[SharedTransformer]:
+            with together.opened(name, lambda own: nullcontext(experts[own])) as model:
+                yield model.sharing(split)
+
+        return opened
+
+    begin = Begin(BASE, Compute(device="cpu", dtype="float32", blocks_to_swap=0), files, dict.fromkeys(NOISES, 1), True)
+    with together.ordered(begin):
+        yield shared
+    together.close()
+
+
+def runs(folder: Path, gpus: int = 1) -> Iterator[Check]:
     """Whole runs through both experts."""
+    with opening(folder, transformer_config(folder), gpus) as opener:
+        yield from _runs(folder, opener)
+
+
+def _runs(folder: Path, opener: Callable[..., Opener]) -> Iterator[Check]:
     tensors, cases = load_file(folder / "denoise.safetensors"), read(folder, "dit_cases.json")["cases"]
     by_number = {case["case"]: case for case in cases}
-    experts = {name: load_expert(folder, name) for name in ("high", "low")}
-
-    def open_expert(name: str) -> AbstractContextManager[WanTransformer]:
-        return nullcontext(experts[name])
-
     for run in read(folder, "denoise.json"):
         expected, scale = tensors[run["key"]], run["cfg_scale"]
         variant = "sparse" if run["key"].startswith("sparse") else "full"
         plan = DenoisePlan(run["steps"], run["shift"], "euler", run["boundary"], scale, scale)
         passes = conditionings(by_number[run["case"]], variant, tensors["context"], tensors["negative_context"])
-        *_, last = denoise(open_expert, initial_noise(tuple(expected.shape), run["seed"]), plan, *passes)
+        layout = layout_of(by_number[run["case"]])
+        shape = VideoShape(layout.num_frames, 8 * expected.shape[3], 8 * expected.shape[4])
+        opened = opener(shape, (scale, scale), shot_groups(layout) if variant == "sparse" else None)
+        *_, last = denoise(opened, initial_noise(tuple(expected.shape), run["seed"]), plan, *passes)
         yield close(f"run {run['key']}", last.latents, expected, RUN)
 
 
-def wan22_runs(folder: Path) -> Iterator[Check]:
+def wan22_runs(folder: Path, gpus: int = 1) -> Iterator[Check]:
     """Whole runs of Wan2.2 through both experts, read as the command line reads them, each with its own solver."""
+    with opening(folder, None, gpus) as opener:
+        yield from _wan22_runs(folder, opener)
+
+
+def _wan22_runs(folder: Path, opener: Callable[..., Opener]) -> Iterator[Check]:
     tensors = load_file(folder / "runs.safetensors")
-    experts = {
-        name: load_transformer(inspect_transformer(folder / f"dit_{name}_noise.safetensors"), CPU, torch.float32)
-        for name in ("high", "low")
-    }
-
-    def open_expert(name: str) -> AbstractContextManager[WanTransformer]:
-        return nullcontext(experts[name])
-
     for number, run in enumerate(read(folder, "runs.json")):
         (width, height), (low, high) = run["size"], run["guide"]
         plan = DenoisePlan(
@@ -227,8 +270,9 @@ def wan22_runs(folder: Path) -> Iterator[Check]:
             BASE.round_timestep,
         )
         passes = [Conditioning(padded(tensors[f"{number}.{which}"])) for which in ("positive", "negative")]
-        noise = initial_noise((1, *VideoShape(run["frames"], height, width).latent), run["seed"])
-        *_, last = denoise(open_expert, noise, plan, *passes)
+        shape = VideoShape(run["frames"], height, width)
+        noise = initial_noise((1, *shape.latent), run["seed"])
+        *_, last = denoise(opener(shape, (high, low)), noise, plan, *passes)
         name = f"run {number}: {run['solver']} {run['steps']} steps, {width}x{height}"
         yield relative(name, last.latents[0], tensors[f"{number}.latents"], RELATIVE)
 
@@ -291,17 +335,17 @@ SECTIONS: dict[str, Callable[[Path], Iterator[Check]]] = {
 }
 
 
-def check_folder(folder: Path) -> Iterator[Check]:
+def check_folder(folder: Path, gpus: int = 1) -> Iterator[Check]:
     """Every case of the folder; a file that is not there has none."""
     for name, section in SECTIONS.items():
         if (folder / name).is_file():
-            yield from section(folder)
+            yield from partial(section, gpus=gpus)(folder) if section in (runs, wan22_runs) else section(folder)
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, gpus: int = 1) -> int:
     """Print a line a case; the exit code."""
     checks = []
-    for check in check_folder(folder):
+    for check in check_folder(folder, gpus):
         checks.append(check)
         verdict = "ok" if check.passed else "FAILED"
         sys.stdout.write(f"{verdict:6} {check.name:48} error {check.error:.2e}  may be {check.tolerance:.0e}\n")
@@ -311,6 +355,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m tests.conformance DIR")
-    sys.exit(main(Path(sys.argv[1])))
+    if len(sys.argv) not in (2, 4) or sys.argv[2:3] not in ([], ["--gpus"]):
+        sys.exit("usage: python -m tests.conformance DIR [--gpus N]")
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[3]) if sys.argv[3:] else 1))

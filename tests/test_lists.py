@@ -54,6 +54,17 @@ def boards(folder: Path, *names: str) -> list[str]:
     return [f"{name}.json" for name in names]
 
 
+def test_the_shards_of_a_list_are_the_list(make: List, tmp_path: Path):
+    lines = [f"a gull --d {seed}" for seed in range(5)]
+    assert make("wan2", lines)[0] == 0
+    for number in (2, 1):
+        assert make("wan2", lines, "--shard", f"{number}/2", folder="shards")[0] == 0
+        assert len(made(tmp_path / "shards")) == (2 if number == 2 else 5)
+    for name in made(tmp_path / "out"):
+        latents = [load_file(tmp_path / folder / name.replace("mp4", "safetensors")) for folder in ("out", "shards")]
+        assert torch.equal(latents[0]["latents"], latents[1]["latents"])
+
+
 def test_a_broken_scene_is_passed_over_and_made_later(make: List, tmp_path: Path):
     lines = ["# three scenes", *boards(tmp_path, "one", "broken", "three")]
     code, said = make("holocine", lines)

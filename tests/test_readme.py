@@ -38,9 +38,11 @@ SCRIPTS: dict[str, str] = PROJECT["scripts"]
 LONGEST = 300
 LARGEST_PICTURE = 1_000_000
 # Words that begin a line of a code block, and are not commands of this project.
-SYSTEM = ("accelerate", "pip", ".venv/bin/pip", "hf", "git", "source", "touch", "python3", ".venv\\Scripts\\activate")
+SYSTEM = ("accelerate", "pip", ".venv/bin/pip", "hf", "git", "ray", "source", "touch", "python3")
+SYSTEM += (".venv\\Scripts\\activate",)
 # Flags in the text that belong to other programs, or to tools of this repository.
 FOREIGN = {"--index-url", "--state", "--convert_model_dtype", "--ablated", "--include", "--local-dir", "--runs"}
+FOREIGN |= {"--num-gpus", "--nproc-per-node"}
 # What may be written after a line of a list.
 SHORT = {"--w", "--h", "--f", "--d", "--s", "--g", "--gh", "--fs", "--n"}
 

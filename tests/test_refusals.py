@@ -108,6 +108,10 @@ REFUSALS = [
     base("--parallel cfg: with --guidance_scale 1 there", "--gpus", "2", "--parallel", "cfg", "--guidance_scale", "1"),
     base("--parallel ulysses: the transformer has 4 heads for 5 cards", "--gpus", "5", "--parallel", "ulysses"),
     base("--device cuda:1: is one card", "--gpus", "2", "--device", "cuda:1"),
+    base("--shard: '3/2' is none of 1/N to N/N", "--shard", "3/2"),
+    base("--shard: is for the lines of --from_file", "--shard", "1/2"),
+    Refusal("wan2", ("--from_file", "{prompts}", "--shard", "9/9"), "--shard 9/9: the list has"),
+    base("--cluster auto: makes all lines of --from_file, without --shard", "--cluster", "auto"),
     # Numbers and choices.
     base("--infer_steps 0: must lie between 1 and 1000", "--infer_steps", "0"),
     base("--infer_steps: 'nan' is not a whole number", "--infer_steps", "nan"),

@@ -27,9 +27,7 @@ def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
 
 def shot_groups(layout: ShotLayout) -> Groups:
     """The shots as groups by which several cards can share a video with sparse attention."""
-    tokens = tuple(b - a for a, b in layout.shots)
-    shared = layout.num_shots * layout.tokens_per_frame
-    return Groups("shots", tokens, tuple(own + shared for own in tokens))
+    return Groups("shots", tuple(b - a for a, b in layout.shots), layout.tokens_per_frame)
 
 
 def text_pairs(layout: ShotLayout, key_ranges: Sequence[Sequence[Range]] | None, length: int) -> int:

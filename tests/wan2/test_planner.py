@@ -194,7 +194,7 @@ def test_a_budget_is_told_kept_and_changes_no_bit(
         {"prompt": "a", "height": 32, "width": 32, "num_frames": 9, "device": "cpu", **files(tiny)},
     )
     opened = Files()
-    work = work_of(request, opened, opened.transformer(request.model.expert("high")))
+    work = work_of(request, opened, opened.transformer(request.model, request.model.expert("high")))
     swapped = request.computing(blocks_to_swap=3)
     monkeypatch.setattr(
         "wan2.plan.memory.PAIR_BYTES", 0

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from wan2 import __version__
+from wan2.cli.values import frame_rate, number, shard, whole_number
 from wan2.errors import InputError
 from wan2.models.kernel_table import AUTO
 from wan2.plan.resume import BESIDE
 from wan2.request.cards import Cards
 from wan2.request.compute import Compute
-from wan2.request.fields import CountOrAuto, OneOf, Setting, exact_rate, settings_of
+from wan2.request.fields import CountOrAuto, OneOf, Setting, settings_of
 from wan2.request.flat import preset_values
 from wan2.request.model import EXPERT_FLAG, Model
 from wan2.request.output import Output
@@ -26,7 +27,6 @@ from wan2.request.presets import BASE, LORA_MULTIPLIER, RECIPES, Preset
 from wan2.request.request import Request
 from wan2.request.sampling import Sampling
 
-FRACTION = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,12})\s*")
 # How many scenes of a list go through the stages together.
 WAVE = 10
 
@@ -177,6 +177,10 @@ def _add_several(table: Table) -> None:
     table.add("several videos", "num_seeds", what, common=True, type=whole_number, metavar="N")
     what = f"how many videos go through the stages together, so that models are loaded once (default: {WAVE})"
     table.add("several videos", "wave", what, type=whole_number, metavar="N")
+    what = "make every N-th line of the list, from line I on: one of N jobs that make the list together"
+    table.add("several videos", "shard", what, type=shard, metavar="I/N")
+    what = "make the list on a cluster of Ray, --gpus cards a line: its address, or auto for the one of this machine"
+    table.add("several videos", "cluster", what, metavar="ADDRESS")
 
 
 def _add_sampling(table: Table) -> None:
@@ -258,14 +262,6 @@ def path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def whole_number(text: str) -> int:
-    """A whole number, for argparse."""
-    try:
-        return int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
-
-
 def whole_number_or_auto(text: str) -> int | str:
     """A whole number or the word auto, for argparse."""
     if text == AUTO:
@@ -274,24 +270,6 @@ def whole_number_or_auto(text: str) -> int | str:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
-
-
-def frame_rate(text: str) -> float:
-    """Frames per second, for argparse: a number or a fraction of whole numbers, made exact."""
-    if not (fraction := FRACTION.fullmatch(text)):
-        return exact_rate(number(text))
-    above, below = int(fraction[1]), int(fraction[2])
-    if not below:
-        raise argparse.ArgumentTypeError(f"{text!r} is divided by 0")
-    return exact_rate(above / below)
-
-
-def number(text: str) -> float:
-    """A number, for argparse."""
-    try:
-        return float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
 
 
 TYPES: dict[Any, Callable[[str], object]] = {int: whole_number, float: number, Path: path}

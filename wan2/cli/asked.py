@@ -19,10 +19,24 @@ from wan2.request.prompt_file import Line, parse_line, read_lines
 from wan2.request.request import Request
 
 # Flags of the command itself, which no request holds.
-OF_COMMAND = ("from_file", "wave", "seeds", "num_seeds", "quiet", "inspect", "models_dir", "download")
+OF_COMMAND = (
+    "from_file",
+    "wave",
+    "shard",
+    "cluster",
+    "seeds",
+    "num_seeds",
+    "quiet",
+    "inspect",
+    "models_dir",
+    "download",
+)
 # The flags that still mean something when saved latents are only decoded.
 DECODING = frozenset(name for name, about in SETTINGS.items() if about.decoding) | {"quiet"}
 DEFAULT_OUTPUT = Output().save_path
+
+Asked = tuple[Line, dict[str, Any]]
+"""A line of a list, and the values that the command line gives for it."""
 
 SCENES = ("prompt", "from_file", "latent_path")
 
@@ -53,7 +67,7 @@ def scenes_of(given: Mapping[str, Any]) -> list[str]:
     return [f"--{name}" for name in SCENES if given[name] is not None]
 
 
-def asked_by_lines(given: Mapping[str, Any]) -> list[tuple[Line, dict[str, Any]]]:
+def asked_by_lines(given: Mapping[str, Any]) -> list[Asked]:
     """Every line of `--from_file`, with the values that the command line gives for it and an output of its own.
 
     `out.mp4` becomes `out-001.mp4` for the first line of the file and so on; in a folder, videos have the file's name.
@@ -77,7 +91,15 @@ def asked_by_lines(given: Mapping[str, Any]) -> list[tuple[Line, dict[str, Any]]
         check_name(paths[-1])
     except ValueError as error:
         raise InputError(str(error), field="save_path") from error
-    return [(line, {**values, "save_path": one}) for line, one in zip(lines, paths, strict=True)]
+    asked = [(line, {**values, "save_path": one}) for line, one in zip(lines, paths, strict=True)]
+    return asked if given["shard"] is None else _shard(asked, *given["shard"])
+
+
+def _shard(asked: list[Asked], number: int, count: int) -> list[Asked]:
+    """Every `count`-th line, from the one with this number on."""
+    if number > len(asked):
+        raise InputError(f"the list has {len(asked)} lines", field="shard", value=f"{number}/{count}")
+    return asked[number - 1 :: count]
 
 
 def asked_by_line(line: Line, given: Mapping[str, Any], preset: Preset) -> Request:

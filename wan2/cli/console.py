@@ -32,6 +32,7 @@ from wan2.events import (
     StateSaved,
     StepTaken,
 )
+from wan2.models.kernel_table import AUTO
 from wan2.plan.budget import leanest
 from wan2.shown import LONGEST, as_lines, command, one_line, shortened
 
@@ -69,6 +70,7 @@ class Console:
         self.quiet = False
         self.state: Path | None = None
         self.again: list[str] = []
+        self.also: list[str] = []
         self.doing: Stage | None = None
         self._about: Plan | None = None
         self._bar: tqdm[Any] | None = None
@@ -122,7 +124,10 @@ class Console:
 
     def about(self, plan: Plan) -> None:
         """The run that begins; `leanest` knows of it."""
-        self._about = plan
+        self._about, cards = plan, plan.request.cards
+        self.also = ["--gpus", str(cards.gpus)] if cards.gpus > 1 else []
+        if cards.parallel != AUTO:
+            self.also += ["--parallel", cards.parallel]
 
     def leanest(self) -> str:
         """The settings with which the present stage would take the least memory, if any would."""
@@ -199,7 +204,7 @@ class Console:
         """The end of a line about an early end: what goes on from what was saved, if anything was."""
         words = self.again
         if not words and self.state is not None and self.state.exists():
-            words = ["--resume", str(self.state)]
+            words = ["--resume", str(self.state), *self.also]
         if not words:
             return ""
         line = command([*self.script, *words])

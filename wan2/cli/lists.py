@@ -50,14 +50,15 @@ def items_of(lines: Sequence[tuple[Line, Mapping[str, Any]]]) -> list[Item]:
 
 
 @contextmanager
-def held_names(items: Sequence[Item]) -> Iterator[None]:
-    """A block in which no other process makes several videos under the same names.
+def held_names(items: Sequence[Item], shard: tuple[int, int] | None) -> Iterator[None]:
+    """A block in which no other process makes several videos under the same names, or the same shard of them.
 
     Raises:
         RunError: another one does.
     """
     first: Path = items[0].values["save_path"]
-    name = first.with_name(f"{first.stem.rpartition('-')[0]}-list")
+    part = "" if shard is None else "-{}-of-{}".format(*shard)
+    name = first.with_name(f"{first.stem.rpartition('-')[0]}-list{part}")
     with ExitStack() as stack:
         try:
             stack.enter_context(held(name))
@@ -152,6 +153,11 @@ def make_each(
         left, lost = plan_anew(todo, plan, console)
         batch, todo = left[:wave], list(left[wave:])
         failed += [*lost, *(make(batch) if batch else [])]
+    refuse_failed(failed, count)
+
+
+def refuse_failed(failed: Sequence[Item], count: int) -> None:
+    """Raise `RunError` if some of so many videos were not made; which."""
     if failed:
         raise RunError(f"{len(failed)} of {count} videos failed: {_named(failed)}")
 

@@ -26,6 +26,7 @@ from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
 from wan2.errors import Answered, Ended, InputError
+from wan2.parallel.launched import Launched, launched
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import make_plan
@@ -43,6 +44,8 @@ COMPILED = "compiled"
 MOST = 10_000
 ALLOCATOR_SETTINGS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 """The variables in which PyTorch looks for settings of its allocator of GPU memory: any version, and from 2.9 on."""
+EXCHANGES, LOOPBACK = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo"
+"""The variables that name the network by which processes exchange, and the one that does not leave the machine."""
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -57,12 +60,43 @@ def guarded(program: str, run: Callable[[Console], None]) -> int:
     script = [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [program]
     with steady() as out, Console(program, script, out) as console, handled(), Ended(console.failed) as ended:
         try:
-            run(console)
+            if not helps():
+                run(console)
         except KeyboardInterrupt as stop:
             by = f" by {stop}" if isinstance(stop, Stopped) else ""
             code = stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
             return console.complain(f"interrupted{by}", code)
     return ended.code
+
+
+def processes() -> Launched | None:
+    """The processes of a run that `torchrun` started, if it did."""
+    return launched(os.environ)
+
+
+def helps() -> bool:
+    """Compute with the first process that `torchrun` started, where this is another one; whether it was."""
+    process = processes()
+    if process is None or process.rank == 0:
+        return False
+    from wan2.run.worker import serve
+
+    serve(process)
+    return True
+
+
+def check_cards(given: dict[str, Any]) -> None:
+    """Use as many cards as `torchrun` started processes.
+
+    Raises:
+        InputError: another number was asked for.
+    """
+    process = processes()
+    if process is None:
+        return
+    if given["gpus"] not in (None, process.size):
+        raise InputError(f"torchrun started {process.size} processes", field="gpus", value=given["gpus"])
+    given["gpus"] = process.size
 
 
 def parsed(parser: Parser, words: Sequence[str], console: Console) -> argparse.Namespace:
@@ -100,20 +134,39 @@ def check_several(given: Mapping[str, Any]) -> None:
     listed, seeds = given["from_file"] is not None, given["seeds"] is not None or given["num_seeds"] is not None
     if given["wave"] is not None and not (listed or seeds):
         raise InputError("is for several videos, of `from_file`, `seeds` or `num_seeds`", field="wave")
+    if given["shard"] is not None and not listed:
+        raise InputError("is for the lines of `from_file`", field="shard")
+    if given["cluster"] is not None and (not listed or given["shard"] is not None):
+        raise InputError("makes all lines of `from_file`, without `shard`", field="cluster", value=given["cluster"])
     for name in ("wave", "num_seeds"):
         if given[name] is not None and not 1 <= given[name] <= MOST:
             raise InputError(f"must lie between 1 and {MOST}", field=name, value=given[name])
 
 
 def make_several(
-    items: Sequence[Item], plan: Callable[[Item], Job], given: Mapping[str, Any], words: Sequence[str], console: Console
+    items: Sequence[Item],
+    plan: Callable[[Item], Job],
+    given: Mapping[str, Any],
+    words: Sequence[str],
+    console: Console,
+    command: Callable[[Sequence[str]], int],
 ) -> None:
-    """Plan every video, then make them a wave at a time. words: the command line, which also goes on with them."""
+    """Plan every video, then make them a wave at a time, or on a cluster.
+
+    words: the command line, which also goes on with them. command: what it is given to.
+    """
+    if given["cluster"] is not None:
+        from wan2.cli.cluster import make_on_cluster
+
+        with held_names(items, None):
+            make_on_cluster(given["cluster"], items, command, words, console)
+        return
     planned, broken = plan_each(items, plan, console)
     console.repeats(words)
     first = planned[0][1].plan.request
     prepare(first)
-    with held_names(items), Session(first.model, first.compute, cache_folder(), first.cards) as session:
+    started = Session(first.model, first.compute, cache_folder(), first.cards, processes())
+    with held_names(items, given["shard"]), started as session:
         make = partial(make_wave, session, total=len(items), console=console)
         make_each(planned, broken, console, plan, make, given["wave"] or WAVE)
 
@@ -131,17 +184,18 @@ def _run(words: Sequence[str], console: Console) -> None:
         download(given, base_files(), CHECKPOINTS, console)
         return
     check_several(given)
+    check_cards(given)
     given, files = with_models(given, console), Files()
     if scenes_of(given) == ["--from_file"]:
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
-        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console)
+        make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console, main)
     elif seeds := asked_by_seeds(given):
         plan = partial(_by_seed, files=files, console=console)
-        make_seeds(seeds, lambda: make_several(seeds, plan, given, words, console), given, console)
+        make_seeds(seeds, lambda: make_several(seeds, plan, given, words, console, main), given, console)
     else:
         job = _planned(asked(given, WAN22_T2V), files, {}, console)
         prepare(job.plan.request)
-        make_one(job, console, cache_folder())
+        make_one(job, console, cache_folder(), processes())
 
 
 def _by_line(item: Item) -> Request:
@@ -165,10 +219,14 @@ def prepare(request: Request) -> None:
     """What must be settled before PyTorch is imported.
 
     What `--compile` makes is kept in a folder, for the next run. GPU memory is taken in segments that can grow,
-    where the platform has them: fixed ones leave gaps that nothing fits into. A setting of the user's own stays.
+    where the platform has them: fixed ones leave gaps that nothing fits into. Processes of several cards of one machine
+    talk within it. A setting of the user's own stays.
     """
     if sys.platform == "linux" and not any(name in os.environ for name in ALLOCATOR_SETTINGS):
         os.environ[ALLOCATOR_SETTINGS[0]] = "expandable_segments:True"
+    if sys.platform == "linux" and request.cards.gpus > 1 and processes() is None:
+        for name in EXCHANGES:
+            os.environ.setdefault(name, LOOPBACK)
     if request.compute.compile:
         os.environ[INDUCTOR_CACHE] = str(_compiled_folder())
 

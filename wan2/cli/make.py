@@ -9,6 +9,7 @@ from pathlib import Path
 from wan2.cli.console import Console
 from wan2.cli.lists import Item
 from wan2.events import Event, Failed, Stage, StageBegan
+from wan2.parallel.launched import Launched
 from wan2.run.isolated import Events
 from wan2.run.job import Job
 from wan2.run.session import Session
@@ -17,14 +18,14 @@ from wan2.run.session import Session
 SHARED = (Stage.LOAD, Stage.ENCODE_TEXT, Stage.QUANTISE)
 
 
-def make_one(job: Job, console: Console, cache: Path) -> None:
-    """Make a single video, unless it is there already."""
+def make_one(job: Job, console: Console, cache: Path, processes: Launched | None) -> None:
+    """Make a single video, unless it is there already. processes: those that were started for several cards."""
     plan = job.plan
     if plan.finished:
         console.note(f"{plan.output}: is there already")
         return
     console.about(plan)
-    with Session(plan.request.model, plan.request.compute, cache, plan.request.cards) as session:
+    with Session(plan.request.model, plan.request.compute, cache, plan.request.cards, processes) as session:
         _watch(session, session.run(job), console, [""])
 
 

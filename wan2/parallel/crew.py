@@ -10,6 +10,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,9 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from wan2.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
 
 SIGN = 1.0
 """Seconds between two signs of life."""
@@ -28,6 +32,10 @@ SILENCE = 15.0
 GRACE = 10.0
 """Seconds that processes get to end by themselves."""
 START = "import sys; sys.path[:] = {path!r}; from wan2.run.worker import main; sys.exit(main({rank}, {size}))"
+STORE = "wan2"
+"""What keys of the processes begin with, where they meet."""
+HOME = "127.0.0.1"
+"""Where the processes of one machine meet."""
 END = b"\n"
 """A sign of life, and what ends a line."""
 
@@ -60,12 +68,11 @@ class Worker:
 
 
 class Crew:
-    """The processes 1 to `size - 1` of a run, on this machine. They start at once."""
+    """The processes 1 to `size - 1` of a run, all of them on this machine, `here`. They start at once."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.abort: Callable[[], None] = _nothing
-        """Ends exchanges of this process that wait on a card."""
+        self.size = self.here = size
+        self._when_lost: Callable[[], None] = _nothing
         self._workers = [_started(rank, size) for rank in range(1, size)]
         self._lost: RunError | InputError | None = None
         self._over, self._known = threading.Event(), threading.Event()
@@ -73,11 +80,21 @@ class Crew:
         self._watch = threading.Thread(target=self._look, name="crew", daemon=True)
         self._watch.start()
 
-    def tell(self, **words: object) -> None:
-        """Tell all of them something."""
+    def store(self) -> Store:
+        """Where all of them meet: on this machine, and nobody else is let in."""
+        from torch.distributed import PrefixStore, TCPStore
+
+        mine = socket.create_server((HOME, 0))  # the store's own would listen to the whole network
+        port = mine.getsockname()[1]
+        store = TCPStore(HOME, port, is_master=True, wait_for_workers=False, master_listen_fd=mine.detach())
         with self.exchanging():
             for worker in self._workers:
-                worker.write(json.dumps(words).encode())
+                worker.write(str(port).encode())
+        return PrefixStore(STORE, store)
+
+    def when_lost(self, act: Callable[[], None]) -> None:
+        """What ends an exchange of this process that waits on a card, once a process is lost."""
+        self._when_lost = act
 
     def check(self) -> None:
         """Raise what ended one of them, if one has ended."""
@@ -96,13 +113,15 @@ class Crew:
         self._exchanging = True
         try:
             yield
-        except (RuntimeError, OSError) as error:
+        except BaseException as error:
             # The other side of a lost connection: why it was lost is known in a moment.
-            if not isinstance(error, RunError) and self._known.wait(SIGN + 1):
-                self.check()
-            raise
-        finally:
+            if isinstance(error, RuntimeError | OSError) and not isinstance(error, RunError):
+                self._known.wait(SIGN + 1)
             self._exchanging = False
+            self.check()
+            self.fail()
+            raise
+        self._exchanging = False
 
     @property
     def failed(self) -> bool:
@@ -151,7 +170,7 @@ class Crew:
         for worker in self._workers:
             worker.end()
         self._known.set()
-        self.abort()
+        self._when_lost()
         deadline = time.monotonic() + GRACE
         while self._exchanging and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch.distributed import TCPStore, distributed_c10d
+from torch.distributed import distributed_c10d
 
 from wan2.errors import InputError
-from wan2.parallel.mesh import FIRST, HOME, Mesh, join_mesh, leave_mesh, ready
+from wan2.parallel.mesh import FIRST, TOLD, Mesh, join_mesh, leave_mesh, ready
 from wan2.parallel.orders import Leave, Open, Order, Pass, to_bytes
 from wan2.parallel.share import Share
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wan2.models.conditioning import Conditioning
     from wan2.models.transformer import WanTransformer
     from wan2.parallel.crew import Crew
+    from wan2.parallel.launched import Launched
     from wan2.plan.split import Split
     from wan2.request.model import Noise
 
@@ -34,7 +36,7 @@ class Together:
         crew: the others, where this process started them.
     """
 
-    def __init__(self, mesh: Mesh, crew: Crew) -> None:
+    def __init__(self, mesh: Mesh, crew: Crew | Launched) -> None:
         self.mesh, self.crew = mesh, crew
 
     def order(self, order: Order) -> None:
@@ -105,33 +107,33 @@ class SharedTransformer:
         sent = tuple(map(_without_text, now)) if new else None
         self.together.order(Pass(self.split, timestep, tuple(latents.shape), sent))
         with self.together.crew.exchanging():
-            mesh.from_first(latents)
+            mesh.from_first(latents.contiguous())
             if new or self._share is None:
                 self._last, self._share = now, Share(mesh, self.split, now, self.together.crew.check)
             own = self._share.run(self.model, latents, timestep)
             return self._share.collect(self.model, own, latents)
 
 
-def gather(crew: Crew, device: torch.device) -> Together:
+def gather(crew: Crew | Launched, device: torch.device) -> Together:
     """The processes of a crew, connected with each other; each computes on a device of this kind.
 
     Raises:
         RunError: a process ended.
         InputError: this machine has not as many cards.
     """
-    if device.type == "cuda" and torch.cuda.device_count() < crew.size:
+    if device.type == "cuda" and torch.cuda.device_count() < crew.here:
         rule = f"this machine has {torch.cuda.device_count()} cards"
         raise InputError(rule, field="gpus", value=crew.size)
-    store = TCPStore(HOME, 0, is_master=True, wait_for_workers=False)
+    store = crew.store()
     threads = max(1, torch.get_num_threads() // crew.size)
-    crew.tell(port=store.port, device=device.type, threads=threads)
+    store.set(TOLD, json.dumps({"device": device.type, "threads": threads}))
     while not store.check([ready(rank) for rank in range(1, crew.size)]):
         crew.check()
         time.sleep(0.02)
     if device.type == "cpu":
         torch.set_num_threads(threads)
     else:
-        crew.abort = distributed_c10d._abort_process_group
+        crew.when_lost(distributed_c10d._abort_process_group)
     with crew.exchanging():
         return Together(join_mesh(store, FIRST, crew.size, device), crew)
 

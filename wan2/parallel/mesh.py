@@ -20,8 +20,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 # other means.
 PATIENCE = timedelta(days=30)
 FIRST = 0
-HOME = "127.0.0.1"
-"""Where the processes of one machine meet."""
+TOLD = "told"
+"""What the first process leaves in the store for the others, as JSON: `device` and `threads`."""
 
 
 @dataclass
@@ -36,14 +36,15 @@ class Traffic:
 class Mesh:
     """The processes of a run, from inside one of them.
 
-    rank, size: its number, and how many there are. device: where it computes. traffic: what attentions exchanged and
-    what went to and from the first process, orders apart.
+    rank, size: its number, and how many there are. device: where it computes. latents: what went to and from the first
+    process besides orders. attention: what attentions exchanged.
     """
 
     rank: int
     size: int
     device: torch.device
-    traffic: Traffic = field(default_factory=Traffic)
+    latents: Traffic = field(default_factory=Traffic)
+    attention: Traffic = field(default_factory=Traffic)
     _meshes: dict[tuple[int, int], DeviceMesh] = field(default_factory=dict)
 
     def send_order(self, data: bytes) -> None:
@@ -84,11 +85,11 @@ class Mesh:
         if shape not in self._meshes:
             self._meshes[shape] = init_device_mesh(self.device.type, shape, mesh_dim_names=("pass", "way"))
         mesh = self._meshes[shape]
-        return Team(mesh.get_group("way"), mesh.get_local_rank("way"), ways, self.traffic)
+        return Team(mesh.get_group("way"), mesh.get_local_rank("way"), ways, self.attention)
 
     def _count(self, sent: int = 0, received: int = 0) -> None:
-        self.traffic.sent += sent
-        self.traffic.received += received
+        self.latents.sent += sent
+        self.latents.received += received
 
 
 @dataclass(frozen=True)

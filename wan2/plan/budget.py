@@ -27,6 +27,7 @@ from wan2.plan.memory import (
     ValueBytes,
     predict_memory,
 )
+from wan2.plan.split import Groups, Split, plan_split
 from wan2.request.request import Request
 from wan2.shapes import SIZE_MULTIPLE
 from wan2.weights.head import readable
@@ -40,6 +41,7 @@ MARGIN = 1.1
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # The text encoder and the VAE overflow float16: with it, they compute in float32.
 WIDE = {"float16": 4}
+EXCHANGED = 3
 SMALLEST_TILE = 4 * SIZE_MULTIPLE
 Part = Literal["text_encoder", "transformer", "vae"]
 """A model of a run, which is on the device while the others are not."""
@@ -52,7 +54,7 @@ class Work:
     config, held: of a transformer, and its weights that are held in fewer bits. attended: what its self-attention holds
     at once, None for the whole video. vae: the width of its decoder, and its weights. encoder_value: bytes of a value
     in the linears of the text encoder, 0 for those of the compute dtype. beside: values of the adapters beside the
-    weights.
+    weights. split: how several cards share the video.
     """
 
     config: TransformerConfig
@@ -61,22 +63,28 @@ class Work:
     vae: tuple[int, int] = (VAE_WIDTH, VAE_WEIGHTS)
     encoder_value: float = 0
     beside: int = 0
+    split: Split | None = None
 
 
 def work_of(
-    request: Request, files: Files, transformer: TransformerFile | None, attended: Attended | None = None
+    request: Request,
+    files: Files,
+    transformer: TransformerFile | None,
+    attended: Attended | None = None,
+    groups: Groups | None = None,
 ) -> Work:
     """The work of a run whose files are there; of saved latents, which need no transformer, that of the published one.
 
     Raises:
-        InputError: the VAE's file cannot be read.
+        InputError: the VAE's file cannot be read, or cards cannot share the video as asked.
     """
     vae = vae_size(request, files)
     if transformer is None:
         return Work(A14B, vae=vae)
     held = held_weights(transformer, request.compute.quantises)
+    split = plan_split(request, transformer.config, groups)
     beside = files.values_beside(request.model, transformer.config)
-    return Work(transformer.config, held, attended, vae, encoder_value(request, files), beside)
+    return Work(transformer.config, held, attended, vae, encoder_value(request, files), beside, split)
 
 
 def encoder_value(request: Request, files: Files) -> float:
@@ -120,7 +128,7 @@ def predict(request: Request, work: Work) -> Memory:
     pixels = shape.height * shape.width
     return predict_memory(
         work.config,
-        Clip(shape.tokens, work.attended or Attended(shape.tokens), 2 if request.guided else 1),
+        _clip(request, work),
         Decoding(shape.num_frames, pixels, tile, compute.vae_cache_cpu, *work.vae),
         ValueBytes(size, wide, BYTES.get(request.model.vae_dtype, wide)),
         Holding(
@@ -133,6 +141,17 @@ def predict(request: Request, work: Work) -> Memory:
             beside=work.beside,
         ),
     )
+
+
+def _clip(request: Request, work: Work) -> Clip:
+    """What the transformer works on, on the card that has the most of it."""
+    attended, passes = work.attended or Attended(request.shape.tokens), 2 if request.guided else 1
+    if work.split is None:
+        return Clip(request.shape.tokens, attended, passes)
+    own = max(sum(b - a for a, b in rows) for rows in work.split.rows)
+    if work.split.ways > 1 and not work.split.owners:  # queries, keys and values before and after heads are exchanged
+        attended = Attended(EXCHANGED * own)
+    return Clip(own, attended, passes // work.split.passes or 1)
 
 
 def within_budget(request: Request, work: Work) -> Request:

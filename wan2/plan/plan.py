@@ -16,7 +16,7 @@ from wan2.plan.outputs import Also, Inputs, named_outputs, nothing_else
 from wan2.plan.pieces import Origin
 from wan2.plan.resume import check_resume, what_remains
 from wan2.plan.saved import SavedState
-from wan2.plan.split import Groups, Split, plan_split
+from wan2.plan.split import Groups
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.request import Request
 
@@ -66,7 +66,6 @@ class Plan:
         inputs: setting -> every file that the command reads.
         found: the checkpoints of the transformers, and the prompts as tokens.
         work: what decides the memory of the run besides the request.
-        split: how several cards share the video; None for one card.
         chosen: what was completed, setting by setting.
         saved: the state that the run goes on from.
         checkpoints: fingerprints of the model files.
@@ -80,7 +79,6 @@ class Plan:
     inputs: Inputs
     found: Found = field(default_factory=Found)
     work: Work | None = None
-    split: Split | None = None
     chosen: str = ""
     saved: SavedState | None = None
     checkpoints: Mapping[str, Any] = field(default_factory=dict)
@@ -123,8 +121,7 @@ def make_plan(
     opened.watch.add(input_files(left))
     saved = check_resume(left, added.scene, opened)
     first = next(iter(found.experts.values()), None)
-    work = work_of(left, opened, first, added.attended)
-    split = None if work is None else plan_split(left, work.config, added.groups)
+    work = work_of(left, opened, first, added.attended, added.groups)
     made = within_budget(left, work)
     prints, said = opened.fingerprints(made), mixups(made, opened)
-    return Plan(made, added, opened, read, found, work, split, chosen(left, made), saved, prints, warnings=said)
+    return Plan(made, added, opened, read, found, work, chosen(left, made), saved, prints, warnings=said)

@@ -20,32 +20,49 @@ Range = tuple[int, int]
 """Half-open: [first, last + 1)."""
 
 
+def of_token(config: TransformerConfig) -> int:
+    """Operations of the linears of one block for each token."""
+    return 12 * config.dim**2 + 4 * config.dim * config.ffn_dim
+
+
+def of_pair(config: TransformerConfig) -> int:
+    """Operations of one block for each pair of query and key."""
+    return 4 * config.dim
+
+
 @dataclass(frozen=True)
 class Groups:
-    """Groups of tokens, one after the other, each of which attends to itself and to what all of them share.
+    """Groups of tokens, one after the other, each of which attends to itself and to a block of every group.
 
-    name: what a split by groups is called. tokens: how many each group has. keys: how many each attends to.
+    name: what a split by groups is called. tokens: how many each has. block: how many of each all others attend to.
     """
 
     name: str
     tokens: tuple[int, ...]
-    keys: tuple[int, ...]
+    block: int
+
+    @property
+    def pairs(self) -> tuple[int, ...]:
+        """How many pairs of query and key each scores."""
+        shared = len(self.tokens) * self.block
+        return tuple(own * (own + shared) for own in self.tokens)
 
     def costs(self, config: TransformerConfig) -> tuple[int, ...]:
         """Operations of one block for each group: the linears of its tokens, and the pairs it scores."""
-        linear = 12 * config.dim**2 + 4 * config.dim * config.ffn_dim
-        pairs = zip(self.tokens, self.keys, strict=True)
-        return tuple(tokens * (linear + 4 * config.dim * keys) for tokens, keys in pairs)
+        of_groups = zip(self.tokens, self.pairs, strict=True)
+        return tuple(tokens * of_token(config) + pairs * of_pair(config) for tokens, pairs in of_groups)
 
 
 @dataclass(frozen=True)
 class Split:
     """Who computes what. Cards are numbered pass by pass: card `p * ways + way` takes part in pass p.
 
-    passes: how many passes run side by side, 1 or 2. rows: for each of the `ways` in which a pass is shared, the tokens
-    that are its own. owners: for each way the groups that it has; empty where heads are exchanged.
+    name: what the command line calls it. passes: how many passes run side by side, 1 or 2. rows: for each of the `ways`
+    in which a pass is shared, the tokens that are its own. owners: for each way the groups that it has; empty where
+    heads are exchanged.
     """
 
+    name: str
     passes: int
     rows: tuple[tuple[Range, ...], ...]
     owners: tuple[tuple[int, ...], ...] = ()
@@ -98,8 +115,9 @@ def _passes(request: Request, asked: Sequence[str]) -> int:
 def _shared(request: Request, config: TransformerConfig, groups: Groups | None, passes: int, by: str) -> Split:
     """The split of each pass, by groups or by heads; `by` says which, or leaves it open."""
     ways, tokens, how = request.cards.gpus // passes, request.shape.tokens, request.cards.parallel
+    side = [CFG] if passes == PASSES else []
     if ways == 1:
-        return Split(passes, (((0, tokens),),))
+        return Split(CFG, passes, (((0, tokens),),))
     if groups is not None and by in ("", groups.name):
         costs = groups.costs(config)
         owners = balanced(costs, ways)
@@ -107,10 +125,11 @@ def _shared(request: Request, config: TransformerConfig, groups: Groups | None, 
             rule = f"{ways} cards for {len(costs)} {groups.name}; each needs one of its own"
             raise InputError(rule, field="parallel", value=how)
         if by or wasted(costs, owners) <= WASTE:
-            return Split(passes, _rows(groups, owners), owners)
+            return Split("+".join([*side, groups.name]), passes, _rows(groups, owners), owners)
     if config.num_heads < ways:
         raise InputError(f"the transformer has {config.num_heads} heads for {ways} cards", field="parallel", value=how)
-    return Split(passes, tuple(((tokens * way // ways, tokens * (way + 1) // ways),) for way in range(ways)))
+    edges = pairwise(tokens * way // ways for way in range(ways + 1))
+    return Split("+".join([*side, ULYSSES]), passes, tuple((edge,) for edge in edges))
 
 
 def balanced(costs: Sequence[int], ways: int) -> tuple[tuple[int, ...], ...]:

@@ -51,7 +51,9 @@ def take_steps(one: Active, expert: Opened, alone: bool) -> Generator[Event]:
     positive = replace(positive, strengths=strengths)
     if negative is not None:
         negative = replace(negative, strengths=tuple(each.of_another_text() for each in strengths))
-    model = expert.model.sharing(one.plan.split) if isinstance(expert.model, SharedTransformer) else expert.model
+    model = expert.model
+    if isinstance(model, SharedTransformer) and one.plan.work is not None:
+        model = model.sharing(one.plan.work.split)
     steps = denoise(lambda _: nullcontext(model), one.noise.to(device), schedule, positive, negative, after)
     with one.recorder.timed(Stage.DENOISE), closing(steps):
         for step in steps:

@@ -36,6 +36,7 @@ from wan2.weights.watch import Stamp, stamp_of
 if TYPE_CHECKING:
     from wan2.models.vae import WanVAE
     from wan2.parallel.crew import Crew
+    from wan2.parallel.launched import Launched
     from wan2.run.vae import VaeFile
 
 OpenOwn = Callable[[Noise], AbstractContextManager[WanTransformer]]
@@ -67,7 +68,7 @@ class Models:
         self._colours: Tensor | None = None
         self._experts: dict[Noise, WanTransformer] = {}
 
-    def connect(self, crew: Crew) -> None:
+    def connect(self, crew: Crew | Launched) -> None:
         """Compute together with other processes, which begin now. Raises `RunError`, `InputError`."""
         self.together = gather(crew, self.machine.device)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from wan2.events import Event, Failed, Stage, StageBegan
 from wan2.parallel.crew import Crew
+from wan2.parallel.launched import Launched
 from wan2.plan.plan import Plan
 from wan2.request.cards import Cards
 from wan2.request.compute import Compute
@@ -33,15 +34,23 @@ class Session:
         compute: device, precision and budget that all plans share; what is chosen to fit may differ.
         cache: the folder in which encoded texts are kept for later; None keeps none.
         cards: how many cards work on each video.
+        processes: those for the cards, where they were started already; None starts them.
 
     `late` holds the events that happened while a wave was left early: the states that were saved then.
     """
 
-    def __init__(self, model: Model, compute: Compute, cache: Path | None = None, cards: Cards | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        compute: Compute,
+        cache: Path | None = None,
+        cards: Cards | None = None,
+        processes: Launched | None = None,
+    ) -> None:
         self.model, self.compute, self.cache, self.cards = model, compute, cache, cards or Cards()
         self.late: list[Event] = []
         self._models: Models | None = None
-        self._crew: Crew | None = None
+        self._crew: Crew | Launched | None = processes
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wan2.errors import Ended, InputError, RunError, is_out_of_device_memory, is_out_of_memory
-from wan2.parallel.crew import END, SIGN
+from wan2.parallel.crew import END, HOME, SIGN
+from wan2.parallel.launched import Launched
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,10 @@ def main(rank: int, size: int) -> int:
     os.dup2(2, 1)  # what libraries print is no sign of life
     threading.Thread(target=_live, args=[says], daemon=True).start()
     with Ended(partial(_tell, says)) as ended:
-        _join(rank, size)
+        import torch  # noqa: F401 - while the first process does, too
+
+        if line := sys.stdin.readline():
+            serve(Launched(rank, size, rank, size, HOME, int(line)))
     return ended.code
 
 
@@ -67,23 +71,21 @@ def _tell(says: int, error: BaseException) -> int:
     return 1
 
 
-def _join(rank: int, size: int) -> None:
+def serve(process: Launched) -> None:
+    """Be a process that computes with the first one, until that needs it no more."""
     import torch
-    from torch.distributed import TCPStore
 
-    from wan2.parallel.mesh import HOME, join_mesh, leave_mesh, ready
+    from wan2.parallel.mesh import PATIENCE, TOLD, join_mesh, leave_mesh, ready
 
-    line = sys.stdin.readline()
-    if not line:
-        return
-    told = json.loads(line)
+    store = process.store()
+    store.wait([TOLD], PATIENCE)
+    told = json.loads(store.get(TOLD))
     torch.set_num_threads(told["threads"])
-    store = TCPStore(HOME, told["port"], is_master=False, wait_for_workers=False)
-    device = torch.device("cuda", rank) if told["device"] == "cuda" else torch.device("cpu")
+    device = torch.device("cuda", process.local) if told["device"] == "cuda" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store.set(ready(rank), "")
-    _Serving(join_mesh(store, rank, size, device)).run()
+    store.set(ready(process.rank), "")
+    _Serving(join_mesh(store, process.rank, process.size, device)).run()
     leave_mesh()
 
 
