@@ -41,7 +41,9 @@ def keep(high: Path, low: Path) -> tuple[list[str], Path]:
         WAN22_T2V, {"prompt": "-", "fp8_scaled": True, "fp8_cache": True, "dit_high_noise": high, "dit_low_noise": low}
     )
     files = Files()
-    experts: dict[Noise, TransformerFile] = {e.noise: files.transformer(request.model, e) for e in request.model.experts}
+    experts: dict[Noise, TransformerFile] = {
+        e.noise: files.transformer(request.model, e) for e in request.model.experts
+    }
     shown, kept = list[str](), dict[Noise, TransformerFile]()
     for found in Models(request.model, request.compute).kept_fp8(experts, files, plan=0):
         if isinstance(found, Noted):
