@@ -129,7 +129,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
-    notes = [*asked.warnings, *mixups(base, files)]
+    notes = [*asked.warnings]
     tokens = None
     if _replaceable("tokenizer", base.model.tokenizer, making):
         notes.append(
@@ -143,6 +143,7 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         check_blocks(base, expert, config)
         check_fp8(base, expert, config, held)
         notes += check_loras(base.model, expert, config, files)
+    notes += mixups(base, files)
     check_fp8_t5(base, files)
     experts = base.model.experts
     if absent := [f"`{expert.flag}`" for expert in experts if _replaceable(expert.flag, expert.path, making)]:

@@ -115,8 +115,8 @@ def test_a_disk_that_fills_up_costs_no_latents(tiny: TinyModel, disk: Callable[[
     assert {path.name for path in folder.iterdir()} == {"others", "a.state.safetensors", "a.safetensors"}
     words = ["--resume", str(folder / "a.state.safetensors"), "--save_path", str(tmp_path / "b.mp4")]
     assert wan2.cli.main.main(words) == 0
-    assert {path.name for path in folder.iterdir()} == {"others"}
-    assert {path.name for path in tmp_path.iterdir()} == {"b.mp4", "b.json", folder.name}
+    assert {path.name for path in folder.iterdir()} == {"others", "a.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"b.mp4", "b.json", "b.safetensors", folder.name}
 
 
 def test_a_folder_that_goes_away_costs_no_latents(tiny: TinyModel, tmp_path: Path):

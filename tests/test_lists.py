@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import holocine_ext.cli
 import wan2.cli.main
 import wan2.run.decode
-import wan2.run.denoise
+import wan2.run.wave
 from tests.tiny import QUICK, TinyModel, impatient
 from wan2.run.video_io import read_video
 
@@ -108,7 +108,7 @@ def test_one_that_fails_while_it_runs_costs_no_other(make: List, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(wan2.run.denoise, "initial_noise"), (wan2.run.decode, "save_latents")], ids=["early", "late"]
+    ("module", "name"), [(wan2.run.wave, "noise_of"), (wan2.run.decode, "save_latents")], ids=["early", "late"]
 )
 def test_a_bug_in_one_shows_its_traceback_and_costs_no_other(
     make: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str

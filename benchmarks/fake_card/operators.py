@@ -109,11 +109,12 @@ class Emulate(TorchFunctionMode):
         self.notes.ran("_to_copy", x, made, waits=not non_blocking)
         return made
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
         """Laid out like the queries, as the fused kernels do."""
-        _check_devices("attention", (q, k, v))
+        read = [x for x in (q, k, v, *options.values()) if isinstance(x, Tensor)]
+        _check_devices("attention", read)
         made = torch.empty_like(q)
-        self.notes.ran("scaled_dot_product_attention", (q, k, v), made)
+        self.notes.ran("scaled_dot_product_attention", read, made)
         return made
 
     def _by_shapes(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401

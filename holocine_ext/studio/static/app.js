@@ -129,8 +129,9 @@ async function render() {
 }
 
 function keep(name, value) {
+  const another = name === "model" && value !== (settings.model ?? "nano");
   settings = { ...settings, [name]: value };
-  if (name === "model") settings = { ...settings, variant: undefined, preset: undefined, infer_steps: undefined };
+  if (another) settings = { ...settings, variant: undefined, preset: undefined, infer_steps: undefined };
   settings = Object.fromEntries(Object.entries(settings).filter(([, one]) => one !== undefined));
   api.keepSettings(settings).catch((error) => tell(error.message));
   draw();

@@ -25,5 +25,6 @@ def test_films_become_loras_and_loras_films(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "loras/boards_films/low_000001.png").is_file()
     monkeypatch.setattr(teaching, "STEPS", ["--infer_steps", "2"])
     teaching.make_films(tmp_path, "with storyboards", 1, "sparse")
-    shown = teaching.table(tmp_path)
-    assert "new place, with" in shown and "captions agree" in shown and "SCA" in shown
+    monkeypatch.chdir(tmp_path)
+    shown = teaching.table(Path())
+    assert "storyboards" in shown and "captions agree" in shown and "SCA" in shown
