@@ -46,7 +46,7 @@ class Kind:
 
 
 def _video(stem: str) -> list[str]:
-    return [f"{stem}.mp4", f"{stem}.json", f"{stem}_sheet.png"]
+    return [f"{stem}.mp4", f"{stem}.safetensors", f"{stem}.json", f"{stem}_sheet.png"]
 
 
 def _generate(*words: str) -> Callable[[Path], list[str]]:

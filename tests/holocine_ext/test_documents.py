@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from holocine_ext.shots.spans import text_spans
+from holocine_ext.story.direction import DIRECTION
 from holocine_ext.story.fields import MAX_PARTS
 from holocine_ext.story.lengths import TIMES
 from holocine_ext.story.storyboard import FIELDS, from_document, from_file
@@ -89,7 +90,7 @@ def test_captions_as_the_model_was_published_with_them():
 
 
 def test_every_synonym_names_a_field_or_a_flag_and_is_none_itself():
-    for synonyms, known in ((OF_SCENE, FIELDS), (OF_SHOT, ("caption", *TIMES))):
+    for synonyms, known in ((OF_SCENE, FIELDS), (OF_SHOT, ("caption", *TIMES, *DIRECTION))):
         assert len(synonyms) > 30 and not set(synonyms) & set(known)
         for name, meant in synonyms.items():
             assert name == name.lower() and " " not in name

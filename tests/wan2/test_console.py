@@ -18,6 +18,7 @@ from wan2.cli.main import guarded
 from wan2.cli.make import make_wave
 from wan2.errors import InputError, RunError
 from wan2.events import Event, Finished, Stage, StageBegan, StateSaved
+from wan2.request.cards import Cards
 from wan2.run.isolated import Events, only
 from wan2.run.job import Job
 from wan2.shown import LONGEST, MOST_LINES
@@ -69,7 +70,8 @@ def raising(error: BaseException) -> Callable[[], Events]:
 def attempt(console: Console, make: Callable[[], Events], place: str = "line 1", title: str = "first") -> list[Item]:
     """Make two scenes, of which the first may fail; those that did."""
     items = [Item(place, title, "line", 1, {}), Item("line 2", "second", "line", 2, {})]
-    wave = [(item, SimpleNamespace(plan=None)) for item in items]
+    plan = SimpleNamespace(request=SimpleNamespace(cards=Cards()), work=None)
+    wave = [(item, SimpleNamespace(plan=plan)) for item in items]
     return make_wave(Scenes(make), wave, 2, console)  # type: ignore[arg-type]
 
 
