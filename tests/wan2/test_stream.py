@@ -232,7 +232,7 @@ def test_copies_that_come_late_change_nothing(
     files: dict[str, Path], streamed: int, weights_from: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "copy_stream", lambda *_: LateCopies())
-    monkeypatch.setattr(phases_module, "_buffers", ram_or_two)
+    monkeypatch.setattr(phases_module, "staging_buffers", ram_or_two)
     with transformers(
         phases_of(files, 3, 2), Placement(CPU, torch.float32, streamed=streamed, weights_from=weights_from)
     ) as load:
@@ -247,7 +247,7 @@ def test_host_memory_is_written_only_after_its_copy_was_awaited(
 ) -> None:
     awaited: list[int] = []
     monkeypatch.setattr(copies.HostCopyStream, "wait_for_buffer", lambda *_: awaited.append(len(reads)))
-    monkeypatch.setattr(phases_module, "_buffers", ram_or_two)
+    monkeypatch.setattr(phases_module, "staging_buffers", ram_or_two)
     with transformers(
         phases_of(files, 2, 2), Placement(CPU, torch.float32, streamed=3, weights_from=weights_from)
     ) as load:

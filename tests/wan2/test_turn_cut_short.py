@@ -38,7 +38,7 @@ def test_the_next_transformer_is_right_whatever_the_one_before_left(
     files: dict[str, Path], taken: int, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "copy_stream", lambda *_: HostCopyStream())
-    monkeypatch.setattr(phases_module, "_buffers", lambda *_: places)
+    monkeypatch.setattr(phases_module, "staging_buffers", lambda *_: places)
     phases = [Phase("high", inspect_transformer(files["high"]), 5), Phase("low", inspect_transformer(files["low"]), 3)]
     with transformers(
         phases, Placement(CPU, torch.float32, streamed=3, weights_from="ram" if places == 3 else "disk")

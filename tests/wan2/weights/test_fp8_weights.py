@@ -113,7 +113,7 @@ def test_streamed_is_resident_bit_for_bit(files: dict[str, Path], streamed: int,
 def test_blocks_of_many_sizes_go_through_the_places_of_the_host(
     files: dict[str, Path], places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phases_module, "_buffers", lambda *_: places)
+    monkeypatch.setattr(phases_module, "staging_buffers", lambda *_: places)
     resident = load_transformer(inspect_transformer(files["high"]), CPU, torch.bfloat16, SCALED)
     with transformers(
         [Phase("high", inspect_transformer(files["high"]), 3)], Placement(CPU, torch.bfloat16, SCALED, 6, "ram")
