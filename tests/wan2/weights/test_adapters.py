@@ -236,7 +236,7 @@ def test_what_no_run_from_text_has_is_left_out_if_asked_for(tmp_path: Path) -> N
     more = {"diffusion_model.blocks.0.other.lora_up.weight": torch.ones(96, 4)}
     with pytest.raises(InputError, match=r"1 of 185 tensors are unknown \(diffusion_model.blocks.0.other"):
         inspect_lora(Lora(write_lora(tmp_path / "a", comfy(PLAIN) | strange | more), 1.0), SIX, partial=True)
-    with pytest.raises(InputError, match=r"holds no LoRA; it looks like a LoRA of an image-to-video"):
+    with pytest.raises(InputError, match=r"must be a LoRA; it is a Wan I2V LoRA"):
         inspect_lora(Lora(write_lora(tmp_path / "a", strange), 1.0), SIX, partial=True)
 
 
@@ -252,13 +252,13 @@ REFUSED: list[tuple[str, dict[str, Tensor]]] = [
     (r"does not fit .*lokr_w1 \[7, 8\] and ", PARTS | {f"{Q}.lokr_w1": torch.ones(7, 8)}),
     (r"does not fit .*lokr_w2_a \[12, 3\]", PARTS | {f"{Q}.lokr_w2_a": torch.ones(12, 3)}),
     (r"does not fit .*hada_w2_b \[3, 96\]", HADA | {f"{Q}.hada_w2_b": torch.ones(3, 96)}),
-    (r"does not fit .*it looks like a LoHa of a transformer of 2 blocks", HADA | {f"{Q}.hada_w1_a": torch.ones(95, 4)}),
-    (r"does not fit .*dora_scale \[95\].*looks like a DoRA", PAIR | {f"{Q}.dora_scale": torch.ones(95)}),
+    (r"does not fit .*it is a Wan LoHa", HADA | {f"{Q}.hada_w1_a": torch.ones(95, 4)}),
+    (r"does not fit .*dora_scale \[95\].*it is a Wan DoRA", PAIR | {f"{Q}.dora_scale": torch.ones(95)}),
     (r"does not fit .*dora_scale \[96, 2\]", PAIR | {f"{Q}.dora_scale": torch.ones(96, 2)}),
     (r"does not fit .*lora_B.bias \[95\]", PAIR | {f"{Q}.lora_B.bias": torch.ones(95)}),
-    (r"are unknown .*a LoCon with a factor in the middle", HADA | {f"{Q}.hada_t1": torch.ones(4, 4, 1, 1)}),
-    (r"are unknown .*a LoCon with a factor in the middle", PARTS | {f"{Q}.lokr_t2": torch.ones(2, 2, 1, 1)}),
-    (r"are unknown .*an OFT adapter", {f"{Q}.oft_R.weight": torch.ones(4, 4)}),
+    (r"are unknown .*not exactly a Wan LoHa", HADA | {f"{Q}.hada_t1": torch.ones(4, 4, 1, 1)}),
+    (r"are unknown .*not exactly a Wan LoKr", PARTS | {f"{Q}.lokr_t2": torch.ones(2, 2, 1, 1)}),
+    (r"are unknown .*not exactly a Wan OFT", {f"{Q}.oft_R.weight": torch.ones(4, 4)}),
 ]  # fmt: skip
 
 
