@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wan2.models.layers import add_gated
+from wan2.models.elementwise import add_gated
 
 if TYPE_CHECKING:
     from wan2.models.adapters import Factors
