@@ -53,10 +53,13 @@ class SparseInterShotAttention:
             ValueError: there are not as many queries as tokens in the layout.
         """
         _expect(tokens.num_queries, self.layout.tokens)
-        summary = _join_keys([tokens.keys(a, b) for a, b in self.layout.first_frames])
-        yield from _shot_by_shot(
-            self.dense, tokens, dict(enumerate(self.layout.shots)), self.layout.tokens_per_frame, summary
-        )
+        shots, frame = dict(enumerate(self.layout.shots)), self.layout.tokens_per_frame
+        # Without a name here, it is let go of as soon as it has been copied.
+        yield from _shot_by_shot(self.dense, tokens, shots, frame, self._summary(tokens))
+
+    def _summary(self, tokens: Projections) -> tuple[Tensor, Tensor]:
+        """Keys and values of the first frames of all shots."""
+        return _join_keys([tokens.keys(a, b) for a, b in self.layout.first_frames])
 
     def of_groups(
         self, owners: Sequence[Sequence[int]], own: int, gather: Callable[[Tensor], Tensor]
@@ -84,11 +87,17 @@ class _SomeShots:
         frame, mine = layout.tokens_per_frame, self.owners[self.own]
         spans = consecutive(layout.shots[shot][1] - layout.shots[shot][0] for shot in mine)
         _expect(tokens.num_queries, sum(b - a for a, b in spans))
-        blocks = [torch.stack(tokens.keys(a, a + frame)) for a, _ in spans]
+        shots = dict(zip(mine, spans, strict=True))
+        yield from _shot_by_shot(self.whole.dense, tokens, shots, frame, self._summary(tokens, spans))
+
+    def _summary(self, tokens: Projections, spans: Sequence[Range]) -> tuple[Tensor, Tensor]:
+        """Keys and values of the first frames of all shots, also of those that lie elsewhere."""
+        layout = self.whole.layout
+        blocks = [torch.stack(tokens.keys(a, a + layout.tokens_per_frame)) for a, _ in spans]
         found = self.gather(torch.stack(blocks))  # [shots, k and v, B, frame, H, D]
         everybody = [shot for own in self.owners for shot in own]
         k, v = torch.cat([found[everybody.index(shot)] for shot in range(layout.num_shots)], dim=2)
-        yield from _shot_by_shot(self.whole.dense, tokens, dict(zip(mine, spans, strict=True)), frame, (k, v))
+        return k, v
 
 
 @dataclass(frozen=True)

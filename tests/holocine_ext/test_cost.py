@@ -101,7 +101,7 @@ def test_predicted_work_is_what_is_alive(num_frames: int, num_shots: int, sparse
         latents, timestep = torch.empty(1, 16, layout.latent_frames, 60, 104), torch.empty(1)
     with LiveBytes() as live, torch.inference_mode():
         model(latents, timestep, given)
-    assert predicted(one, layout, sparse).transformer_work == pytest.approx(live.peak, rel=0.2)
+    assert predicted(one, layout, sparse).transformer_work == pytest.approx(live.peak, rel=0.16)
 
 
 @pytest.mark.parametrize(("num_frames", "num_shots"), [(81, 3), (481, 13)])
@@ -121,7 +121,7 @@ def test_predicted_work_in_fp8_is_what_is_alive(fast: bool, sparse: bool, num_fr
     with LiveBytes() as live, torch.inference_mode():
         model(latents, timestep, given)
     memory = predicted(one, layout, sparse, Holding(held=as_fp8(names), fast=fast))
-    assert memory.transformer_work == pytest.approx(live.peak, rel=0.12 if fast else 0.25)
+    assert memory.transformer_work == pytest.approx(live.peak, rel=0.1 if fast else 0.15)
 
 
 def test_fp8_takes_half_the_memory_but_for_the_ends() -> None:
@@ -131,7 +131,7 @@ def test_fp8_takes_half_the_memory_but_for_the_ends() -> None:
         for holding in (WHOLE, Holding(held=as_fp8(quantised(A14B)), encoder_value=1))
     )
     assert plain.transformer_weights - small.transformer_weights == pytest.approx(36 * 351e6, rel=0.01)
-    assert 0 <= small.transformer_work - plain.transformer_work <= 2 * 5120 * (5120 + 13824) * 2
+    assert 0 <= small.transformer_work - plain.transformer_work <= 4 * 5120 * 5120 * 2
     assert small.text_encoder == pytest.approx(0.65 * plain.text_encoder, rel=0.01)
     streamed, streamed_small = (
         predicted(A14B, layout, True, Holding(streamed=40, from_ram=True, held=as_fp8(fp8)))

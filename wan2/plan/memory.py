@@ -18,7 +18,7 @@ from wan2.text.tokenizer import TEXT_LENGTH
 
 # Between two attentions the transformer works through a run of tokens at a time (`wan2.models.layers`), and there holds
 # about this many fp32 copies of them: the modulated norm, queries or keys and what turns them.
-RUN_COPIES = 5.2
+RUN_COPIES = 4.6
 # Wan2.1 VAE: values alive per pixel while a chunk of four frames is decoded; those of them that are remembered of the
 # frames before; and what is alive when these wait on the host.
 VAE_VALUES_PER_PIXEL, VAE_CACHE_PER_PIXEL, VAE_VALUES_WITHOUT_CACHE = 5080, 2365, 2900
@@ -143,13 +143,14 @@ def predict_memory(
     wide = size.wide or size.compute
     tokens, attended = clip.tokens, clip.attended
     token = config.dim * size.compute
-    # The linears of half a block are converted at a time: two of the cross-attention, and the feed-forward.
-    converted = 2 * config.dim * (config.dim + config.ffn_dim) * size.compute
-    multiplied_out = converted if holding.held and not holding.fast else 0
+    # Linears that are held in few bits: those of the self-attention are multiplied out together, then the feed-forward
+    # with two of the cross-attention, when no keys of the stream are left.
+    out = config.dim * size.compute if holding.held and not holding.fast else 0
+    run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32)
     # The input of keys and values that waits in fp8 for the queries, with a scale a token.
     quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if holding.held and holding.fast else 0
-    run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32) + multiplied_out
-    work = (tokens + 2 * attended.keys) * token + quantised + max(run, 2 * attended.gathered * token)
+    attention = 2 * attended.keys * token + quantised + 4 * config.dim * out + max(run, 2 * attended.gathered * token)
+    work = tokens * token + max(attention, 2 * (config.dim + config.ffn_dim) * out + run)
     # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
     text = clip.passes * TEXT_LENGTH * token * (1 + 2 * kept)
