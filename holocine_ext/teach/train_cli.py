@@ -64,7 +64,7 @@ def build_parser() -> Parser:
     add_settings(group, Compute, OF_COMPUTE)
     what = "transformer blocks that are streamed, 0 or 2 to 40; auto is as few as fit (default: auto)"
     group.add_argument("--blocks_to_swap", type=whole_number_or_auto, metavar="N", help=what)
-    parser.add_argument("--dry_run", action="store_true", help="show memory and time, train nothing")
+    parser.add_argument("--dry_run", action="store_true", help="show memory and operations, train nothing")
     parser.add_argument("--resume", action="store_true", help="go on from the states next to --save_path")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, and replace what stands there")
     return parser
