@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant_asked
+from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import Forecast, told_words
 from holocine_ext.plan import look_ahead, plan_video
@@ -86,6 +87,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     if given["list_takes"] is not None:
         list_takes(given, console)
         return
+    given = with_defaults(given, console.chose)
     given = with_models(given, console, rank_for({"variant": given["variant"] or variant_asked(given)}))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
