@@ -269,6 +269,8 @@ def _add_looking(table: Table) -> None:
     what = 'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes'
     table.add("looking", "card", what, common=True, metavar="NAME")
     table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
+    what = "also write the film as a timeline for editing programs, as .otio and .edl"
+    table.add("looking", "export_timeline", what, **flag)
     what = "a picture with a row for every shot, next to the video (default: written)"
     table.add("looking", "contact_sheet", what, **flag)
     no_sheet: dict[str, Any] = {"dest": "contact_sheet", "action": "store_const", "const": False}

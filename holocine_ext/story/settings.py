@@ -25,6 +25,7 @@ OF_FILM = (
     "dual_dit_boundary",
     "lora_mode",
     "lora_partial",
+    "soundtrack",
 )
 """The settings of a request that a storyboard may hold, by their flat names."""
 # What is one for each LoRA.
