@@ -97,14 +97,8 @@ def _run(words: Sequence[str], console: Console) -> None:
     inputs = inputs_given(given, several)
     plan = asked_by_line if listed else _by_values
     if given["dry_run"] or given["lint"]:
-        files = Files()
-
-        def shown(item: Item) -> str:
-            if given["dry_run"]:
-                return render(look_ahead(plan(item), files, inputs, rate))
-            return "\n".join(map(one_line, looked_over(plan(item), files))) or CLEAN
-
-        _show(several, shown, given, console)
+        files, words_of = Files(), _linted if given["lint"] else partial(_forecast, inputs=inputs, rate=rate)
+        _show(several, lambda item: words_of(plan(item), files), given, console)
     elif not several:
         job = _planned(asked(given), Files(), inputs, console)
         prepare(job.plan.request)
@@ -156,6 +150,14 @@ def _show(several: Sequence[Item], shown: Callable[[Item], str], given: Mapping[
         console.note(said)
     if broken:
         raise InputError(f"{len(broken)} of {len(several)} {'lines' if given['from_file'] else 'seeds'} cannot be made")
+
+
+def _forecast(request: SceneRequest, files: Files, inputs: Inputs, rate: Rate | None) -> str:
+    return render(look_ahead(request, files, inputs, rate))
+
+
+def _linted(request: SceneRequest, files: Files) -> str:
+    return "\n".join(map(one_line, looked_over(request, files))) or CLEAN
 
 
 def check(given: Mapping[str, Any], console: Console) -> None:
