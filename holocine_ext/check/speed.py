@@ -22,8 +22,8 @@ from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B
 from wan2.models.kernels import ALLOWED_ERROR, loadable, off_by
 from wan2.models.transformer import WanTransformer
-from wan2.plan.budget import MARGIN
-from wan2.plan.memory import Clip, Decoding, Memory, ValueBytes, predict_memory
+from wan2.plan.budget import transformer_bytes
+from wan2.plan.memory import CUDA_WORKSPACES, Clip, Decoding, Memory, ValueBytes, predict_memory
 from wan2.run.machine import Machine
 from wan2.text.tokenizer import TEXT_LENGTH
 
@@ -120,7 +120,8 @@ def _reserved(name: str, run: Callable[[], object], memory: Memory, machine: Mac
     machine.start_measuring()
     with torch.inference_mode():
         run()
-    found, forecast = torch.cuda.max_memory_reserved(machine.device) / GB, memory.transformer * MARGIN / GB
+    found = torch.cuda.max_memory_reserved(machine.device) / GB
+    forecast = (transformer_bytes(memory) + CUDA_WORKSPACES) / GB
     words = f"{found:.3g} GB reserved, {forecast:.3g} GB forecast"
     return Finding("memory", name, words, found, "GB", found <= forecast)
 

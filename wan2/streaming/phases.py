@@ -106,7 +106,8 @@ def block_file(file: TransformerFile, placement: Placement) -> BlockFile:
     fp8, config = placement.fp8, file.config
     weights = held_weights(file, fp8.quantise)
     held = (frozenset(in_block(index, weights).items()) for index in range(config.num_layers))
-    return BlockFile(file, [block_layout(config, placement.dtype, forms, fp8.fast) for forms in held])
+    layouts = [block_layout(config, placement.dtype, forms, fp8.fast) for forms in held]
+    return BlockFile(file, layouts, spread(placement.streamed, config.num_layers))
 
 
 def buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:
