@@ -125,7 +125,7 @@ def planned(flags: str, folder: Path) -> dict[str, str]:
         "denoising, at most": time[1] if time else "",
         "host": host[1],
         "apart": "passes one by one" if "--passes_apart" in text else "",
-        "VAE": ", decoded in tiles" * ("--vae_tiling" in text) + ", `--vae_cache_cpu`" * ("--vae_cache_cpu" in text),
+        "VAE": ", in tiles" * ("--vae_tiling" in text) + ", cache on host" * ("--vae_cache_cpu" in text),
     }
 
 
