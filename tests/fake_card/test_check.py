@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from benchmarks.fake_card.card import TESTED, is_tested
+from benchmarks.fake_card.forwards import put_on_card
 from holocine_ext.check import speed
 from holocine_ext.check.findings import Finding
 from tests.fake_card.runs import run
 from wan2.models.config import A14B
+from wan2.models.transformer import WanTransformer
 from wan2.run.machine import Machine
 
 pytestmark = pytest.mark.skipif(not is_tested(), reason=f"the fake card is written for PyTorch {TESTED}")
@@ -25,8 +27,16 @@ def findings() -> list[Finding]:
         found.extend(speed.block(Machine(torch.device("cuda"), torch.bfloat16)))
         return 0
 
-    run(check, [])
+    run(check, [], (speed, "_block", on_card))
     return found
+
+
+def on_card(_: Machine) -> WanTransformer:
+    """The block without numbers."""
+    with torch.device("meta"):
+        model = WanTransformer(speed.BLOCK)
+    put_on_card(model)
+    return model
 
 
 @pytest.fixture(autouse=True)
