@@ -124,7 +124,7 @@ class Stage(NamedTuple):
 def transformer(scene: Scene, request: Request) -> Stage:
     """One expert at a step."""
     streamed = int(request.compute.blocks_to_swap)
-    before = weights(scene.work(request), streamed, request.compute.fp8_fast)
+    before = weights(scene.work(request), streamed, request.compute.fast)
     survives = least(step(scene.forward(request)), before) + OF_CUDA
     return Stage("transformer", device_bytes(request, scene.work(request), "transformer"), survives)
 
@@ -139,7 +139,7 @@ def step(forward: Forward) -> tuple[Memory, ...]:
         return tuple(notes.memory)
 
 
-def weights(work: Work, streamed: int, fast: bool) -> list[int]:
+def weights(work: Work, streamed: int, fast: frozenset[str]) -> list[int]:
     """Sizes of what lies on the card throughout: the ring, and every tensor that is not streamed."""
     waiting = set(spread(streamed, A14B.num_layers))
     layouts = [

@@ -39,7 +39,7 @@ def test_a_forward(sparse: bool, fp8: str, fused: bool) -> None:
     assert len(notes.waits) <= 3
     assert notes.kernels["_scaled_mm"] == 0 or fp8 == "fast"
     assert (notes.kernels["norm_modulated"] > 0) == fused
-    survives = least(memory, weights(scene.work(request), A14B.num_layers, fp8 == "fast")) + OF_CUDA
+    survives = least(memory, weights(scene.work(request), A14B.num_layers, request.compute.fast)) + OF_CUDA
     assert 1 <= device_bytes(request, scene.work(request), "transformer") / survives <= ALLOWED
 
 
