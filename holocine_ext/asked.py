@@ -30,9 +30,18 @@ from wan2.request.paths import path_of
 from wan2.request.prompt_file import Line, parse_line
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine", "list_takes")
+LOOKING_FLAGS = ("dry_run", "lint", "tflops", "card", "check_machine", "list_takes")
 TAKE_FLAGS = ("take", "reshoot", "strength")
-OWN_FLAGS = ("model", "variant", "shot_mask_type", *TAKE_FLAGS, *LOOKING_FLAGS, "export_shots", "contact_sheet")
+OWN_FLAGS = (
+    "model",
+    "variant",
+    "shot_mask_type",
+    *TAKE_FLAGS,
+    *LOOKING_FLAGS,
+    "export_shots",
+    "contact_sheet",
+    "export_timeline",
+)
 
 
 def asked(given: Mapping[str, Any]) -> SceneRequest:
@@ -111,7 +120,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(given: Mapping[str, Any]) -> Shown:
-    return Shown(given["contact_sheet"], bool(given["export_shots"]))
+    return Shown(given["contact_sheet"], bool(given["export_shots"]), bool(given["export_timeline"]))
 
 
 def _made(given: Mapping[str, Any]) -> SceneRequest:
@@ -152,7 +161,7 @@ def _taken(given: Mapping[str, Any]) -> SceneRequest:
 
 def _resumed(given: Mapping[str, Any]) -> SceneRequest:
     """The scene of a saved state, with what is given now in place of what was given then."""
-    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run", *TAKE_FLAGS):
+    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run", "lint", *TAKE_FLAGS):
         if given[name] is not None:
             raise InputError(f"the scene is that of the state, so it cannot go with `{name}`", field="resume")
     state = read_state(given["resume"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holocine_ext.forecast import Forecast, KeyRanges, make_forecast
+from holocine_ext.lint import advice
 from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
 from holocine_ext.shots.flops import SHOTS, attended, shot_groups
@@ -24,6 +25,7 @@ from wan2.plan.plan import Plan as BasePlan
 from wan2.plan.rates import Rate
 from wan2.plan.resume import check_resume, refuse_difference, saved_origin
 from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.sound import check_sound
 from wan2.plan.split import plan_split
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.cards import Cards
@@ -104,6 +106,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         attended=attended(layout, sparse) if layout else None,
         scales=asked.scales,
         origin=asked.kept.origin,
+        chapters=asked.chapters,
         groups=shot_groups(layout) if layout and sparse else None,
         check=lambda base, files: _check(replace(asked, base=base), files),
     )
@@ -129,6 +132,8 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
+    if base.output.soundtrack is not None:
+        check_sound(base.output.soundtrack)
     notes = [*asked.warnings]
     tokens = None
     if _replaceable("tokenizer", base.model.tokenizer, making):
@@ -156,6 +161,17 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     vae, beside = vae_size(base, files), files.values_beside(base.model, config)
     work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside, split)
     return make_forecast(asked, tokens, work, notes, rate)
+
+
+def looked_over(asked: SceneRequest, files: Files) -> tuple[str, ...]:
+    """What in a scene is allowed but likely to disappoint, a line each.
+
+    Raises:
+        InputError: a tokenizer that is there and cannot be read.
+    """
+    there = asked.making is not None and asked.base.model.tokenizer.exists()
+    tokens = _tokenize(asked.making, asked.base, files) if asked.making and there else None
+    return (*asked.warnings, *advice(asked, tokens))
 
 
 def _check(asked: SceneRequest, files: Files) -> None:

@@ -17,7 +17,7 @@ from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
 FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
-SHOWING = ("export_shots", "contact_sheet")
+SHOWING = ("export_shots", "contact_sheet", "export_timeline")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class SavedScene:
     shot_mask_type: str | None
     export_shots: bool
     contact_sheet: bool
+    export_timeline: bool = False
     held: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -80,6 +81,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         None if mask is None else _one_of(fields, "shot_mask_type", SHOT_MASK_TYPES),
         fields.table.get("export_shots") is True,
         fields.table.get("contact_sheet") is True,
+        fields.table.get("export_timeline") is True,
         held=_held(fields),
     )
 
