@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import wan2.cli.main
 from holocine_ext import (
     Cards,
     Compute,
@@ -29,6 +30,8 @@ from holocine_ext import (
 )
 from holocine_ext.cli import main
 from holocine_ext.shots.flops import shot_groups
+from tests.tiny import QUICK, write_tiny_model
+from tests.wan2.held_files import branch_flags, held_flags
 from wan2.events import Finished
 from wan2.models.conditioning import Conditioning, dense_attention
 from wan2.parallel import crew
@@ -73,6 +76,18 @@ def plan(tmp_path: Path) -> Iterator[Planned]:
 def made(session: Session, plan: Plan) -> Tensor:
     (latents,) = [event.latents for event in session.run(plan) if isinstance(event, Finished)]
     return latents
+
+
+def test_weights_in_few_bits_are_shared_as_others_are(tmp_path: Path) -> None:
+    """An expert in GGUF, one in int8, LoRAs beside both."""
+    model = write_tiny_model(tmp_path / "model")
+    flags = [*held_flags(model, tmp_path, "gguf", "int8"), *branch_flags(tmp_path), *QUICK, "--flow_shift", "5"]
+    flags += ["--prompt", "a ball", "--output_type", "latent"]
+    paths = [tmp_path / f"{cards}.safetensors" for cards in (1, 2)]
+    for cards, path in enumerate(paths, 1):
+        assert wan2.cli.main.main([*flags, "--save_path", str(path), "--gpus", str(cards)]) == 0
+    alone, shared = (load_file(path)["latents"] for path in paths)
+    assert torch.equal(alone, shared)
 
 
 def attention_bytes(session: Session) -> int:

@@ -21,6 +21,7 @@ from benchmarks.fake_card.card import TESTED, is_tested
 from benchmarks.fake_card.notes import Notes
 from tests.fake_card.runs import ON_CARD, run
 from tests.tiny import TinyModel, impatient
+from tests.wan2.held_files import branch_flags, held_flags
 from tests.wan2.lora_files import comfy, draw, with_whole, write_lora
 from wan2.models.fp8 import Fp8Linear, Rows, multiply_out, quantise_rows
 from wan2.models.rope import Rope, rope_table
@@ -38,6 +39,8 @@ INNER = (
     "wan2/models/layers",
     "wan2/models/attention",
     "wan2/models/fp8",
+    "wan2/models/int8",
+    "wan2/models/ggml",
     "wan2/models/fused",
     "holocine_ext/shots",
     "wan2/streaming",
@@ -90,6 +93,17 @@ def test_a_run_of_the_base(tiny: TinyModel, tmp_path: Path) -> None:
     words = [*ON_CARD, *tiny.flags(), "--prompt", "a ball", "--save_path", str(tmp_path / "ball.safetensors")]
     notes, code = run(wan2.cli.main.main, words)
     assert code == 0 and waiting(notes) == []
+
+
+@pytest.mark.parametrize("form", ["few bits, LoRAs beside", "int8 products"])
+def test_weights_in_few_bits(form: str, tiny: TinyModel, tmp_path: Path) -> None:
+    flags = [*held_flags(tiny, tmp_path, "int8", "int8"), "--int8_fast"]
+    if form == "few bits, LoRAs beside":
+        flags = [*held_flags(tiny, tmp_path, "gguf", "int8"), *branch_flags(tmp_path), "--blocks_to_swap", "2"]
+    words = [*ON_CARD, *flags, "--prompt", "a ball", "--save_path", str(tmp_path / "ball.safetensors")]
+    notes, code = run(wan2.cli.main.main, words)
+    assert code == 0 and waiting(notes) == []
+    assert (notes.kernels["_int_mm"] > 0) == ("--int8_fast" in words)
 
 
 def test_a_run_goes_on_from_its_state_with_loras_merged(

@@ -28,7 +28,7 @@ def load_branches(file: TransformerFile, device: torch.device, dtype: torch.dtyp
     for name, entries in file.branches.items():
         _, index, inner = name.split(".", 2)
         branches = beside[int(index)].setdefault(_linear(inner), [])
-        branches += (branch.to(device) for branch in _branches(file, reader, name, entries, dtype))
+        branches += _branches(file, reader, name, entries, (device, dtype))
     return Branches(beside, [lora.multiplier for lora in file.loras])
 
 
@@ -37,10 +37,14 @@ def _linear(name: str) -> str:
 
 
 def _branches(
-    file: TransformerFile, reader: TensorReader, name: str, entries: Sequence[Beside], dtype: torch.dtype
+    file: TransformerFile,
+    reader: TensorReader,
+    name: str,
+    entries: Sequence[Beside],
+    on: tuple[torch.device, torch.dtype],
 ) -> Iterator[Branch]:
     for number, delta in entries:
         addend = reader.addend(delta)
-        gain = None if addend.magnitude is None else reader.gain(file.sources[name], addend)
+        gain = None if addend.magnitude is None else reader.gain(file.sources[name], addend).to(on[0])
         kind, factors = type(addend.factors), addend.factors
-        yield Branch(number, addend.scale, kind(*(part.to(dtype) for part in factors)), gain)
+        yield Branch(number, addend.scale, kind(*(part.to(*on) for part in factors)), gain)
