@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -31,11 +30,11 @@ from wan2.cli.main import (
     check_cards,
     check_paths,
     check_several,
-    guarded,
     make_several,
     parsed,
     prepare,
     processes,
+    run_command,
 )
 from wan2.cli.make import make_one
 from wan2.cli.models_dir import with_models
@@ -59,11 +58,22 @@ SHARING = (
     "cfg+ulysses; auto"
 )
 
+RATE_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tflops": (
+        "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too",
+        {"type": number, "metavar": "N"},
+    ),
+    "card": (
+        'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes',
+        {"metavar": "NAME"},
+    ),
+}
+"""Flags that give the rate of a machine: what their help says, and how they are read; see `rate_given`."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def _run(words: Sequence[str], console: Console) -> None:
@@ -253,10 +263,8 @@ def _add_looking(table: Table) -> None:
     table.add("looking", "list_takes", what, common=True, type=path, metavar="FOLDER")
     what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"
     table.add("looking", "check_machine", what, common=True, **flag)
-    what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"
-    table.add("looking", "tflops", what, type=number, metavar="N")
-    what = 'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes'
-    table.add("looking", "card", what, common=True, metavar="NAME")
+    for name, (what, how) in RATE_FLAGS.items():
+        table.add("looking", name, what, common=name == "card", **how)
     table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
     what = "a picture with a row for every shot, next to the video (default: written)"
     table.add("looking", "contact_sheet", what, **flag)

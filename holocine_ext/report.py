@@ -57,10 +57,8 @@ def _time(plan: Forecast) -> list[str]:
         return []
     sampling = plan.request.sampling
     step = plan.total_flops / plan.rate.tflops / 1e12 / sampling.infer_steps
-    whole = f"{_duration(step * sampling.infer_steps)} in all{', at the most' if sampling.step_cache else ''}"
-    line = (
-        f"time       denoising{', on one card' if plan.sharing else ''}, predicted: {_duration(step)} a step, {whole}"
-    )
+    whole = f"{duration(step * sampling.infer_steps)} in all{', at the most' if sampling.step_cache else ''}"
+    line = f"time       denoising{', on one card' if plan.sharing else ''}, predicted: {duration(step)} a step, {whole}"
     return [line, f"           {plan.rate.source}"]
 
 
@@ -82,7 +80,8 @@ def _cards(plan: Forecast) -> list[str]:
     return lines
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them: in seconds, minutes or hours."""
     if seconds < 2 * MINUTE:
         return f"{seconds:.3g} s"
     return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"

@@ -51,8 +51,13 @@ INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
+    return run_command(PROGRAM, _run, argv)
+
+
+def run_command(program: str, run: Callable[[Sequence[str], Console], None], argv: Sequence[str] | None) -> int:
+    """Run a command on `argv` (that of the process when None), guarded; the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return guarded(program, lambda console: run(words, console))
 
 
 def guarded(program: str, run: Callable[[Console], None]) -> int:
