@@ -2,156 +2,159 @@
 
 Held-out scenes of three shots are made by the miniature as takes. Then, by storyboards of which shots come from takes:
 one shot is made anew (`reshoot`), made anew in part with its light turned about (`edit` at a strength), or two more
-follow (`longer`). Facts are read off the frames. The hat is named by no caption: a new shot can have it from held ones
-alone. Intervals are Wilson's, 95 %.
+follow (`longer`), each with held shots shown at a share of the step's noise. The hat is named by no caption: a new shot
+can have it from held ones alone. New shots are decoded with one latent frame before and after, and facts are read off
+their frames. What was found is kept in `--out`, film by film, so that a later call with more films goes on from there;
+`--table` only prints. Intervals are Wilson's, 95 %.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor
 
-from benchmarks.table import heading
-from holocine_ext.evaluate.nano_world.captions import Captions, describe, facts_of
-from holocine_ext.evaluate.nano_world.read import find_cuts, read_shot
-from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
+from benchmarks.direct_cases import MODES, Case, take
+from benchmarks.table import columns, heading
+from holocine_ext.asked import asked
+from holocine_ext.cli import build_parser
+from holocine_ext.evaluate.nano_world.captions import facts_of
+from holocine_ext.evaluate.nano_world.read import ShotReading, find_cuts, read_shot
 from holocine_ext.evaluate.result import share
-from wan2.run.video_io import read_video
+from holocine_ext.plan import plan_video
+from holocine_ext.presets import MODELS, VARIANTS
+from holocine_ext.run import Session
+from wan2.cli.asked import given_values
+from wan2.models.vae import WanVAE, to_uint8
+from wan2.run.vae import inspect_vae, load_vae
 
-ROOT = Path(__file__).parents[1]
-SEED = 40_000_000
-SHOTS, FRAMES, LONGER_FRAMES = 3, 33, 57
-STRENGTHS = (0.6, 0.8)
+MEASURES = ("held", "cuts", "facts", "hat", "differs", "light", "framing")
+SAME_DB = 35
+ALL_SHARES = (0.5, 1.0, 0.0, 0.75, 0.25)
+# Of which shares of noise a mode is made, where it is not of all.
+SHARES: dict[str, tuple[float, ...]] = {"takes": (), "reshoot": (0.5, 1.0), "edit 0.6": (0.5,), "edit 0.8": (0.5,)}
 Film = NDArray[np.uint8]
+Found = dict[str, list[bool]]
 
 
 @dataclass(frozen=True)
-class Case:
-    """A scene, its words, and which of its shots (from 0) are made beside the others. turned: of these the light is."""
+class Row:
+    """A line of the table: the weights, a mode of `MODES`, and the share of the step's noise that held shots show."""
 
-    scene: Scene
-    words: Captions
-    made: tuple[int, ...]
-    strength: float | None = None
+    variant: str
+    mode: str
+    noise: float
 
+    @property
+    def folder(self) -> Path:
+        """Where its films lie below `--out`."""
+        return Path(self.variant) / (self.mode if self.mode == "takes" else f"{self.mode}_{self.noise:g}")
 
-@dataclass
-class Tally:
-    """How often something held, out of how often."""
-
-    counts: dict[str, list[bool]] = field(default_factory=dict)
-
-    def add(self, name: str, holds: bool) -> None:
-        self.counts.setdefault(name, []).append(bool(holds))
-
-    def line(self) -> str:
-        cells = []
-        for name, found in self.counts.items():
-            one = share(found)
-            cells.append(f"{name} {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}] of {one.count}")
-        return "  ".join(cells)
+    def words(self) -> list[str]:
+        """The command line, but for scene and output."""
+        held = [] if self.mode == "takes" else ["--hold_noise", str(self.noise)]
+        return ["--model", "nano", "--variant", self.variant, *held, "--output_type", "latent", "--resume", "--quiet"]
 
 
-def takes(count: int) -> list[Case]:
-    """Scenes of three shots that no training used."""
-    return [Case(*_drawn(number, SHOTS, FRAMES), made=tuple(range(SHOTS))) for number in range(count)]
-
-
-def _drawn(number: int, shots: int, frames: int) -> tuple[Scene, Captions]:
-    rng = Random(SEED + number)
-    scene = random_scene(rng, frames, random_cuts(rng, frames, shots))
-    return scene, describe(Random(SEED + number), scene)
-
-
-def reshoot(case: Case, number: int) -> Case:
-    """One shot of a take is made anew."""
-    return replace(case, made=(number % SHOTS,))
-
-
-def edit(case: Case, number: int, strength: float) -> Case:
-    """One shot of a take is made anew in part, at night in the place of by day, or the reverse."""
-    made = number % SHOTS
-    old = case.scene.shots[made]
-    shot = replace(old, light="day" if old.light == "night" else "night")
-    shots = tuple(shot if place == made else other for place, other in enumerate(case.scene.shots))
-    scene = replace(case.scene, shots=shots)
-    told = describe(Random(SEED + number), scene).shots[made]
-    words = replace(case.words, shots=tuple(told if p == made else w for p, w in enumerate(case.words.shots)))
-    return Case(scene, words, (made,), strength)
-
-
-def longer(case: Case, number: int) -> Case:
-    """Two shots follow, of the same characters in the same place."""
-    rng, shots = Random(SEED + number), list(case.scene.shots)
-    for start in range(FRAMES, LONGER_FRAMES, 12):
-        other = random_scene(rng, 12, []).shots[0]
-        light = "day" if shots[-1].light == "night" else "night"
-        shots.append(replace(other, start=start, end=start + 12, light=light, who=shots[start % SHOTS].who))
-    scene = replace(case.scene, shots=tuple(shots))
-    told = describe(Random(SEED + number), scene).shots[SHOTS:]  # the same draws, so the same form of caption
-    words = replace(case.words, shots=(*case.words.shots, *told))
-    return Case(scene, words, tuple(range(SHOTS, len(shots))))
-
-
-def board(case: Case, number: int, take: Path | None) -> dict[str, Any]:
-    """The storyboard of a case; its other shots come from the take."""
-    shots: list[dict[str, Any]] = []
-    for place, (shot, caption) in enumerate(zip(case.scene.shots, case.words.shots, strict=True)):
-        if place not in case.made:
-            shots.append({"from": f"{take}#{place + 1}"})
-        elif case.strength is not None:
-            shots.append({"from": f"{take}#{place + 1}", "strength": case.strength, "caption": caption})
-        else:
-            shots.append({"caption": caption, "frames": shot.end - shot.start})
-    return {"global_caption": case.words.global_caption, "fps": 8, "seed": number + (take is not None), "shots": shots}
-
-
-def film(cases: Sequence[Case], folder: Path, options: Sequence[str], of: Sequence[Path] | None = None) -> list[Path]:
-    """Make every case that has no video yet; the videos in order."""
+def film(row: Row, case: Case, number: int, out: Path) -> Path:
+    """Make the latents of a case that are not there yet."""
+    folder = out / row.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for number, case in enumerate(cases):
-        take = of[number].resolve() if of is not None else None
-        (folder / f"{number:03d}.json").write_text(json.dumps(board(case, number, take)))
-    listing = folder / "scenes.txt"
-    listing.write_text("".join(f"{number:03d}.json\n" for number in range(len(cases))))
-    script = [sys.executable, str(ROOT / "holocine_generate_video.py"), "--model", "nano", "--no_contact_sheet"]
-    output = ["--from_file", str(listing), "--save_path", str(folder / "out"), "--resume", "--quiet"]
-    subprocess.run([*script, *output, *options], check=True, stdout=subprocess.DEVNULL)
-    return sorted((folder / "out").glob("*.mp4"))
+    board, path = (folder / f"{number:03d}{ending}" for ending in (".board.json", ".safetensors"))
+    of = (out / Row(row.variant, "takes", 1.0).folder / path.name).resolve()
+    board.write_text(json.dumps(case.board(number, of)))
+    if not path.exists():
+        words = [*row.words(), "--storyboard", str(board), "--save_path", str(path)]
+        plan = plan_video(asked(given_values(build_parser().parse_args(words))))
+        with Session(plan.model, plan.compute) as session:
+            for _ in session.run(plan):
+                pass
+    return path
 
 
-def judge(case: Case, shown: Film, before: Film | None, tally: Tally) -> None:
-    """Hold a film against its scene; `before` is that of its take."""
-    scene = case.scene
-    readings = [read_shot(shown[shot.start : shot.end]) for shot in scene.shots]
-    others = [reading.hat for place, reading in enumerate(readings) if place not in case.made] or [readings[0].hat]
-    found = find_cuts(shown)
-    for cut in scene.cuts:
-        tally.add("cuts", any(abs(cut - at) <= 1 for at in found))
+@cache
+def vae() -> WanVAE:
+    """That of the miniature."""
+    return load_vae(inspect_vae(MODELS["nano"]["full"].model.vae), "cpu", torch.float32)
+
+
+def decoded(latents: Tensor) -> Film:
+    """The frames [n, 64, 64, 3] of latents [1, 16, F, 8, 8], decoded as a video of their own."""
+    with torch.inference_mode():
+        return np.concatenate([to_uint8(chunk).numpy() for chunk in vae().decode_chunks(latents)])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A shot as it looks beside its neighbours: frames, and where among them it begins and ends."""
+
+    frames: Film
+    start: int
+    end: int
+
+    @property
+    def own(self) -> Film:
+        """Its frames."""
+        return self.frames[self.start : self.end]
+
+    def cuts(self) -> Iterator[bool]:
+        """For each cut to a neighbour, whether there is one within a frame of its place."""
+        found = find_cuts(self.frames)
+        for at in (self.start, self.end):
+            if 0 < at < len(self.frames):
+                yield any(abs(at - cut) <= 1 for cut in found)
+
+
+def spans(case: Case, latents: Tensor) -> list[tuple[int, int]]:
+    """The latent frames of every shot."""
+    starts = [0, *((shot.start - 1) // 4 + 1 for shot in case.scene.shots[1:]), latents.shape[2]]
+    return list(pairwise(starts))
+
+
+def show(latents: Tensor, span: tuple[int, int]) -> Shown:
+    """A shot with one latent frame of each neighbour."""
+    first, last = max(span[0] - 1, 0), span[1] + 1
+    frames = decoded(latents[:, :, first:last])
+    return Shown(frames, 4 * (span[0] - first) - 3 * (span[0] > 0), 1 + 4 * (span[1] - first - 1))
+
+
+def judge(case: Case, latents: Tensor, before: Tensor | None) -> Found:
+    """Hold a film against its scene; `before` is its take."""
+    found: Found = {name: [] for name in MEASURES}
+    placed = spans(case, latents)
+    held = [place for place in range(len(placed)) if place not in case.made]
+    if before is not None:
+        found["held"] = [torch.equal(latents[:, :, a:b], before[:, :, a:b]) for a, b in (placed[p] for p in held)]
+    readings: dict[int, ShotReading] = {}
+    hats = [read_shot(show(before, placed[place]).own).hat for place in held] if before is not None else []
     for place in case.made:
-        reading, shot = readings[place], scene.shots[place]
-        if before is not None or place:
-            tally.add("hat", reading.hat == max(set(others), key=others.count))
-        for fact, asked in facts_of(scene, shot).items():
-            tally.add("facts", getattr(reading, fact) == asked)
-        if case.strength is not None and before is not None:
-            old = read_shot(before[shot.start : shot.end])
-            tally.add("light", reading.light == shot.light)
-            tally.add("framing", reading.framing == old.framing)
-        elif before is not None and shot.end <= len(before):
-            tally.add("differs", psnr(shown[shot.start : shot.end], before[shot.start : shot.end]) < 35)
+        shown, shot = show(latents, placed[place]), case.scene.shots[place]
+        reading = readings[place] = read_shot(shown.own)
+        found["cuts"] += shown.cuts()
+        found["facts"] += [getattr(reading, fact) == asked for fact, asked in facts_of(case.scene, shot).items()]
+        if place and not hats:
+            found["hat"].append(reading.hat == readings[0].hat)
+        elif hats:
+            found["hat"].append(reading.hat == max(set(hats), key=hats.count))
+        if before is not None and placed[place][1] <= before.shape[2]:
+            old = show(before, placed[place]).own
+            found["differs"].append(psnr(shown.own, old) < SAME_DB)
+            if case.strength is not None:
+                found["light"].append(reading.light == shot.light)
+                found["framing"].append(reading.framing == read_shot(old).framing)
+    return found
 
 
 def psnr(one: Film, other: Film) -> float:
@@ -160,52 +163,74 @@ def psnr(one: Film, other: Film) -> float:
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
 
-def held_equal(case: Case, made: Path, take: Path) -> bool:
-    """Whether the latents of held shots are those of the take."""
-    new, old = (load_file(path.with_suffix(".safetensors"))["latents"] for path in (made, take))
-    starts = [0, *((shot.start - 1) // 4 + 1 for shot in case.scene.shots[1:]), new.shape[2]]
-    spans = [span for place, span in enumerate(pairwise(starts)) if place not in case.made]
-    return all(bool((new[:, :, a:b] == old[:, :, a:b]).all()) for a, b in spans)
+def latents_of(path: Path) -> Tensor:
+    """The latents of a file."""
+    return load_file(path)["latents"]
 
 
-def rows(args: argparse.Namespace, variant: str) -> Iterator[str]:
-    """The lines of a variant's table."""
-    out = args.out / variant
-    options = ["--variant", variant]
-    first = takes(args.films)
-    videos = film(first, out / "takes", options)
-    films = [read_video(path) for path in videos]
-    tally = Tally()
-    for case, shown in zip(first, films, strict=True):
-        judge(case, shown, None, tally)
-    yield f"{variant:<6}  {'takes':<20}  {tally.line()}"
-    modes = {"reshoot": [reshoot(case, number) for number, case in enumerate(first)]}
-    modes |= {f"edit {s}": [edit(case, number, s) for number, case in enumerate(first)] for s in STRENGTHS}
-    modes |= {"longer": [longer(case, number) for number, case in enumerate(first)]}
-    for noise in args.shares:
-        for mode, cases in modes.items():
-            name, tally = f"{mode}, noise {noise:g}", Tally()
-            folder = out / name.replace(", ", "_").replace(" ", "")
-            made = film(cases, folder, [*options, "--hold_noise", str(noise)], videos)
-            for case, path, take, before in zip(cases, made, videos, films, strict=True):
-                tally.add("held", held_equal(case, path, take))
-                judge(case, read_video(path), before, tally)
-            yield f"{variant:<6}  {name:<20}  {tally.line()}"
+def make(row: Row, number: int, out: Path) -> None:
+    """Make and judge one film, unless that was done."""
+    path = out / row.folder / f"{number:03d}.found.json"
+    if path.exists():
+        return
+    case = MODES[row.mode](take(number), number)
+    latents = latents_of(film(row, case, number, out))
+    taken = None
+    if row.mode != "takes":
+        taken = latents_of(out / Row(row.variant, "takes", 1.0).folder / f"{number:03d}.safetensors")
+    path.write_text(json.dumps(judge(case, latents, taken)))
+
+
+def cells(row: Row, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line of the table."""
+    noise = "" if row.mode == "takes" else f"{row.noise:g}"
+    made = [f"{row.variant} {row.mode}", noise, str(len(found))]
+    for name in MEASURES:
+        values = [value for film in found for value in film[name]]
+        if name in ("held", "differs"):
+            made.append(f"{sum(values)}/{len(values)}" if values else "")
+        elif name in ("cuts", "facts", "hat"):
+            made.append(estimate(values))
+    return made
+
+
+def estimate(values: Sequence[bool]) -> str:
+    """A share and its interval."""
+    one = share(values)
+    return f"{one.mean:.2f} {one.low:.2f}-{one.high:.2f}"
+
+
+def table(rows: Sequence[Row], out: Path) -> str:
+    """What was found so far."""
+    every = {row: [json.loads(path.read_text()) for path in sorted((out / row.folder).glob("*.found.json"))]
+             for row in rows}  # fmt: skip
+    every = {row: found for row, found in every.items() if found}
+    head = ["row", "noise", "films", "held", "cuts", "facts", "hat", "new"]
+    text = columns([head, *(cells(row, found) for row, found in every.items())])
+    edits = [[f"{row.variant} {row.mode}", f"{row.noise:g}", *(estimate([v for film in found for v in film[name]])
+             for name in ("light", "framing"))] for row, found in every.items() if "edit" in row.mode]  # fmt: skip
+    if edits:
+        text += "\n" + columns([["row", "noise", "light follows", "framing kept"], *edits])
+    return text
 
 
 def main() -> None:
     """Make, read and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--films", type=int, default=100)
-    parser.add_argument("--shares", type=float, nargs="+", default=[1, 0.75, 0.5, 0.25, 0])
-    parser.add_argument("--variants", nargs="+", default=["full", "sparse"])
+    parser.add_argument("--noise", type=float, nargs="+", default=ALL_SHARES)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("out/direct"))
+    parser.add_argument("--table", action="store_true", help="print what was found so far")
     args = parser.parse_args()
-    sys.stdout.write(heading("benchmarks.direct", sys.argv[1:]))
-    for variant in args.variants:
-        for line in rows(args, variant):
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
+    asked_for = [(mode, noise) for noise in args.noise for mode in args.modes if noise in SHARES.get(mode, ALL_SHARES)]
+    rows = [Row(variant, *row) for row in [("takes", 1.0), *asked_for] for variant in args.variants]
+    if not args.table:
+        for number in range(args.films):
+            for row in rows:
+                make(row, number, args.out)
+    sys.stdout.write(heading("benchmarks.direct", sys.argv[1:]) + table(rows, args.out))
 
 
 if __name__ == "__main__":

@@ -8,35 +8,29 @@ the file, one loads block after block with all values in bfloat16. Both must giv
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 
 from benchmarks.table import heading
-from benchmarks.true_shape import ALLOWED_BYTES, CPU, DTYPE, BlockByBlock, Result
-from wan2.models.conditioning import Conditioning
+from benchmarks.true_shape import ALLOWED_BYTES, DTYPE, Result, measure
 from wan2.models.config import A14B
 from wan2.models.forms import BLOCKS
-from wan2.run.record import host_peak_bytes
-from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import weight_bytes
-from wan2.streaming.ring import StreamedTransformer
-from wan2.weights.checkpoint import inspect_transformer, load_weights
+from wan2.weights.checkpoint import inspect_transformer
 from wan2.weights.fp8 import linears
 from wan2.weights.held import held_weights
 
 FINER = ("self_attn.v.weight", "cross_attn.v.weight", "ffn.2.weight")
 # Blocks of noise from which all tensors are cut, and the half-precision numbers in one: where, and about how large.
 POOL = 100_003
+LATENTS, TEXT = (1, 8, 8), 32
 SCALES = {"Q4_K": {0: 5e-5, 2: 3.7e-4}, "Q6_K": {208: 1e-5}}
 
 
@@ -83,33 +77,6 @@ def write(path: Path) -> None:
     writer.close()
 
 
-def measure(role: str, path: Path) -> Result:
-    """Predict one velocity in this process: its digest, time, peak memory, and bytes read for blocks."""
-    before, read, file = host_peak_bytes() or 0, 0, inspect_transformer(path)
-    generator = torch.Generator().manual_seed(2)
-    latents = torch.randn(1, A14B.in_dim, 1, 8, 8, generator=generator)
-    contexts = torch.randn(2, 1, 32, A14B.text_dim, generator=generator) * 0.1
-    passes = [Conditioning(context.to(DTYPE)) for context in contexts]
-    with torch.inference_mode():
-        start = time.perf_counter()
-        if role == "streamed":
-            with transformers([Phase("high", file, 1)], Placement(CPU, DTYPE, streamed=A14B.num_layers)) as load:
-                streamed = load("high")
-                assert isinstance(streamed, StreamedTransformer)
-                velocities, read = streamed.passes(latents, torch.tensor(900.0), passes), streamed.file.bytes_read
-        else:
-            with torch.device("meta"):
-                model = BlockByBlock(file).requires_grad_(False)
-            load_weights(model, file, [name for name in file.sources if not name.startswith("blocks.")], CPU, DTYPE)
-            velocities = model.run_together(latents, torch.tensor(900.0), passes)
-        seconds = time.perf_counter() - start
-    joined = torch.cat(velocities)
-    if not torch.isfinite(joined).all() or torch.equal(*velocities):
-        raise RuntimeError("the velocities say nothing: not finite, or the same for both prompts")
-    digest = hashlib.sha256(joined.numpy().tobytes()).hexdigest()
-    return {"digest": digest, "seconds": seconds, "peak": host_peak_bytes() or 0, "libraries": before, "read": read}
-
-
 def in_a_process(role: str, path: Path) -> Result:
     """`measure` in a process of its own, so that its peak is its own."""
     words = [sys.executable, "-m", "benchmarks.gguf_true", "--role", role, "--checkpoint", str(path)]
@@ -128,7 +95,8 @@ def table(path: Path, streamed: Result, values: Result) -> str:
     same = streamed["digest"] == values["digest"]
     lines = [
         f"file       14B shape, Q4_K and Q6_K as in Q4_K_M, of noise: {path.stat().st_size / 1e9:.2f} GB",
-        "work       latents 1x8x8, 32 text positions, two passes together, bfloat16, every block streamed",
+        f"work       latents {'x'.join(map(str, LATENTS))}, {TEXT} text positions, two passes together, bfloat16, "
+        "every block streamed",
         "",
         "                                forecast  measured  ratio",
         f"transformer resident, GB      {weights.on_device(0) / 1e9:10.2f}",
@@ -152,7 +120,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.role:
-        sys.stdout.write(json.dumps(measure(args.role, args.checkpoint)) + "\n")
+        sys.stdout.write(json.dumps(measure(args.role, args.checkpoint, LATENTS, TEXT)) + "\n")
         return 0
     args.folder.mkdir(parents=True, exist_ok=True)
     path = args.folder / "noise_14B_Q4_K_M.gguf"

@@ -11,16 +11,18 @@ import argparse
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.noise import write_noise
 from benchmarks.table import columns, heading, interleaved
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import TransformerConfig
+from wan2.models.transformer import WanTransformer
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import spread, weight_bytes
 from wan2.streaming.ring import StreamedTransformer
@@ -34,6 +36,7 @@ CPU, DTYPE = torch.device("cpu"), torch.bfloat16
 SIZE = (4, 32, 32)
 TEXT = 128
 MANY = 1000
+TIMESTEP = torch.tensor(900.0)
 
 
 def main() -> None:
@@ -41,46 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.streaming", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    latents = torch.randn(1, CONFIG.in_dim, *SIZE, generator=torch.Generator().manual_seed(2))
-    passes = [Conditioning(torch.full((1, TEXT, CONFIG.text_dim), value, dtype=DTYPE)) for value in (0.1, -0.1)]
-    counts = (0, 4, CONFIG.num_layers)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, torch.inference_mode():
         path = Path(folder) / "noise.safetensors"
         write_noise(path, CONFIG.tensor_shapes())
-        models = {}
-        for count in counts:
-            load = stack.enter_context(
-                transformers(
-                    [Phase("high", inspect_transformer(path), MANY)],
-                    Placement(CPU, DTYPE, streamed=count),
-                )
-            )
-            models[count] = load("high")
-        made: dict[int, list[Tensor]] = {}
-
-        def step(count: int) -> None:
-            made[count] = models[count].passes(latents, torch.tensor(900.0), passes)
-
-        for count in counts:
-            step(count)
-        before = {count: read(models[count]) for count in counts}
-        ways = {str(count): lambda count=count: step(count) for count in counts}
-        seconds = interleaved(ways, args.rounds, time.process_time)
-        table = [["blocks streamed", "seconds a step", "over resident", "read a step, MB", "floor", "ratio", "bits"]]
-        blocks = weight_bytes(CONFIG, DTYPE.itemsize).blocks
-        for count in counts:
-            floor = sum(blocks[index] for index in spread(count, CONFIG.num_layers)) / 1e6
-            got = (read(models[count]) - before[count]) / args.rounds / 1e6
-            same = all(torch.equal(a, b) for a, b in zip(made[count], made[0], strict=True))
-            times = seconds[str(count)], seconds[str(count)] / seconds["0"]
-            cells = [
-                f"{times[0]:.3f}",
-                f"{times[1]:.2f}x",
-                f"{got:.1f}",
-                f"{floor:.1f}",
-                f"{got / floor:.2f}" if floor else "",
-            ]
-            table.append([f"{count} of {CONFIG.num_layers}", *cells, "equal" if same else "DIFFERENT"])
+        models = {count: stack.enter_context(streamed(path, count)) for count in (0, 4, CONFIG.num_layers)}
+        table = measure(models, args.rounds)
     table.append(["40 of 40, 14B, H200", "not measured", "", "", "", "", ""])
     tokens = SIZE[0] * SIZE[1] * SIZE[2] // 4
     sys.stdout.write(
@@ -91,7 +59,40 @@ def main() -> None:
     )
 
 
-def read(model: torch.nn.Module) -> int:
+@contextmanager
+def streamed(path: Path, count: int) -> Iterator[WanTransformer]:
+    """The transformer of a file, so many of its blocks streamed."""
+    phases = [Phase("high", inspect_transformer(path), MANY)]
+    with transformers(phases, Placement(CPU, DTYPE, streamed=count)) as load:
+        yield load("high")
+
+
+def measure(models: Mapping[int, WanTransformer], rounds: int) -> list[list[str]]:
+    """A heading, and a row for each number of streamed blocks; the first must be none."""
+    latents = torch.randn(1, CONFIG.in_dim, *SIZE, generator=torch.Generator().manual_seed(2))
+    passes = [Conditioning(torch.full((1, TEXT, CONFIG.text_dim), value, dtype=DTYPE)) for value in (0.1, -0.1)]
+    ways = {str(count): partial(model.passes, latents, TIMESTEP, passes) for count, model in models.items()}
+    made = [way() for way in ways.values()]
+    before = [read(model) for model in models.values()]
+    seconds = interleaved(ways, rounds, time.process_time)
+    rows = [["blocks streamed", "seconds a step", "over resident", "read a step, MB", "floor", "ratio", "bits"]]
+    for (count, model), velocities, read_before in zip(models.items(), made, before, strict=True):
+        same = all(torch.equal(a, b) for a, b in zip(velocities, made[0], strict=True))
+        taken, resident = seconds[str(count)], seconds["0"]
+        cells = [f"{count} of {CONFIG.num_layers}", f"{taken:.3f}", f"{taken / resident:.2f}x"]
+        reading = _reading(count, (read(model) - read_before) / rounds)
+        rows.append([*cells, *reading, "equal" if same else "DIFFERENT"])
+    return rows
+
+
+def _reading(count: int, nbytes: float) -> list[str]:
+    """What was read in a step, what must be, and the ratio."""
+    blocks = weight_bytes(CONFIG, DTYPE.itemsize).blocks
+    floor = sum(blocks[index] for index in spread(count, CONFIG.num_layers))
+    return [f"{nbytes / 1e6:.1f}", f"{floor / 1e6:.1f}", f"{nbytes / floor:.2f}" if floor else ""]
+
+
+def read(model: WanTransformer) -> int:
     """Bytes that a model has read for its blocks so far."""
     return model.file.bytes_read if isinstance(model, StreamedTransformer) else 0
 

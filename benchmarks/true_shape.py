@@ -63,7 +63,10 @@ def names_in(file: TransformerFile, index: int) -> list[str]:
 
 
 def measure(role: str, path: Path, size: tuple[int, int, int], text: int) -> Result:
-    """Predict one velocity in this process: its digest, time, peak memory, and bytes read for blocks."""
+    """Predict one velocity in this process: its digest, time, peak memory, and bytes read for blocks.
+
+    role: "streamed", or anything else for block after block as if it were to stay.
+    """
     before = host_peak_bytes() or 0
     generator = torch.Generator().manual_seed(2)
     latents = torch.randn(1, A14B.in_dim, *size, generator=generator)

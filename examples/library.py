@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from holocine_ext import InputError, Output, Request, Sampling, Session, Storyboard, models
+from holocine_ext import InputError, Output, Request, Sampling, Session, load_storyboard, models
 from wan2.events import FileWritten, Finished, StepTaken
 
 HERE = Path(__file__).parent
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 def main(folder: Path) -> None:
     """Write `first.mp4` and `second.mp4` into a folder, and leave the state of a third run that is cancelled."""
     (folder / "third.state.safetensors").unlink(missing_ok=True)  # of an earlier run of this example
-    scene = Storyboard.load(HERE / "nano_three_shots.toml")
+    scene = load_storyboard(HERE / "nano_three_shots.toml")
     model = models["nano"]["sparse"]
     steps = Sampling(infer_steps=6, flow_shift=5.0, sample_solver="euler")
 

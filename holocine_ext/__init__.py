@@ -1,6 +1,6 @@
 """Scenes of several shots with HoloCine, on a Wan2.2 base.
 
-    from holocine_ext import Compute, Output, Request, Session, Storyboard, models
+    from holocine_ext import Compute, Output, Request, Session, load_storyboard, models
 
 See `examples/library.py`. Names are imported when they are first used, and none of them imports PyTorch.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holocine_ext.presets import MODELS as models
     from holocine_ext.request import Shown
     from holocine_ext.run import Session
+    from holocine_ext.story.boards import load_storyboard
     from holocine_ext.story.storyboard import Storyboard
     from wan2.errors import InputError, RunError
     from wan2.request.cards import Cards
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from wan2.request.sampling import Sampling
 
 __all__ = ["Cards", "Compute", "InputError", "Output", "Plan", "Request", "RunError", "Sampling", "Session", "Shown"]
-__all__ += ["Storyboard", "models"]
+__all__ += ["Storyboard", "load_storyboard", "models"]
 
 _PLACES = {
     "Cards": ("wan2.request.cards", "Cards"),
@@ -38,6 +39,7 @@ _PLACES = {
     "Session": ("holocine_ext.run", "Session"),
     "Shown": ("holocine_ext.request", "Shown"),
     "Storyboard": ("holocine_ext.story.storyboard", "Storyboard"),
+    "load_storyboard": ("holocine_ext.story.boards", "load_storyboard"),
     "models": ("holocine_ext.presets", "MODELS"),
 }
 

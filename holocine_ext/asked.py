@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, ScenePreset
+from holocine_ext.layered import film_settings, laid_over, preset_of
+from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS
 from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, scene_request
 from holocine_ext.reshoot import STRENGTH, board_beside, repeated, reshot, values_beside
 from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.shots.layout import plan_layout
-from holocine_ext.story.storyboard import from_arguments
+from holocine_ext.story.boards import from_arguments, from_file
 from holocine_ext.takes.kept import Kept
 from holocine_ext.takes.take import read_take
 from wan2.cli.asked import asked_by_lines, beside_state, decode_values, of_request
@@ -98,12 +99,15 @@ def _storyboard_of(line: Line, settings: Mapping[str, Any]) -> Path:
         raise InputError(f"{line.place}: {error}") from error
 
 
+def variant_asked(given: Mapping[str, Any]) -> str | None:
+    """The variant that the storyboard of a single video names, if it does. Raises `InputError` as `asked`."""
+    if given["storyboard"] is None or given["models_dir"] is None:
+        return None
+    return preset_of(from_file(given["storyboard"]), given["model"], None).variant
+
+
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in of_request(given).items() if name not in (*SCENE_FLAGS, *OWN_FLAGS)}
-
-
-def _preset(given: Mapping[str, Any]) -> ScenePreset:
-    return MODELS[given["model"] or DEFAULT_MODEL][given["variant"] or DEFAULT_VARIANT]
 
 
 def _shown(given: Mapping[str, Any]) -> Shown:
@@ -112,8 +116,8 @@ def _shown(given: Mapping[str, Any]) -> Shown:
 
 def _made(given: Mapping[str, Any]) -> SceneRequest:
     storyboard = from_arguments(**{name: given[name] for name in SCENE_FLAGS})
-    values = _settings(beside_state(given))
-    return scene_request(storyboard, _preset(given), values, given["shot_mask_type"], _shown(given))
+    values, preset = _settings(beside_state(given)), preset_of(storyboard, given["model"], given["variant"])
+    return scene_request(storyboard, preset, values, given["shot_mask_type"], _shown(given))
 
 
 def _check_takes(given: Mapping[str, Any]) -> None:
@@ -131,13 +135,15 @@ def _taken(given: Mapping[str, Any]) -> SceneRequest:
     with naming("take", given["take"]):
         take = read_take(given["take"])
         scene = take.scene
-        model, variant = given["model"] or scene.model, given["variant"] or scene.variant
-        preset = MODELS[model][variant]
-        values = values_beside(take, _settings(beside_state(given)), preset)
+    board = board_beside(take, given)
+    preset = preset_of(board, given["model"], given["variant"], (scene.model, scene.variant))
+    with naming("take", given["take"]):
+        beside = laid_over(film_settings(board), _settings(beside_state(given)), preset)
+        values = values_beside(take, beside, preset)
     if given["reshoot"] is not None:
         values["seed"] = given["seed"]
     mask = given["shot_mask_type"] or scene.shot_mask_type
-    made = scene_request(board_beside(take, given), preset, values, mask, _shown(given))
+    made = scene_request(board, preset, values, mask, _shown(given))
     with naming("take", given["take"]):
         if given["reshoot"] is None:
             return repeated(made, take)

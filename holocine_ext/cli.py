@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from holocine_ext.asked import asked, asked_by_line, items, storyboards
+from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant_asked
 from holocine_ext.download import CHOICES, published_files
-from holocine_ext.forecast import Forecast
+from holocine_ext.forecast import Forecast, told_words
 from holocine_ext.plan import look_ahead, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
@@ -96,7 +96,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     if given["list_takes"] is not None:
         list_takes(given, console)
         return
-    given = with_models(given, console, rank_for(given))
+    given = with_models(given, console, rank_for({"variant": given["variant"] or variant_asked(given)}))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
     several = items(given) if listed else asked_by_seeds(given)
@@ -138,6 +138,8 @@ def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Conso
     plan = plan_video(request, files, inputs)
     if not plan.finished:
         console.planned(plan.base)
+        if request.making and (told := told_words(request.making)):
+            console.chose(f"settings: {told}")
         for warning in request.warnings:
             console.note(warning)
     return job_of(plan)
@@ -223,7 +225,14 @@ def build_parser(full: bool = False) -> Parser:
 
 
 def _add_scene(table: Table) -> None:
-    table.add(SCENE, "storyboard", "a scene as .toml, .json or .yaml", common=True, type=path, metavar="FILE")
+    table.add(
+        SCENE,
+        "storyboard",
+        "a scene as .toml, .json or .yaml, or what other programs write",
+        common=True,
+        type=path,
+        metavar="FILE",
+    )
     table.add(SCENE, "global_caption", "what all shots share: place, people, style", common=True, metavar="TEXT")
     captions: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "TEXT", "common": True}
     table.add(SCENE, "shot_captions", "what each shot shows, in order; repeatable", **captions)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
-from holocine_ext.request import SceneRequest
+from holocine_ext.request import Making, SceneRequest
 from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, shot_groups, text_pairs
 from holocine_ext.shots.layout import Range, ShotLayout
 from holocine_ext.shots.spans import allowed_key_ranges, text_spans
 from holocine_ext.story.scene import Scene
+from holocine_ext.story.words import describe
 from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work, chosen, predict, value_bytes, within_budget
 from wan2.plan.memory import Memory
@@ -23,6 +26,15 @@ from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt
 KeyRanges = tuple[tuple[Range, ...], ...]
 # Characters of a token of UMT5 in English prose, for an estimate where no tokenizer is there.
 CHARACTERS_A_TOKEN = 4.2
+# What a preset calls the settings that name it.
+PRESET_NAMES = {"model": "name", "variant": "variant"}
+
+
+class Counted(NamedTuple):
+    """How many tokens the prompt has; estimated where no tokenizer was there to count them."""
+
+    tokens: int
+    estimated: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Forecast:
         layout: the shots.
         shots: one by one.
         sparse: whether self-attention is sparse between shots.
-        num_tokens: of the prompt. estimated: no tokenizer was there to count them.
+        text: the tokens of the prompt.
         passes: of the transformer, with the prompt and with the negative prompt.
         positive_flops, negative_flops: operations of one pass. full_flops: of one with full attention.
         memory: predicted bytes.
@@ -55,14 +67,14 @@ class Forecast:
         rate: what the machine does in a second, if that is known.
         sharing: what several cards send each other; None for one.
         warnings: lines to show with it.
+        told: the settings that hold because the storyboard says so, and which that is.
     """
 
     request: Request
     layout: ShotLayout
     shots: tuple[ShotForecast, ...]
     sparse: bool
-    num_tokens: int
-    estimated: bool
+    text: Counted
     passes: tuple[int, int]
     positive_flops: int
     negative_flops: int
@@ -72,6 +84,7 @@ class Forecast:
     rate: Rate | None = None
     sharing: Sharing | None = None
     warnings: tuple[str, ...] = ()
+    told: str = ""
 
     @property
     def total_flops(self) -> int:
@@ -110,8 +123,7 @@ def make_forecast(
         layout=layout,
         shots=_shots(making.scene, layout, ranges),
         sparse=sparse,
-        num_tokens=tokens.num_tokens if tokenized else _estimate(tokens.text),
-        estimated=tokenized is None,
+        text=Counted(tokens.num_tokens, False) if tokenized else Counted(_estimate(tokens.text), True),
         passes=_passes(request),
         positive_flops=_flops(config, layout, sparse, ranges),
         negative_flops=_flops(config, layout, sparse, None),
@@ -121,7 +133,22 @@ def make_forecast(
         rate=rate,
         sharing=_sharing(request, work, layout, sparse),
         warnings=tuple(warnings),
+        told=told_words(making),
     )
+
+
+def told_words(making: Making) -> str:
+    """The settings that hold because the storyboard says so, in words; empty where there are none."""
+    named = {name: making.scene.storyboard.settings.get(name) for name in ("model", "variant")}
+    model = {name: value for name, value in named.items() if value == getattr(making.preset, PRESET_NAMES[name])}
+    shown = [f"{name} {_plain(value)}" for name, value in (model | dict(making.of_board)).items()]
+    return f"{', '.join(shown)} ({Path(making.scene.storyboard.source).name})" if shown else ""
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(_plain(item) for item in value)
+    return describe(value.name if isinstance(value, Path) else value).strip("'")
 
 
 def lora_words(model: Model) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from holocine_ext.forecast import Forecast, KeyRanges, make_forecast
 from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
-from holocine_ext.shots.flops import attended, shot_groups
+from holocine_ext.shots.flops import SHOTS, attended, shot_groups
 from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits, text_spans
 from holocine_ext.variants import variant_of
 from wan2.errors import InputError
@@ -163,6 +163,9 @@ def _check(asked: SceneRequest, files: Files) -> None:
     making = asked.making
     if making is None:
         return
+    if SHOTS in (how := asked.base.cards.parallel).split("+") and not making.sparse:
+        rule = "needs sparse self-attention; with `variant` full, cards share a video by cfg, ulysses or cfg+ulysses"
+        raise InputError(rule, field="parallel", value=how)
     _check_same_scene(asked, files)
     _tokenize(making, asked.base, files)
     for expert in asked.base.model.experts:

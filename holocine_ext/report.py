@@ -27,8 +27,9 @@ def render(plan: Forecast) -> str:
         f"{request.width} wide x {request.height} high",
         f"           {layout.latent_frames} latent frames of {layout.tokens_per_frame:,} tokens, "
         f"{layout.tokens:,} in all",
-        f"text       {'about ' if plan.estimated else ''}{plan.num_tokens} of {TEXT_LENGTH} tokens"
-        + (", estimated: the tokenizer is not there" if plan.estimated else ""),
+        f"text       {'about ' if plan.text.estimated else ''}{plan.text.tokens} of {TEXT_LENGTH} tokens"
+        + (", estimated: the tokenizer is not there" if plan.text.estimated else ""),
+        *([f"settings   {one_line(plan.told)}"] if plan.told else []),
         "",
         *_table(rows),
         "",
@@ -111,7 +112,7 @@ def _row(plan: Forecast, index: int) -> tuple[str, ...]:
         f"{latent}-{latent_stop - 1}",
         f"{shot.tokens:,}",
         cut,
-        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys) if not plan.estimated else "unknown",
+        ", ".join(f"{a}-{b - 1}" for a, b in shot.keys) if not plan.text.estimated else "unknown",
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from holocine_ext.layered import film_settings, laid_over, mask_of, told_by
 from holocine_ext.pictures.faces import font_warnings
 from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
 from holocine_ext.shots.layout import ShotLayout, plan_layout
@@ -44,12 +45,17 @@ def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class Making:
-    """What a video is made from; `named_files` are the settings of model files that were given, not the preset's."""
+    """What a video is made from.
+
+    `named_files` are the settings of model files that were given, not the preset's; `of_board` are those that hold
+    because the storyboard says so.
+    """
 
     scene: Scene
     preset: ScenePreset
     shot_mask_type: str | None = None
     named_files: frozenset[str] = frozenset(FILES)
+    of_board: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def variant(self) -> str:
@@ -193,14 +199,16 @@ def scene_request(
     storyboard, held = with_takes(storyboard)
     scene = plan_scene(storyboard, preset, values.get("num_frames"), values.get("fps"))
     named = frozenset(name for name in FILES if values.get(name) is not None)
-    known = {**values, "prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
+    mask = shot_mask_type or mask_of(storyboard)
+    settings = laid_over(film_settings(storyboard), values, preset)
+    known = {**settings, "prompt": storyboard.prompt, "num_frames": scene.num_frames, "fps": scene.fps}
     if known.get("height") is None and storyboard.size is not None:
         known |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if known.get("seed") is None:
         known["seed"] = storyboard.seed
     base = settle(make_request(preset, known), seed_is_free=known["seed"] is None)
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
-    making = Making(scene, preset, shot_mask_type, named)
+    making = Making(scene, preset, mask, named, told_by(storyboard, values))
     title = storyboard.global_caption or ""
     seeds = [direction.seed for direction in storyboard.directions]
     own = own_noise(layout, base.seed, seeds)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from holocine_ext.layered import laid_over
 from holocine_ext.request import SceneRequest
 from holocine_ext.shots.layout import ShotLayout
-from holocine_ext.story.storyboard import Storyboard, from_arguments
+from holocine_ext.story.boards import from_arguments
+from holocine_ext.story.storyboard import Storyboard
 from holocine_ext.takes.kept import HeldShot, held_again, keep, own_noise
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
@@ -17,23 +19,12 @@ from wan2.request.fields import Number
 from wan2.request.presets import Preset
 
 SCENE = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-# What is given for both experts, or for all files, stands for what a take says of each of them.
-STANDS_FOR = {
-    "guidance_scale": ("guidance_scale_high_noise",),
-    "lora_weight": ("lora_multiplier",),
-    "lora_weight_high_noise": ("lora_multiplier_high_noise",),
-}
 STRENGTH = Number(0.01, 1)
 
 
 def values_beside(take: Take, given: Mapping[str, Any], preset: Preset) -> dict[str, Any]:
     """The settings of a take, with those given in their place."""
-    known = {name: value for name, value in given.items() if value is not None}
-    values = dict(take.values)
-    replaced = [other for name in known for other in STANDS_FOR.get(name, ())]
-    for name in (*replaced, *preset.recipes.get(known.get("preset", ""), {})):
-        values.pop(name, None)
-    return values | known
+    return laid_over(take.values, given, preset)
 
 
 def board_beside(take: Take, given: Mapping[str, Any]) -> Storyboard:

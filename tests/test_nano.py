@@ -12,7 +12,7 @@ from benchmarks.nano_control import held_out, score, table, write_storyboards
 from holocine_ext.evaluate.nano_world.read import find_cuts, read_shot
 from holocine_ext.evaluate.nano_world.world import draw
 from holocine_ext.presets import MODELS, VARIANTS
-from holocine_ext.story.storyboard import from_file
+from holocine_ext.story.boards import from_file
 from wan2.run.video_io import read_metadata, read_video
 from wan2.weights.checkpoint import inspect_transformer
 

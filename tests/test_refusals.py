@@ -19,6 +19,7 @@ import wan2.cli.main
 from tests.tiny import QUICK, TinyModel
 from tests.wan2.lora_files import draw, kohya, write_lora
 from tests.wan2.reference import CONFIG
+from wan2.cli.synonyms import SYNONYMS
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
@@ -103,7 +104,7 @@ REFUSALS = [
     base("--gpus 0: must lie between 1 and 64", "--gpus", "0"),
     base("--parallel cfg: is for several cards; give --gpus, too", "--parallel", "cfg"),
     base("--parallel odd: must be one of auto, cfg, ulysses, cfg+ulysses", "--gpus", "2", "--parallel", "odd"),
-    shots("--parallel shots: must be one of auto, cfg, ulysses, cfg+ulysses", "--gpus", "2", "--parallel", "shots"),
+    shots("--parallel shots: needs sparse self-attention; with --variant full", "--gpus", "2", "--parallel", "shots"),
     base("--parallel cfg: gives each of two passes to a card", "--gpus", "3", "--parallel", "cfg"),
     base("--parallel cfg: with --guidance_scale 1 there", "--gpus", "2", "--parallel", "cfg", "--guidance_scale", "1"),
     base("--parallel ulysses: the transformer has 4 heads for 5 cards", "--gpus", "5", "--parallel", "ulysses"),
@@ -132,6 +133,9 @@ REFUSALS = [
     shots("--model: invalid choice: 'mega'", "--model", "mega"),
     shots("--shot_mask_type: invalid choice: 'x'", "--shot_mask_type", "x"),
     base("unrecognized arguments: --blocks", "--blocks", "3"),
+    base("unrecognized arguments: --height 480; did you mean --video_size?", "--height", "480"),
+    shots("unrecognized arguments: --num_frames 81; did you mean --video_length?", "--num_frames", "81"),
+    base("unrecognized arguments: --shots", "--shots", "3"),
     base("unrecognized arguments: --shot_captions", "--shot_captions", "x"),
     base("--device tpu: must be auto, cpu, mps, cuda", "--device", "tpu"),
     base("--prompt: is not valid UTF-8", "--prompt", "\udcff"),
@@ -368,3 +372,8 @@ def test_an_unexpected_error_keeps_its_traceback(capsys: pytest.CaptureFixture[s
     assert said[0] == "Traceback (most recent call last):"
     assert 'raise RuntimeError("a bug")' in "".join(said)
     assert said[-1] == "program: RuntimeError: a bug"
+
+
+def test_what_other_tools_call_flags_names_flags_and_is_none():
+    known = {f"--{name}" for name in holocine_ext.cli.build_parser().names()}
+    assert set(SYNONYMS.values()) <= known and not known & SYNONYMS.keys()

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import holocine_ext.cli
 import wan2.cli.main
 from tests.tiny import QUICK, TinyModel, impatient
+from wan2.plan.saved import FEWER_OPTIONS
 from wan2.run.video_io import read_video
 from wan2.sampling.solvers import SOLVERS
 from wan2.weights.header import read_header
@@ -242,6 +243,21 @@ def test_a_state_of_another_world_is_refused(
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert state_of(tmp_path).read_bytes() == before
     assert files_in(tmp_path) == {state_of(tmp_path).name}
+
+
+def test_a_state_of_a_version_with_fewer_options_goes_on(run: Run, tmp_path: Path):
+    assert run("wan2", *PROMPT, name="b") == 0
+    assert run("wan2", *PROMPT, stop=2) == 130
+    later = ("fused", "hold_noise", "lora_mode", "lora_partial", "no_latents")
+
+    def older(state: dict) -> dict:
+        options = {name: value for name, value in state["options"].items() if name not in later}
+        assert len(options) == len(state["options"]) - len(later)
+        return state | {"format": FEWER_OPTIONS, "options": options}
+
+    rewrite(state_of(tmp_path), older)
+    assert wan2.cli.main.main(["--resume", str(state_of(tmp_path))]) == 0
+    assert_same(tmp_path)
 
 
 def rewrite(path: Path, change: Callable[[dict], dict]) -> None:

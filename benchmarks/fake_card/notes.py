@@ -36,6 +36,8 @@ ONE_DTYPE = {
     "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "convolution", "scaled_dot_product_attention", "layer_norm",
     "native_layer_norm", "group_norm", "rms_norm", "_fused_rms_norm",
 }  # fmt: skip
+# Of the tensors of any other operator PyTorch checks nothing while they have no numbers.
+OF_PYTORCH = ("aten", "prim", "prims")
 FILLS = ("fill_", "zero_", "zeros", "ones", "full", "randn", "arange")
 
 
@@ -97,7 +99,7 @@ class Notes:
         Raises:
             RuntimeError: a card would refuse its dtypes.
         """
-        ins, outs = (_tensors(nest) for nest in (given, made))
+        ins, outs = (tensors_in(nest) for nest in (given, made))
         _check_dtypes(name, ins)
         if not any(map(_on_card, ins + outs)):
             return
@@ -142,7 +144,9 @@ class Watch(TorchDispatchMode):
         """Run an operator, and note it."""
         del types
         kwargs, name = kwargs or {}, func.overloadpacket.__name__
-        tensors = _tensors((args, kwargs))
+        tensors = tensors_in((args, kwargs))
+        if func.namespace not in OF_PYTORCH:
+            check_devices(name, tensors)
         if name in VALUES and any(_is_unknown(tensor) for tensor in tensors):
             if any(map(_on_card, tensors)):
                 self.notes.waited(name)
@@ -194,12 +198,20 @@ def _check_dtypes(name: str, ins: Sequence[Tensor]) -> None:
         raise RuntimeError(f"{name}: expected one dtype, found {', '.join(sorted(map(str, kinds)))}")
 
 
+def check_devices(name: str, tensors: Sequence[Tensor]) -> None:
+    """Raise `RuntimeError` if tensors that are more than a number are on more than one kind of device."""
+    devices = {tensor.device.type for tensor in tensors if tensor.dim()}
+    if len(devices) > 1:
+        raise RuntimeError(f"{name}: expected all tensors to be on the same device, found {sorted(devices)}")
+
+
 def _are_views(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     memories = {other.untyped_storage()._cdata for other in others}
     return all(tensor.untyped_storage()._cdata in memories for tensor in tensors)
 
 
-def _tensors(nest: Any) -> list[Tensor]:  # noqa: ANN401
+def tensors_in(nest: Any) -> list[Tensor]:  # noqa: ANN401
+    """The tensors in any nest."""
     return [leaf for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
 
 

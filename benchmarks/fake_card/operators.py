@@ -6,17 +6,16 @@ Indexing, copies between devices, and operators that are a copy inside are made 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
-if TYPE_CHECKING:
-    from benchmarks.fake_card.notes import Notes
+from benchmarks.fake_card.notes import Notes, check_devices, tensors_in
 
 aten = torch.ops.aten
 NO_GUARD = "not linked with support for cuda"
@@ -112,25 +111,19 @@ class Emulate(TorchFunctionMode):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
         """Laid out like the queries, as the fused kernels do."""
         read = [x for x in (q, k, v, *options.values()) if isinstance(x, Tensor)]
-        _check_devices("attention", read)
+        check_devices("attention", read)
         made = torch.empty_like(q)
         self.notes.ran("scaled_dot_product_attention", read, made)
         return made
 
     def _by_shapes(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
         """The result of an operator, of tensors without a device."""
-        _check_devices(func.__name__, [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)])
+        check_devices(func.__name__, tensors_in((args, kwargs)))
         with unset_fake_temporarily(), torch._C.DisableTorchFunction():
             made = func(*tree_map(_without_device, args), **tree_map(_without_device, kwargs))
         made = tree_map(_on_card, made)
         self.notes.ran(func.__name__, (args, kwargs), made)
         return made
-
-
-def _check_devices(name: str, tensors: Sequence[Tensor]) -> None:
-    devices = {tensor.device.type for tensor in tensors if tensor.dim()}
-    if len(devices) > 1:
-        raise RuntimeError(f"{name}: expected all tensors to be on the same device, found {sorted(devices)}")
 
 
 def _without_device(leaf: Any) -> Any:  # noqa: ANN401

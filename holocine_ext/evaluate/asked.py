@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from holocine_ext.story.boards import from_file
 from holocine_ext.story.fields import MAX_BYTES, read_document
 from holocine_ext.story.lengths import ends_of
 from holocine_ext.story.scene import Storyboard
-from holocine_ext.story.storyboard import from_file
 from wan2.errors import InputError
 from wan2.request.flat import RANGES
 
@@ -44,7 +44,7 @@ class Asked:
         if self.cuts is not None:
             return self.cuts
         if self.storyboard is not None and self.storyboard.lengths is not None:
-            return tuple(round(end) for end in ends_of(self.storyboard.lengths[:-1], fps))
+            return tuple(round(end) for end in ends_of(self.storyboard.lengths[:-1], fps, num_frames))
         count = len(self.captions)
         return tuple(round(i * num_frames / count) for i in range(1, count))
 

@@ -16,6 +16,9 @@ from wan2.plan.split import Groups
 from wan2.sampling.experts import first_low_noise_step
 from wan2.sampling.schedule import first_unguided_step
 
+SHOTS = "shots"
+"""What cards that share a video by whole shots are asked for by."""
+
 
 def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
     """How many (query, key) pairs one self-attention scores: per shot N * (N + first frames), or tokens squared."""
@@ -27,7 +30,7 @@ def attention_pairs(layout: ShotLayout, sparse: bool) -> int:
 
 def shot_groups(layout: ShotLayout) -> Groups:
     """The shots as groups by which several cards can share a video with sparse attention."""
-    return Groups("shots", tuple(b - a for a, b in layout.shots), layout.tokens_per_frame)
+    return Groups(SHOTS, tuple(b - a for a, b in layout.shots), layout.tokens_per_frame)
 
 
 def text_pairs(layout: ShotLayout, key_ranges: Sequence[Sequence[Range]] | None, length: int) -> int:

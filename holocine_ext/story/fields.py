@@ -9,7 +9,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ MAX_LINE = 8192
 # A storyboard needs two: `shots.caption`.
 MAX_PARTS = 8
 LARGEST = 2**63 - 1
+# Of the lines about fields that are not known.
+MOST_SHOWN = 8
 # What of a TOML document is no key: texts and comments. The end of the document ends each, so one look is enough.
 _TEXTS = re.compile(
     r'"""(?:\\.|[^\\])*?(?:"""|\Z)|' r"'''.*?(?:'''|\Z)|" r'"(?:\\.|[^"\\\n])*+"?|' r"'[^'\n]*+'?|#[^\n]*+", re.DOTALL
@@ -41,25 +43,39 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{name} {path}: must end in {', '.join(SUFFIXES[:3])}")
+    document = parsed(path, read_text(path, name))
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: must hold fields, not {_kind(document)}")
+    return document
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of a file; `name` is the flag that gave the path.
+
+    Raises:
+        InputError: no such file, one that is too large, or not UTF-8.
+    """
     if not path.is_file():
         raise InputError(f"{name} {path}: no such file")
     with Reading(f"{name} {path}"):
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{name} {path}: is larger than {MAX_BYTES} bytes")
         content = path.read_bytes()
-    with Reading(str(path)):
-        document = _parsed(path, content)
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: must hold fields, not {_kind(document)}")
-    return document
-
-
-def _parsed(path: Path, content: bytes) -> object:
-    """The value of a document, by the suffix of its name."""
     try:
-        return _PARSERS[path.suffix.lower()](content.decode("utf-8-sig"))
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def parsed(path: Path, text: str) -> object:
+    """The value of a document, by the suffix of its name. Raises `InputError` for a syntax error, with its place."""
+    with Reading(str(path)):
+        return _parsed(path, text)
+
+
+def _parsed(path: Path, text: str) -> object:
+    try:
+        return _PARSERS[path.suffix.lower()](text)
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply") from error
     except json.JSONDecodeError as error:
@@ -77,7 +93,9 @@ def _parse_toml(text: str) -> object:
     return tomllib.loads(text)
 
 
-def _parse_json(text: str) -> object:
+def parse_json(text: str) -> object:
+    """JSON in which no key occurs twice. Raises `ValueError` for anything else."""
+
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         table: dict[str, object] = {}
         for key, value in pairs:
@@ -101,10 +119,25 @@ def _one_line(error: Exception) -> str:
 
 _PARSERS: dict[str, Callable[[str], object]] = {
     ".toml": _parse_toml,
-    ".json": _parse_json,
+    ".json": parse_json,
     ".yaml": _parse_yaml,
     ".yml": _parse_yaml,
 }
+
+
+def unknown_fields(table: object, known: Sequence[str], synonyms: Mapping[str, str]) -> list[str]:
+    """A line for each field of a table that is not known, with what to write instead."""
+    if not isinstance(table, Mapping):
+        return []
+    odd = [key for key in table if key not in known]
+    return [f"{named(key)}: unknown field; {hint(key, known, synonyms)}" for key in odd]
+
+
+def refuse_unknown(place: str, lines: Sequence[str]) -> None:
+    """Raise `InputError` with all lines about fields that are not known, if there are any."""
+    if lines:
+        more = f"; and {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
+        raise InputError(f"{place}: {'; '.join(lines[:MOST_SHOWN])}{more}")
 
 
 class Fields:
@@ -117,7 +150,7 @@ class Fields:
         synonyms: what people call these fields -> what to write instead.
 
     Raises:
-        InputError: a field that is not known, with what to write instead.
+        InputError: fields that are not known, with what to write instead.
     """
 
     def __init__(
@@ -126,9 +159,7 @@ class Fields:
         if not isinstance(table, Mapping):
             raise InputError(f"{place}: must hold fields, not {_kind(table)}")
         self.table, self.place, self.known = table, place, tuple(known)
-        for key in table:
-            if key not in self.known:
-                raise InputError(f"{place}: {named(key)}: unknown field; {hint(key, self.known, synonyms or {})}")
+        refuse_unknown(place, unknown_fields(table, self.known, synonyms or {}))
 
     def name(self, field: str) -> str:
         """The field as messages call it."""

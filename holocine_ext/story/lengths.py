@@ -10,33 +10,43 @@ from wan2.errors import InputError
 from wan2.request.flat import RANGES
 from wan2.shapes import TIME_STRIDE, snap_frames
 
-TIMES = ("seconds", "frames", "cut_frame")
+TIMES = ("seconds", "frames", "cut_frame", "share")
 # The take that a shot is.
 FROM = "from"
 
 
 @dataclass(frozen=True)
 class ShotLength:
-    """How long a shot was asked to be, in one of three ways; the others are 0. latents: in latent frames, exactly."""
+    """How long a shot was asked to be, in one of four ways; the others are 0.
+
+    latents: in latent frames, exactly. share: of the whole video.
+    """
 
     seconds: float = 0.0
     frames: int = 0
     latents: int = 0
+    share: float = 0.0
 
-    def end(self, start: float, fps: float) -> float:
-        """Where a shot ends that begins at a frame, not rounded but where it is of whole latent frames."""
+    def end(self, start: float, fps: float, total: int) -> float:
+        """Where a shot ends that begins at a frame, not rounded but where it is of whole latent frames.
+
+        total: frames of the video, of which a share is taken.
+        """
         if not self.latents:
-            return start + self.seconds * fps + self.frames
+            return start + self.seconds * fps + self.frames + self.share * total
         first = snap_frames(round(start)) if round(start) else 1 - TIME_STRIDE
         return first + TIME_STRIDE * self.latents
 
 
-def ends_of(lengths: Sequence[ShotLength | None], fps: float) -> list[float]:
-    """Where the shots of these lengths end, in frames, not rounded; one that stays open is left out."""
+def ends_of(lengths: Sequence[ShotLength | None], fps: float, total: int) -> list[float]:
+    """Where the shots of these lengths end, in frames, not rounded; one that stays open is left out.
+
+    total: frames of the video.
+    """
     ends: list[float] = []
     for length in lengths:
         if length is not None:
-            ends.append(length.end(ends[-1] if ends else 0.0, fps))
+            ends.append(length.end(ends[-1] if ends else 0.0, fps, total))
     return ends
 
 
@@ -59,11 +69,17 @@ def timing(place: str, tables: Sequence[Fields]) -> tuple[tuple[ShotLength | Non
         given = [field for field in TIMES if table.table.get(field) is not None]
         if len(given) > 1:
             raise InputError(f"{table.place}: {given[0]} and {given[1]}: give at most one of {', '.join(TIMES)}")
-        seconds, frames = table.number("seconds", 0, high), table.whole("frames", 1, high)
-        if seconds == 0:
-            raise table.refuse("seconds", "must be more than 0")
+        seconds, frames, share = (
+            table.number("seconds", 0, high),
+            table.whole("frames", 1, high),
+            table.number("share", 0, 1),
+        )
+        for name, value in (("seconds", seconds), ("share", share)):
+            if value == 0:
+                raise table.refuse(name, "must be more than 0")
         starts.append(table.whole("cut_frame", 0, high))
-        lengths.append(ShotLength(seconds or 0.0, frames or 0) if seconds or frames else None)
+        timed = seconds or frames or share
+        lengths.append(ShotLength(seconds or 0.0, frames or 0, share=share or 0.0) if timed else None)
     taken = [table.table.get(FROM) is not None for table in tables]
     if any(taken):
         return _beside_takes(tables, lengths, taken), None

@@ -9,11 +9,12 @@ from typing import Any
 from holocine_ext.story.characters import Character
 from holocine_ext.story.direction import told_directions
 from holocine_ext.story.fields import Fields
-from holocine_ext.story.storyboard import SIZE, Storyboard, from_arguments
+from holocine_ext.story.storyboard import Storyboard, from_captions, from_prompt
 from wan2.errors import InputError
 from wan2.parsing import Reading
 from wan2.request.flat import RANGES
 
+SIZE = ("height", "width")
 BOARD = ("prompt", "global_caption", "shot_captions", "characters", "shot_cut_frames", "num_frames", "fps", "source")
 
 
@@ -43,12 +44,11 @@ def told_storyboard(board: Fields, place: str, directions: object) -> Storyboard
     prompt, shared, captions = board.text("prompt"), board.text("global_caption"), board.table.get("shot_captions")
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise InputError(f"{place}: its scene has no captions")
-    ways: list[Mapping[str, Any]] = [{"prompt": prompt}]
-    if shared is not None:
-        ways.insert(0, {"global_caption": shared, "shot_captions": captions})
-    for way in ways:
+    if prompt is None:
+        raise InputError(f"{place}: its scene has no prompt")
+    for structured in (True, False) if shared is not None else (False,):
         with Reading(place):
-            made = from_arguments(**way)
+            made = from_captions(shared, captions) if structured else from_prompt(prompt)
         if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
             told = told_directions(directions, place, len(captions))
             return replace(made, characters=_cast(board), source=board.text("source") or "", directions=told)

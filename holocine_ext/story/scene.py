@@ -91,9 +91,10 @@ def _place(
     lengths: Sequence[ShotLength | None], asked: int | None, default: int, fps: float, name: str
 ) -> tuple[int, tuple[int, ...]]:
     """Frames of the video and the cuts between shots of these lengths; an open last shot takes what remains."""
-    ends = ends_of(lengths, fps)
+    shares = any(length and length.share for length in lengths)
+    total = default if asked is None else asked
+    ends = ends_of(lengths, fps, total)
     if lengths[-1] is None:
-        total = default if asked is None else asked
         if round(ends[-1]) >= total:
             raise refusal(
                 name,
@@ -101,6 +102,8 @@ def _place(
                 f"the shots before the last take {round(ends[-1])} frames at {fps:g} fps; nothing is left for the last",
             )
         return total, tuple(round(end) for end in ends)
+    if shares and round(ends[-1]) != total:
+        raise refusal(name, total, f"the shots take {ends[-1] / total:.1%} of it; together they take all of it")
     total = round(ends[-1])
     if not 1 <= total <= RANGES["num_frames"][1]:
         raise refusal(name, total, "the lengths of the shots add up to it; must lie between 1 and 10000")

@@ -13,6 +13,22 @@ def _flags(*names: str) -> dict[str, str]:
     return {name: f"it is no field but a flag of the command line: `{name}`" for name in names}
 
 
+def _settings(*names: str) -> dict[str, str]:
+    return {name: f"it belongs in settings, as {name}" for name in names}
+
+
+# What others call the settings of a film.
+_OTHERWISE = (
+    dict.fromkeys(("steps", "num_inference_steps", "sampling_steps"), "infer_steps")
+    | dict.fromkeys(("cfg", "cfg_scale", "guidance"), "guidance_scale")
+    | dict.fromkeys(("solver", "sampler", "scheduler", "sampler_name"), "sample_solver")
+    | dict.fromkeys(("shift", "sigma_shift", "time_shift"), "flow_shift")
+    | dict.fromkeys(("negative", "neg_prompt", "negative_caption"), "negative_prompt")
+    | dict.fromkeys(("lora", "loras", "lora_path"), "lora_weight")
+    | dict.fromkeys(("lora_scale", "lora_strength"), "lora_multiplier")
+)
+
+
 # Beside the field that says it, in lower case and with underscores.
 OF_SCENE: dict[str, str] = (
     dict.fromkeys(("scenes", "clips", "segments", "shot_list", "shotlist", "sequence", "beats", "cuts_list"), _SHOTS)
@@ -30,12 +46,16 @@ OF_SCENE: dict[str, str] = (
     | dict.fromkeys(("text", "raw_prompt", "full_prompt"), "did you mean prompt?")
     | dict.fromkeys(("cuts", "cut_frames", "shot_cuts", "cut_points", "boundaries"), "did you mean shot_cut_frames?")
     | dict.fromkeys(("random_seed", "noise_seed", "rng_seed"), "did you mean seed?")
-    | _flags("negative_prompt", "infer_steps", "sample_solver", "flow_shift", "guidance_scale", "save_path", "model")
-    | _flags("variant", "preset", "output_type", "device", "dtype", "attn_mode", "lora_weight")
-    | dict.fromkeys(
-        ("steps", "num_inference_steps", "sampling_steps"), "it is a flag of the command line: `infer_steps`"
-    )
-    | dict.fromkeys(("cfg", "cfg_scale", "guidance"), "it is a flag of the command line: `guidance_scale`")
+    | _flags("save_path", "output_type", "device", "dtype", "attn_mode", "vram_budget", "models_dir")
+    | _settings("negative_prompt", "infer_steps", "sample_solver", "flow_shift", "guidance_scale", "model", "variant")
+    | _settings("preset", "lora_weight", "lora_multiplier", "shot_mask_type")
+    | {name: f"it belongs in settings, as {meant}" for name, meant in _OTHERWISE.items()}
+)
+OF_SETTINGS: dict[str, str] = (
+    {name: f"did you mean {meant}?" for name, meant in _OTHERWISE.items()}
+    | _flags("save_path", "output_type", "device", "dtype", "attn_mode", "vram_budget", "models_dir", "fp8_scaled")
+    | dict.fromkeys(("width", "height", "resolution", "dimensions"), _SIZE)
+    | dict.fromkeys(("prompt", "caption", "global_caption", "shots"), "it stands outside of settings")
 )
 OF_SHOT: dict[str, str] = (
     dict.fromkeys(

@@ -50,19 +50,19 @@ class Planner:
 
     def _text(self, request: SceneRequest, forecast: Forecast) -> dict[str, Any]:
         """How many tokens each caption takes: counted, or estimated where no tokenizer is there."""
-        if forecast.estimated:
+        if forecast.text.estimated:
             counts = [_estimated(caption) for caption in request.captions]
-            shared = forecast.num_tokens - sum(counts)
+            shared = forecast.text.tokens - sum(counts)
         else:
             spans = text_spans(self._files.tokenize(request.base.model.tokenizer, request.base.prompt))
             counts = [stop - first for first, stop in spans.shots]
             shared = spans.global_span[1] - spans.global_span[0] if spans.global_span else 0
         return {
-            "tokens": forecast.num_tokens,
+            "tokens": forecast.text.tokens,
             "most": TEXT_LENGTH,
             "shared": shared,
             "shots": counts,
-            "estimated": forecast.estimated,
+            "estimated": forecast.text.estimated,
         }
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from holocine_ext.presets import DEFAULT_VARIANT, MODELS, ScenePreset
 from holocine_ext.request import SceneRequest, Shown, scene_request
-from holocine_ext.story.storyboard import from_document
+from holocine_ext.story.document import from_document
+from holocine_ext.story.settings import paths_in
 from holocine_ext.studio.film import TAKES
 from holocine_ext.studio.models import Places
 from wan2.cli.flags import line_of
@@ -67,6 +68,8 @@ class Asked:
             values |= Places(self.folder).values(self.preset.variant)
         _check_takes(self.document)
         storyboard = from_document(self.document, self.source)
+        if files := paths_in(storyboard.settings):
+            raise InputError(f"settings: {files[0].name}: the page takes no files from a board; use the command")
         return scene_request(storyboard, self.preset, values | decided, None, Shown())
 
 

@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from holocine_ext.story.storyboard import from_document
+from holocine_ext.story.document import from_document
 from wan2.errors import InputError
 from wan2.request.fields import Number
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,18 +13,16 @@ import msgspec
 from holocine_ext.saved import SavedScene, read_scene, saved_shots
 from holocine_ext.shots.layout import ShotLayout
 from wan2.errors import InputError
-from wan2.parsing import Reading, read_json
-from wan2.plan.marks import video_record
+from wan2.parsing import Reading
 from wan2.plan.ours import ORIGIN
 from wan2.plan.pieces import Draw, Origin, Piece, Source, pieces_from, read_origin
-from wan2.plan.recorded import checked_record, read_record
 from wan2.plan.saved_latents import TENSOR
+from wan2.plan.told import of_latents, told_by
 from wan2.request.flat import FILES, SETTINGS, typed
-from wan2.request.output import LATENT_SUFFIX, VIDEO_SUFFIX
+from wan2.request.output import LATENT_SUFFIX
 from wan2.shapes import VideoShape
 from wan2.weights.header import CheckpointHeader, read_header
 
-RECORD_SUFFIX = ".json"
 # What a run says of its scene by itself, and what is no part of the film.
 NOT_TAKEN = frozenset({"prompt", "num_frames", "fps", "latent_path", *FILES})
 LORAS = ("lora_weight", "lora_weight_high_noise")
@@ -82,7 +79,7 @@ class Take:
         path = self.path.with_suffix(LATENT_SUFFIX)
         if not path.is_file():
             raise InputError(f"{self.path}: its latents are not kept next to it, as {path.name}; it cannot be held")
-        found = _of_latents(path)
+        found = of_latents(path)
         if any(found.get(name) != self.record.get(name) for name in ORIGIN):
             raise InputError(f"{path}: holds the latents of another run than {self.path.name}")
         return path
@@ -124,32 +121,10 @@ def read_take(path: Path) -> Take:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    readers = {RECORD_SUFFIX: read_record, LATENT_SUFFIX: _of_latents, VIDEO_SUFFIX: _of_video}
-    if path.suffix not in readers:
-        raise InputError(f"{path}: must end in {', '.join(readers)}")
-    record = readers[path.suffix](path)
+    record = told_by(path)
     if not record:
         raise InputError(f"{path}: does not say how it was made; was it written by this program, with its record?")
     return Take(path, record)
-
-
-def _of_video(path: Path) -> dict[str, Any] | None:
-    """The record in a video, or the one next to it where the video has lost it."""
-    with Reading(str(path)):
-        text = video_record(path)
-    if not text:
-        return read_record(path.with_suffix(RECORD_SUFFIX))
-    try:
-        return checked_record(path, json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: carries no record of a run") from error
-
-
-def _of_latents(path: Path) -> dict[str, Any]:
-    header = _header(path)
-    if "record" not in header.metadata:
-        return {}
-    return checked_record(path, read_json(header.metadata["record"], str(path), "record"))
 
 
 def _header(path: Path) -> CheckpointHeader:

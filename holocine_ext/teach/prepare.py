@@ -9,9 +9,9 @@ from pathlib import Path
 
 from holocine_ext.evaluate.asked import VIDEO_SUFFIXES, Asked
 from holocine_ext.evaluate.detect import Detector
+from holocine_ext.story.boards import from_file
 from holocine_ext.story.fields import SUFFIXES
 from holocine_ext.story.scene import Storyboard
-from holocine_ext.story.storyboard import from_file
 from holocine_ext.teach.captions import Captioner
 from holocine_ext.teach.clips import captioned, write_clip
 from holocine_ext.teach.cutting import Clip, Cutting, FilmShot, whole_clip

@@ -135,12 +135,10 @@ def waits_for_the_copy(_: object, __: int, source: Tensor, ___: int, target: Ten
 
 DECODED = wan2.models.vae.WanVAE._decoded
 FAULTS: dict[str, tuple[Any, str, Any, list[str], str]] = {
-    "a rotation on the host": (
-        wan2.models.transformer,
-        "rope_table",
-        table_on_the_host,
-        ["--fused", "off"],
-        "same device",
+    "a rotation on the host": (wan2.models.transformer, "rope_table", table_on_the_host, [], "same device"),
+    "a rotation on the host, not fused": (
+        *(wan2.models.transformer, "rope_table", table_on_the_host),
+        *(["--fused", "off"], "same device"),
     ),
     "means on the host": (wan2.models.vae.WanVAE, "_decoded", means_on_the_host, VIDEO, "same device"),
     "a weight in fp32": (wan2.models.fp8.Fp8Linear, "forward", multiplied_out_wide, ["--fp8_t5"], "one dtype"),

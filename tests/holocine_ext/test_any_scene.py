@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from holocine_ext.presets import MODELS
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.shots.spans import allowed_key_ranges, check_text_fits
+from holocine_ext.story.document import from_document
 from holocine_ext.story.scene import plan_scene
-from holocine_ext.story.storyboard import from_document
 from tests.tiny import DATA
 from wan2.errors import InputError
 from wan2.text.tokenizer import TEXT_LENGTH, load_tokenizer

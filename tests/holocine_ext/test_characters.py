@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from holocine_ext.story.storyboard import from_document
+from holocine_ext.story.document import from_document
 from wan2.errors import InputError
 
 CAST = {"mara": "A lighthouse keeper in a grey coat", "old tom": "a fisherman, her father."}

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from holocine_ext.shots.spans import text_spans
+from holocine_ext.story.boards import from_file
 from holocine_ext.story.direction import DIRECTION
+from holocine_ext.story.document import FIELDS, from_document
 from holocine_ext.story.fields import MAX_PARTS
 from holocine_ext.story.lengths import TIMES
-from holocine_ext.story.storyboard import FIELDS, from_document, from_file
 from holocine_ext.story.synonyms import OF_SCENE, OF_SHOT
 from holocine_ext.story.words import hint
 from holocine_ext.story.yaml_document import MOST_NODES, parse_yaml

@@ -9,9 +9,9 @@ import pytest
 
 from holocine_ext.presets import MODELS, TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.shots.layout import plan_layout
+from holocine_ext.story.boards import from_file
 from holocine_ext.story.prompt import parse_prompt
 from holocine_ext.story.scene import plan_scene, scene_warnings
-from holocine_ext.story.storyboard import from_file
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("0*"))
 PRONOUN = re.compile(r"\b(he|she|him|her|his|hers|they|them)\b", re.IGNORECASE)

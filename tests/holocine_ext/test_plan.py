@@ -14,7 +14,8 @@ from holocine_ext.presets import MODELS
 from holocine_ext.report import render
 from holocine_ext.request import SceneRequest, scene_request
 from holocine_ext.shots.flops import attended
-from holocine_ext.story.storyboard import Storyboard, from_arguments
+from holocine_ext.story.boards import from_arguments
+from holocine_ext.story.storyboard import Storyboard
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.plan.budget import Work
@@ -126,7 +127,7 @@ def test_a_plan_holds_what_the_forecast_and_the_windows_of_the_text_are_made_of(
     assert str(plan) == render(ahead)
     assert plan.key_ranges == tuple(shot.keys for shot in ahead.shots)
     assert plan.output == tmp_path / "scene.mp4" and not plan.finished
-    assert [text.num_tokens for text in plan.base.found.texts][0] == ahead.num_tokens
+    assert [text.num_tokens for text in plan.base.found.texts][0] == ahead.text.tokens
 
 
 def test_planning_imports_nothing_heavy() -> None:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holocine_ext.presets import MODELS
+from holocine_ext.story.document import from_document
 from holocine_ext.story.prompt import build_prompt, check_caption, parse_prompt
 from holocine_ext.story.scene import plan_scene, scene_warnings
-from holocine_ext.story.storyboard import from_document, from_prompt
+from holocine_ext.story.storyboard import from_prompt
 from wan2.errors import InputError
 from wan2.text.tokenizer import MAX_CHARACTERS
 

@@ -8,7 +8,7 @@ import pytest
 
 from holocine_ext.presets import MODELS
 from holocine_ext.request import SceneRequest, Shown, scene_request
-from holocine_ext.story.storyboard import from_arguments
+from holocine_ext.story.boards import from_arguments
 from wan2.errors import InputError
 from wan2.plan.outputs import OutputPaths
 

@@ -10,8 +10,8 @@ import pytest
 
 from holocine_ext.cli import build_parser
 from holocine_ext.presets import MODELS
+from holocine_ext.story.document import from_document
 from holocine_ext.story.scene import plan_scene
-from holocine_ext.story.storyboard import from_document
 from wan2.run.video_io import VideoWriter
 
 PRESET = MODELS["holocine"]["sparse"]
@@ -31,7 +31,7 @@ SHOTS = [{"caption": "A gull lands.", "seconds": 1000}, {"caption": "The lamp tu
 def test_a_rate_of_a_file_is_the_rate_of_the_flag_and_of_the_stream(fps: float, exact: Fraction, cut: int):
     board = from_document({"global_caption": "A pier.", "shots": SHOTS, "fps": fps}, "a.json")
     # A thousand seconds are too many frames for a scene: what counts here is how they are counted.
-    assert round(board.lengths[0].end(0, float(exact))) == cut
+    assert round(board.lengths[0].end(0, float(exact), 0)) == cut
     short = replace(board, lengths=(replace(board.lengths[0], seconds=2.0), board.lengths[1]))
     from_file, from_flag = plan_scene(short, PRESET), plan_scene(replace(short, fps=None), PRESET, fps=fps)
     assert (from_file.fps, from_file.cuts) == (from_flag.fps, from_flag.cuts) == (float(exact), (round(2 * exact),))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import holocine_ext.cli
 from holocine_ext.presets import MODELS
+from holocine_ext.story.boards import from_file
 from holocine_ext.story.storyboard import Storyboard
 from tests.refused import refused
 from tests.tiny import TinyModel
@@ -185,7 +186,7 @@ def test_what_is_refused(take: Path, tmp_path: Path, shots: list[dict[str, Any]]
     with refused(said):
         from holocine_ext.request import scene_request
 
-        scene_request(Storyboard.load(tmp_path / "board.json"), MODELS["nano"]["full"], {})
+        scene_request(from_file(tmp_path / "board.json"), MODELS["nano"]["full"], {})
 
 
 def test_a_guidance_scale_of_a_shot_needs_the_negative_pass(tmp_path: Path):
@@ -194,7 +195,7 @@ def test_a_guidance_scale_of_a_shot_needs_the_negative_pass(tmp_path: Path):
     board = {"global_caption": "A lighthouse.", "shots": [{**NEW, "guidance_scale": 3}]}
     (tmp_path / "board.json").write_text(json.dumps(board))
     with refused("--guidance_scale 1: a shot has a guidance scale of its own"):
-        scene_request(Storyboard.load(tmp_path / "board.json"), MODELS["nano"]["full"], {"guidance_scale": 1.0})
+        scene_request(from_file(tmp_path / "board.json"), MODELS["nano"]["full"], {"guidance_scale": 1.0})
 
 
 def test_a_take_of_another_size_is_refused(take: Path, tmp_path: Path):
@@ -203,4 +204,4 @@ def test_a_take_of_another_size_is_refused(take: Path, tmp_path: Path):
     board = {"global_caption": "A lighthouse.", "size": [64, 64], "shots": [{"from": f"{take}#1"}, NEW]}
     (tmp_path / "board.json").write_text(json.dumps(board))
     with refused("is of 32x32 pixels, this video of 64x64"):
-        scene_request(Storyboard.load(tmp_path / "board.json"), MODELS["nano"]["full"], {})
+        scene_request(from_file(tmp_path / "board.json"), MODELS["nano"]["full"], {})

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from holocine_ext.presets import MODELS, TRAINED_FRAMES, TRAINED_SHOTS
+from holocine_ext.story.boards import from_arguments, from_file
+from holocine_ext.story.document import from_document
 from holocine_ext.story.scene import plan_scene, scene_warnings
-from holocine_ext.story.storyboard import from_arguments, from_document, from_file, from_prompt
+from holocine_ext.story.storyboard import from_prompt
 from tests.refused import refused
 
 PRESET = MODELS["holocine"]["sparse"]
@@ -141,7 +143,10 @@ def test_the_record_of_a_scene_is_a_storyboard() -> None:
         ({"prompt": ""}, "--prompt: is empty"),
         ({"storyboard": Path("a.toml"), "shot_cut_frames": [5]}, "shot_cut_frames: a storyboard says"),
         ({"storyboard": Path("missing.toml")}, "--storyboard missing.toml: no such file"),
-        ({"storyboard": Path("scene.txt")}, "--storyboard scene.txt: must end in .toml, .json, .yaml"),
+        ({"storyboard": Path("scene.doc")}, "--storyboard scene.doc: must end in .toml, .json, .yaml, .txt, .md, .mp4"),
+        ({"storyboard": Path("scene.txt")}, "--storyboard scene.txt: no such file"),
+        ({"storyboard": Path("scene.mp4")}, "--storyboard scene.mp4: no such file"),
+        ({"prompt": "0-4: a | 5-8: b", "shot_cut_frames": [5]}, "shot_cut_frames: the prompt says the times"),
     ],
 )
 def test_arguments_that_make_no_scene(arguments: dict, said: str) -> None:

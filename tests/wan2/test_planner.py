@@ -19,7 +19,7 @@ from benchmarks.counting import LiveBytes
 from holocine_ext.forecast import make_forecast
 from holocine_ext.presets import MODELS
 from holocine_ext.request import scene_request
-from holocine_ext.story.storyboard import from_arguments
+from holocine_ext.story.boards import from_arguments
 from tests.refused import FLAGS, refused, said
 from tests.tiny import DATA, QUICK, TinyModel
 from wan2.cli.flags import spelled

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from wan2 import __version__
+from wan2.cli.synonyms import SYNONYMS
 from wan2.cli.values import frame_rate, number, shard, whole_number
 from wan2.errors import InputError
 from wan2.models.kernel_table import AUTO
@@ -29,6 +30,8 @@ from wan2.request.sampling import Sampling
 
 # How many scenes of a list go through the stages together.
 WAVE = 10
+# How alike two flags must be for one to be a slip of the fingers: a letter or two.
+NEAR = 0.75
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,8 +41,15 @@ class Parser(argparse.ArgumentParser):
         """Raise `InputError` where argparse would print and exit."""
         said = message.removeprefix("argument ")
         unknown = re.match(r"unrecognized arguments: (--\w+)", said)
-        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
-        raise InputError(f"{said}; did you mean {near[0]}?" if near else said)
+        near = self._near(unknown[1]) if unknown else None
+        raise InputError(f"{said}; did you mean {near}?" if near else said)
+
+    def _near(self, flag: str) -> str | None:
+        """The flag that is meant by one that is unknown, if that can be told."""
+        known = self._option_string_actions
+        if (meant := SYNONYMS.get(flag.lower())) in known:
+            return meant
+        return next(iter(difflib.get_close_matches(flag, known, 1, NEAR)), None)
 
     def names(self) -> frozenset[str]:
         """Every flag, without its dashes."""

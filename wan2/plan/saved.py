@@ -17,16 +17,19 @@ from wan2.plan.files import naming
 from wan2.plan.pieces import Origin, read_origin
 from wan2.plan.saved_latents import CHANNELS, TENSOR
 from wan2.plan.state_notes import NOTES
+from wan2.request.flat import plain_defaults
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.kinds.kind import STATE
 from wan2.weights.kinds.refusals import instead
 
-FORMAT = 3
+FORMAT = 4
 STATE_ENDING = ".state.safetensors"
+# Format 3 knew fewer options; what none of them asked for was not done, as by the defaults of today.
+FEWER_OPTIONS = 3
 # Format 2: unipc and dpm++ had other noise levels, and what is a field of the model now was the same for every model.
-OLDER_FORMAT = 2
+OTHER_NOISE_LEVELS = 2
 OLDER_MODEL = {"round_timestep": True, "vae_dtype": "auto"}
 # What stages were called before they had names of their own.
 OLDER_STAGES = {
@@ -107,15 +110,18 @@ def state_origin(state: SavedState, header: CheckpointHeader | None = None) -> O
 def _options_of_older(path: Path, found: int, options: dict[str, Any]) -> dict[str, Any]:
     """The options of a state of an older format, completed to those of today."""
     solver = options.get("sample_solver")
-    if found != OLDER_FORMAT or solver not in SOLVERS:
+    if found not in (OTHER_NOISE_LEVELS, FEWER_OPTIONS) or solver not in SOLVERS:
         raise InputError("was saved by another version of this program", field="resume", value=path)
+    completed = plain_defaults() | options
+    if found == FEWER_OPTIONS:
+        return completed
     if solver in MULTISTEP:
         rule = (
             f"was saved by a version in which `sample_solver` {solver} had other noise levels; the schedule of "
             "that solver has changed, so begin anew"
         )
         raise InputError(rule, field="resume", value=path)
-    return options | OLDER_MODEL
+    return completed | OLDER_MODEL
 
 
 def _check_tensors(state: SavedState, header: CheckpointHeader) -> None:

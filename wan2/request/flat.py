@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -99,6 +100,13 @@ def plain_values(request: Request, *, whole_paths: bool) -> dict[str, Any]:
     values = {name: _plain(value, whole_paths) for name, value in flat_values(request).items()}
     files = {name: values.pop(name) for name in FILES}
     return {"files": files, **{name: value for name, value in values.items() if name not in OF_ONE_COMMAND}}
+
+
+def plain_defaults() -> dict[str, Any]:
+    """What the settings of a run are, as JSON values, where they are the same for every model and nobody set them."""
+    fields = (field for record in RECORDS for field in dataclasses.fields(record) if field.name in SETTINGS)
+    found = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    return {name: _plain(value, whole=True) for name, value in found.items() if name not in OF_ONE_COMMAND}
 
 
 def _plain(value: object, whole: bool) -> object:

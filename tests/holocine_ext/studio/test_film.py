@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holocine_ext.story.storyboard import Storyboard
+from holocine_ext.story.boards import from_file
 from holocine_ext.studio.film import SETTINGS, Changed, Film
 from wan2.errors import InputError
 from wan2.files import Busy
@@ -33,7 +33,7 @@ def test_a_board_is_what_was_saved_and_loads_as_a_storyboard(tmp_path: Path):
     opened = film.open(name)
     assert (name, opened.document, opened.version) == ("the scene.json", board(1), version)
     assert film.boards() == {name: version}
-    assert Storyboard.load(tmp_path / name).shot_cut_frames == (5,)
+    assert from_file(tmp_path / name).shot_cut_frames == (5,)
 
 
 def test_another_version_is_never_written_over(tmp_path: Path):
@@ -123,7 +123,7 @@ def test_links_are_not_followed(tmp_path: Path):
 def test_a_storyboard_of_any_format_comes_in_and_reads_the_same(source: str, tmp_path: Path):
     film = Film(tmp_path)
     name = film.take_in(source, (EXAMPLES / source).read_bytes())
-    before, after = Storyboard.load(EXAMPLES / source), Storyboard.load(tmp_path / name)
+    before, after = from_file(EXAMPLES / source), from_file(tmp_path / name)
     assert name == Path(source).with_suffix(".json").name
     assert (after.prompt, after.shot_cut_frames, after.lengths) == (
         before.prompt,
@@ -134,7 +134,7 @@ def test_a_storyboard_of_any_format_comes_in_and_reads_the_same(source: str, tmp
 
 def test_a_raw_prompt_with_tags_becomes_shots(tmp_path: Path):
     name = Film(tmp_path).take_in("raw.toml", (EXAMPLES / "04_kitchen_raw.toml").read_bytes())
-    assert Storyboard.load(tmp_path / name).prompt == Storyboard.load(EXAMPLES / "04_kitchen_raw.toml").prompt
+    assert from_file(tmp_path / name).prompt == from_file(EXAMPLES / "04_kitchen_raw.toml").prompt
 
 
 @pytest.mark.parametrize(

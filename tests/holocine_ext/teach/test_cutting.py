@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holocine_ext.shots.layout import ShotLayout
-from holocine_ext.story.storyboard import from_file
+from holocine_ext.story.boards import from_file
 from holocine_ext.teach.boards import board_text
 from holocine_ext.teach.cutting import Clip, Cutting, Film, FilmShot, on_grid, whole_clip
 from holocine_ext.teach.gather import gather

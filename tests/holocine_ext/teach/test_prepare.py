@@ -16,7 +16,7 @@ import pytest
 
 from holocine_ext.evaluate.nano_world.read import find_cuts
 from holocine_ext.evaluate.nano_world.world import draw
-from holocine_ext.story.storyboard import from_file
+from holocine_ext.story.boards import from_file
 from holocine_ext.teach import screens
 from holocine_ext.teach.prepare_cli import main
 from tests.holocine_ext.teach.drawn import scene_of, write_board, write_film
