@@ -38,6 +38,7 @@ from holocine_ext.presets import MODELS, VARIANTS
 from holocine_ext.run import Session
 from wan2.cli.asked import given_values
 from wan2.models.vae import WanVAE, to_uint8
+from wan2.request.compute import Compute
 from wan2.run.vae import inspect_vae, load_vae
 
 MEASURES = ("held", "cuts", "facts", "hat", "differs", "light", "framing")
@@ -78,10 +79,15 @@ def film(row: Row, case: Case, number: int, out: Path) -> Path:
     if not path.exists():
         words = [*row.words(), "--storyboard", str(board), "--save_path", str(path)]
         plan = plan_video(asked(given_values(build_parser().parse_args(words))))
-        with Session(plan.model, plan.compute) as session:
-            for _ in session.run(plan):
-                pass
+        for _ in session(row.variant).run(plan):
+            pass
     return path
+
+
+@cache
+def session(variant: str) -> Session:
+    """What makes every film of a variant, its models loaded once."""
+    return Session(MODELS["nano"][variant].model, Compute())
 
 
 @cache
