@@ -11,7 +11,7 @@ from typing import Any
 from holocine_ext.layered import film_settings, laid_over, preset_of
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS
 from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, scene_request
-from holocine_ext.reshoot import STRENGTH, board_beside, repeated, reshot, values_beside
+from holocine_ext.reshoot import STRENGTH, board_beside, cast_beside, repeated, reshot, values_beside
 from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.shots.layout import plan_layout
 from holocine_ext.story.boards import from_arguments, from_file
@@ -28,6 +28,7 @@ from wan2.plan.saved_latents import saved_record
 from wan2.request.flat import make_request
 from wan2.request.paths import path_of
 from wan2.request.prompt_file import Line, parse_line
+from wan2.shapes import TIME_STRIDE
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine", "list_takes")
@@ -143,11 +144,13 @@ def _taken(given: Mapping[str, Any]) -> SceneRequest:
     if given["reshoot"] is not None:
         values["seed"] = given["seed"]
     mask = given["shot_mask_type"] or scene.shot_mask_type
-    made = scene_request(board, preset, values, mask, _shown(given))
+    with naming("take", given["take"]):
+        cast = cast_beside(take, board)
+    made = scene_request(board, preset, values, mask, _shown(given), cast)
     with naming("take", given["take"]):
         if given["reshoot"] is None:
-            return repeated(made, take)
-        return reshot(made, take, given["reshoot"], given["strength"])
+            return repeated(made, take, cast or ())
+        return reshot(made, take, given["reshoot"], given["strength"], cast or ())
 
 
 def _resumed(given: Mapping[str, Any]) -> SceneRequest:
@@ -161,11 +164,12 @@ def _resumed(given: Mapping[str, Any]) -> SceneRequest:
     known = {name: value for name, value in _settings(given).items() if value is not None}
     base = make_request(preset, saved_values(state) | known)
     scene = replace(saved.scene, fps=base.fps)
-    layout = plan_layout(base.num_frames, scene.num_shots, saved.cuts, base.shape.tokens_per_frame)
+    kept = Kept(state_origin(state), saved.held, saved.cast)
+    frames = base.shape.num_frames - TIME_STRIDE * sum(kept.behind)
+    layout = plan_layout(frames, scene.num_shots, saved.cuts, base.shape.tokens_per_frame)
     showing = {name: getattr(saved, name) if given[name] is None else given[name] for name in SHOWING}
     board = scene.storyboard
     making = Making(scene, preset, saved.shot_mask_type)
-    kept = Kept(state_origin(state), saved.held)
     return SceneRequest(base, making, layout, board.global_caption or "", board.shot_captions, kept, Shown(**showing))
 
 

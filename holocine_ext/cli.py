@@ -11,7 +11,8 @@ from typing import Any
 from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant_asked
 from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import Forecast, told_words
-from holocine_ext.plan import look_ahead, plan_video
+from holocine_ext.long import ahead_of, make_long
+from holocine_ext.plan import plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
@@ -19,6 +20,7 @@ from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
 from holocine_ext.takes.listing import takes_in
 from holocine_ext.variants import rank_for, variant_fact
+from holocine_ext.windows import LongFilm, in_windows
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
@@ -94,22 +96,32 @@ def _run(words: Sequence[str], console: Console) -> None:
     plan = asked_by_line if listed else _by_values
     if given["dry_run"]:
         files = Files()
-        _show(several, lambda item: look_ahead(plan(item), files, inputs, rate), given, console)
+        _show(several, lambda item: ahead_of(plan(item), files, inputs, rate), given, console)
     elif not several:
-        job = _planned(asked(given), Files(), inputs, console)
-        prepare(job.plan.request)
-        make_one(job, console, cache_folder(), processes())
+        request = asked(given)
+        if windows := in_windows(request):
+            long = LongFilm(request, windows, given["resume"])
+            console.repeats(words)
+            make_long(long, given, inputs, console, lambda one: _make(one, inputs, console))
+        else:
+            _make(request, inputs, console)
     else:
         files = Files()
 
         def planned(item: Item) -> Job:
-            return _planned(plan(item), files, inputs, console)
+            return _planned(_one_pass(plan(item)), files, inputs, console)
 
         make = partial(make_several, several, planned, given, words, console, main)
         if listed:
             make()
         else:
             make_seeds(several, make, given, console)
+
+
+def _make(request: SceneRequest, inputs: Inputs, console: Console) -> None:
+    job = _planned(request, Files(), inputs, console)
+    prepare(job.plan.request)
+    make_one(job, console, cache_folder(), processes())
 
 
 def _by_values(item: Item) -> SceneRequest:
@@ -121,6 +133,13 @@ def inputs_given(given: Mapping[str, Any], several: Sequence[Item]) -> Inputs:
     inputs = {name: [given[name]] for name in ("storyboard", "from_file", "take") if given[name] is not None}
     named = storyboards(several)
     return inputs | ({"storyboard": named} if named else {})
+
+
+def _one_pass(request: SceneRequest) -> SceneRequest:
+    """A video of several. Raises `InputError` when it needs windows, which are made one film at a time."""
+    if in_windows(request):
+        raise InputError("a scene that is longer than the weights take is made in windows, by a command of its own")
+    return request
 
 
 def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Console) -> Job:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
 from holocine_ext.takes.board import with_takes
-from holocine_ext.takes.kept import Kept, keep, own_noise
+from holocine_ext.takes.cast import CastShot, cast_shots
+from holocine_ext.takes.kept import HeldShot, Kept, keep, own_noise
 from wan2.errors import InputError
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.outputs import OutputPaths, Target
 from wan2.plan.resume import settle
 from wan2.request.flat import FILES, make_request
 from wan2.request.request import Request
+from wan2.shapes import TIME_STRIDE
 
 SHEET_ENDING = "_sheet.png"
 SHOWING = frozenset({"export_shots", "contact_sheet"})
@@ -33,6 +35,7 @@ DECIDING = {
     "variant": "`variant`",
     "shot_mask_type": "`shot_mask_type`",
     "held": "held shots",
+    "cast": "cast",
     "directions": "seeds, guidance scales or LoRAs of shots",
 }
 
@@ -88,6 +91,7 @@ class SceneRequest:
         captions: one a shot.
         kept: the shots that come from takes.
         shown: what is shown of the shots, settled.
+        fitted: how the pictures of the cast were brought to the size of the video, a line each.
     """
 
     base: Request
@@ -97,6 +101,7 @@ class SceneRequest:
     captions: tuple[str, ...]
     kept: Kept = Kept()
     shown: Shown = field(default_factory=Shown)
+    fitted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         possible = self.base.output.decodes and self.layout is not None
@@ -117,7 +122,13 @@ class SceneRequest:
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
         found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        found += self.fitted
         return found + (font_warnings((self.title, *self.captions)) if self.shown.contact_sheet else ())
+
+    @property
+    def whole(self) -> ShotLayout | None:
+        """The shots, and behind them the cast, as the transformer sees them."""
+        return self.layout and self.layout.with_more(self.kept.behind)
 
     @property
     def scales(self) -> tuple[float | None, ...]:
@@ -126,7 +137,7 @@ class SceneRequest:
         scales = [direction.guidance_scale for direction in directions]
         if self.layout is None or all(scale is None for scale in scales):
             return ()
-        return tuple(scales[shot] for shot in self.layout.shot_ids)
+        return (*(scales[shot] for shot in self.layout.shot_ids), *(None,) * sum(self.kept.behind))
 
     @property
     def loras(self) -> tuple[tuple[float, ...] | None, ...]:
@@ -173,6 +184,7 @@ class SceneRequest:
             scene |= {"shot_mask_type": made.shot_mask_type, "held": list(self.kept.notes)}
             told = [direction.as_record() for direction in made.scene.storyboard.directions]
             scene |= {"directions": told if any(told) else []}
+            scene |= {"cast": list(self.kept.cast)} if self.kept.cast else {}
             scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
         return scene
 
@@ -183,6 +195,7 @@ def scene_request(
     values: Mapping[str, Any],
     shot_mask_type: str | None = None,
     shown: Shown | None = None,
+    cast: Sequence[CastShot] | None = None,
 ) -> SceneRequest:
     """A video to make. A value given wins over the storyboard, the storyboard over the preset.
 
@@ -192,6 +205,7 @@ def scene_request(
         values: settings by their flat names; None means not given.
         shot_mask_type: what the 17th input channel says, for checkpoints that have one.
         shown: what is shown of the shots.
+        cast: that of the storyboard, where a take has it; None finds it by its files.
 
     Raises:
         InputError: a scene, a layout or a setting that breaks its rule.
@@ -209,8 +223,25 @@ def scene_request(
     base = settle(make_request(preset, known), seed_is_free=known["seed"] is None)
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, mask, named, told_by(storyboard, values))
-    title = storyboard.global_caption or ""
-    seeds = [direction.seed for direction in storyboard.directions]
-    own = own_noise(layout, base.seed, seeds)
-    kept = keep(held, layout, base.shape, own) if held or len(own) > 1 else Kept()
-    return SceneRequest(base, making, layout, title, storyboard.shot_captions, kept, shown or Shown())
+    title, captions = storyboard.global_caption or "", storyboard.shot_captions
+    asked = SceneRequest(base, making, layout, title, captions, shown=shown or Shown())
+    made = cast_shots(storyboard.cast, base.shape, storyboard.source) if cast is None else cast
+    return keeping(asked, held, made)
+
+
+def keeping(asked: SceneRequest, held: Sequence[HeldShot], cast: Sequence[CastShot] = ()) -> SceneRequest:
+    """The video with some shots held, and with a cast, which lies behind its end.
+
+    Raises:
+        InputError: a take of another size, or a shot of another length.
+    """
+    if asked.layout is None or asked.making is None:
+        raise ValueError("saved latents are decoded without shots")
+    behind = sum(member.frames for member in cast)
+    seeds = [direction.seed for direction in asked.making.scene.storyboard.directions]
+    own = own_noise(asked.layout, asked.base.seed, seeds, behind)
+    if not held and len(own) == 1:
+        return asked
+    base = replace(asked.base, num_frames=asked.layout.num_frames + TIME_STRIDE * behind) if behind else asked.base
+    kept = keep(held, asked.layout, base.shape, own, cast)
+    return replace(asked, base=base, kept=kept, fitted=tuple(member.fitted for member in cast if member.fitted))

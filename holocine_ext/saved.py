@@ -16,7 +16,7 @@ from wan2.plan.saved import SavedState
 from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
-FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
+FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions", "cast")
 SHOWING = ("export_shots", "contact_sheet")
 
 
@@ -32,6 +32,7 @@ class SavedScene:
     export_shots: bool
     contact_sheet: bool
     held: tuple[Mapping[str, Any], ...] = ()
+    cast: tuple[Mapping[str, Any], ...] = ()
 
 
 def saved_scene(state: SavedState) -> SavedScene:
@@ -65,7 +66,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         raise InputError(f"{place}: its scene has no length, no rate or no cuts")
     names = f"{place}: num_frames", f"{place}: cuts"
     made = Scene(
-        told_storyboard(board, place, fields.table.get("directions")),
+        told_storyboard(board, place, fields.table),
         count,
         fps,
         board.whole_list("shot_cut_frames"),
@@ -80,7 +81,8 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         None if mask is None else _one_of(fields, "shot_mask_type", SHOT_MASK_TYPES),
         fields.table.get("export_shots") is True,
         fields.table.get("contact_sheet") is True,
-        held=_held(fields),
+        held=_notes(fields, "held"),
+        cast=_notes(fields, "cast"),
     )
 
 
@@ -103,11 +105,11 @@ def saved_shots(record: Mapping[str, Any], place: str, shape: VideoShape) -> tup
         raise InputError(f"{place}: the cuts in its record do not fit its video: {error}") from error
 
 
-def _held(fields: Fields) -> tuple[Mapping[str, Any], ...]:
-    held = fields.table.get("held", [])
-    if not isinstance(held, list) or not all(isinstance(note, dict) for note in held):
-        raise fields.refuse("held", "must be a list of shots")
-    return tuple(held)
+def _notes(fields: Fields, name: str) -> tuple[Mapping[str, Any], ...]:
+    notes = fields.table.get(name, [])
+    if not isinstance(notes, list) or not all(isinstance(note, dict) for note in notes):
+        raise fields.refuse(name, "must be a list of shots")
+    return tuple(notes)
 
 
 def _one_of(fields: Fields, name: str, choices: tuple[str, ...]) -> str:

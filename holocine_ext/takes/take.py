@@ -101,10 +101,11 @@ class Take:
         seed, frames = self.values.get("seed"), self.shape.latent_frames
         return (Draw(seed, frames, 0, frames),) if isinstance(seed, int) else ()
 
-    def shot(self, number: int) -> tuple[Piece, ...]:
-        """Where the latents of a shot come from, from 0 on. number: of the shot, from 0."""
+    def shot(self, number: int, most: int | None = None) -> tuple[Piece, ...]:
+        """Where the latents of a shot come from, from 0 on. number: of the shot, from 0. most: of its latent frames."""
         first, stop = self.layout.latents[number]
-        return pieces_from(self.whole, self.origin, first, stop - first)
+        count = stop - first
+        return pieces_from(self.whole, self.origin, first, count if most is None else min(count, most))
 
     def start_of(self, number: int) -> tuple[Piece, ...]:
         """What a shot that was made in part from another began from, likewise."""

@@ -69,6 +69,10 @@ class Held:
         """Finished latents, with every frame that was held to the end as it was."""
         return self._filled(latents, self._kept, self.latents[:, :, self._kept])
 
+    def fills(self, latents: Tensor) -> bool:
+        """Whether every frame of latents [1, 16, F, h, w] is held to the end."""
+        return len(self._kept) == latents.shape[2]
+
     @property
     def _kept(self) -> list[int]:
         return [place for place, until in enumerate(self.until) if until == 0]
