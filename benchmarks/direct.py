@@ -49,13 +49,8 @@ MEASURES = ("held", "cuts", "facts", "hat", "differs", "light", "framing")
 SAME_DB = 35
 ALL_SHARES = (0.5, 1.0, 0.0, 0.75, 0.25)
 # Of which shares of noise a mode is made, where it is not of all.
-SHARES: dict[str, tuple[float, ...]] = {
-    "takes": (),
-    "reshoot": (0.5, 1.0),
-    "edit 0.6": (0.5,),
-    "edit 0.8": (0.5,),
-    "windows": (0.5, 1.0, 0.0),
-}
+SHARES: dict[str, tuple[float, ...]] = {"takes": (), "reshoot": (0.5, 1.0), "windows": (0.5, 1.0, 0.0)}
+SHARES |= {"edit 0.6": (0.5,), "edit 0.8": (0.5,)}
 Film = NDArray[np.uint8]
 Found = dict[str, list[bool]]
 
@@ -165,15 +160,23 @@ def show(latents: Tensor, span: tuple[int, int]) -> Shown:
     return Shown(frames, 4 * (span[0] - first) - 3 * (span[0] > 0), 1 + 4 * (span[1] - first - 1))
 
 
-def judge(case: Case, latents: Tensor, before: Tensor | None) -> Found:
-    """Hold a film against its scene; `before` is its take."""
+@cache
+def taken(path: Path, span: tuple[int, int]) -> tuple[Shown, ShotReading]:
+    """A shot of a take, decoded and read once for all films beside it."""
+    shown = show(latents_of(path), span)
+    return shown, read_shot(shown.own)
+
+
+def judge(case: Case, latents: Tensor, take_path: Path | None) -> Found:
+    """Hold a film against its scene, and against its take."""
+    before = None if take_path is None else latents_of(take_path)
     found: Found = {name: [] for name in MEASURES}
     placed = spans(case, latents)
     held = [place for place in range(len(placed)) if place not in case.made]
     if before is not None:
         found["held"] = [torch.equal(latents[:, :, a:b], before[:, :, a:b]) for a, b in (placed[p] for p in held)]
     readings: dict[int, ShotReading] = {}
-    hats = [read_shot(show(before, placed[place]).own).hat for place in held] if before is not None else []
+    hats = [taken(take_path, placed[place])[1].hat for place in held] if take_path is not None else []
     hats = [case.scene.hat] if case.drawn is not None else hats
     for place in case.made:
         shown, shot = show(latents, placed[place]), case.scene.shots[place]
@@ -184,12 +187,12 @@ def judge(case: Case, latents: Tensor, before: Tensor | None) -> Found:
             found["hat"].append(reading.hat == readings[0].hat)
         elif hats:
             found["hat"].append(reading.hat == max(set(hats), key=hats.count))
-        if before is not None and placed[place][1] <= before.shape[2]:
-            old = show(before, placed[place]).own
-            found["differs"].append(psnr(shown.own, old) < SAME_DB)
+        if before is not None and take_path is not None and placed[place][1] <= before.shape[2]:
+            old, was = taken(take_path, placed[place])
+            found["differs"].append(psnr(shown.own, old.own) < SAME_DB)
             if case.strength is not None:
                 found["light"].append(reading.light == shot.light)
-                found["framing"].append(reading.framing == read_shot(old).framing)
+                found["framing"].append(reading.framing == was.framing)
     return found
 
 
@@ -211,10 +214,9 @@ def make(row: Row, number: int, out: Path) -> None:
         return
     case = MODES[row.mode](take(number), number)
     latents = latents_of(film(row, case, number, out))
-    taken = None
-    if len(case.made) < len(case.scene.shots):
-        taken = latents_of(out / Row(row.variant, "takes", 1.0).folder / f"{number:03d}.safetensors")
-    path.write_text(json.dumps(judge(case, latents, taken)))
+    beside = len(case.made) < len(case.scene.shots)
+    of = out / Row(row.variant, "takes", 1.0).folder / f"{number:03d}.safetensors" if beside else None
+    path.write_text(json.dumps(judge(case, latents, of)))
 
 
 def cells(row: Row, found: Sequence[Mapping[str, Any]]) -> list[str]:
