@@ -20,6 +20,7 @@ from holocine_ext.takes.board import with_takes
 from holocine_ext.takes.cast import CastShot, cast_shots
 from holocine_ext.takes.kept import HeldShot, Kept, keep, own_noise
 from wan2.errors import InputError
+from wan2.plan.begun import Begun
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.outputs import OutputPaths, Target
 from wan2.plan.resume import settle
@@ -36,6 +37,7 @@ DECIDING = {
     "shot_mask_type": "`shot_mask_type`",
     "held": "held shots",
     "cast": "cast",
+    "begun": "the video it begins from",
     "directions": "seeds, guidance scales or LoRAs of shots",
 }
 
@@ -185,6 +187,7 @@ class SceneRequest:
             told = [direction.as_record() for direction in made.scene.storyboard.directions]
             scene |= {"directions": told if any(told) else []}
             scene |= {"cast": list(self.kept.cast)} if self.kept.cast else {}
+            scene |= {"begun": dict(self.kept.begun)} if self.kept.begun else {}
             scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
         return scene
 
@@ -227,6 +230,18 @@ def scene_request(
     asked = SceneRequest(base, making, layout, title, captions, shown=shown or Shown())
     made = cast_shots(storyboard.cast, base.shape, storyboard.source) if cast is None else cast
     return keeping(asked, held, made)
+
+
+def beginning(asked: SceneRequest, begun: Begun) -> SceneRequest:
+    """The video with every shot begun from another video.
+
+    Raises:
+        InputError: some of its shots are held.
+    """
+    if asked.kept.notes:
+        raise InputError("its shots begin from it, so none can come from a take", field="video_path")
+    words = (begun.fitted,) if begun.fitted else ()
+    return replace(asked, kept=asked.kept.beginning(begun), fitted=(*asked.fitted, *words))
 
 
 def keeping(asked: SceneRequest, held: Sequence[HeldShot], cast: Sequence[CastShot] = ()) -> SceneRequest:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from holocine_ext.layered import laid_over
-from holocine_ext.request import SceneRequest, keeping
+from holocine_ext.request import SceneRequest, beginning, keeping
 from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.story.boards import from_arguments
 from holocine_ext.story.storyboard import Storyboard
@@ -15,6 +15,8 @@ from holocine_ext.takes.cast import CastShot, cast_again
 from holocine_ext.takes.kept import HeldShot, held_again
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
+from wan2.plan.begun import Begun, begin
+from wan2.plan.pieces import Origin
 from wan2.request.fields import Number
 from wan2.request.presets import Preset
 
@@ -91,6 +93,10 @@ def repeated(asked: SceneRequest, take: Take, cast: Sequence[CastShot]) -> Scene
         InputError: it held some, and this video has other cuts.
     """
     held = held_again(take)
+    if take.scene.begun is not None and asked.layout is not None:
+        _check_cuts(asked.layout, take, "take")
+        pieces = [piece for piece in take.origin.pieces if piece.place < take.shape.latent_frames]
+        return beginning(asked, Begun(Origin(tuple(pieces)), take.scene.begun))
     if not held or asked.layout is None:
         return asked
     _check_cuts(asked.layout, take, "take")
@@ -128,6 +134,22 @@ def reshot(
     if not held:
         raise InputError("names every shot, so nothing is held; leave it out", field="reshoot")
     return keeping(asked, held, cast)
+
+
+def refined(asked: SceneRequest, take: Take, strength: float) -> SceneRequest:
+    """The video of a take made anew in part, at any size: where that is another, its frames are resized.
+
+    Raises:
+        InputError: cuts that are not those of the take.
+    """
+    if asked.layout is None:
+        raise ValueError("latents are decoded without shots")
+    _check_cuts(asked.layout, take, "strength")
+    begun = begin(take.latents, strength, replace(asked.base, num_frames=asked.layout.num_frames))
+    if (take.shape.height, take.shape.width) == (asked.base.height, asked.base.width):
+        whole = replace(begun.origin.pieces[0], source=take.whole)
+        begun = replace(begun, origin=Origin((whole,)))
+    return beginning(asked, begun)
 
 
 def _check_cuts(layout: ShotLayout, take: Take, field: str) -> None:

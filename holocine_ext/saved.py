@@ -16,7 +16,9 @@ from wan2.plan.saved import SavedState
 from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
-FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions", "cast")
+FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
+# Only where there are some.
+MORE_FIELDS = ("cast", "begun")
 SHOWING = ("export_shots", "contact_sheet")
 
 
@@ -33,6 +35,7 @@ class SavedScene:
     contact_sheet: bool
     held: tuple[Mapping[str, Any], ...] = ()
     cast: tuple[Mapping[str, Any], ...] = ()
+    begun: Mapping[str, Any] | None = None
 
 
 def saved_scene(state: SavedState) -> SavedScene:
@@ -44,7 +47,7 @@ def saved_scene(state: SavedState) -> SavedScene:
     place = f"`resume` {state.path}"
     if "storyboard" not in state.scene:
         raise InputError(f"{place}: was saved by another program, which alone can go on with it")
-    Fields(state.scene, place, (*FIELDS, *SHOWING))  # a record has others, too
+    Fields(state.scene, place, (*FIELDS, *MORE_FIELDS, *SHOWING))  # a record has others, too
     return read_scene(state.scene, place)
 
 
@@ -56,7 +59,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
     """
     if "storyboard" not in scene:
         raise InputError(f"{place}: was made by another program, and tells of no shots")
-    known = (*FIELDS, *SHOWING)
+    known = (*FIELDS, *MORE_FIELDS, *SHOWING)
     fields = Fields({name: scene[name] for name in known if name in scene}, place, known)
     board = Fields(scene["storyboard"], f"{place}: storyboard", BOARD)
     count = board.whole("num_frames", *RANGES["num_frames"])
@@ -83,6 +86,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         fields.table.get("contact_sheet") is True,
         held=_notes(fields, "held"),
         cast=_notes(fields, "cast"),
+        begun=fields.table["begun"] if isinstance(fields.table.get("begun"), dict) else None,
     )
 
 

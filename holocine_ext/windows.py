@@ -192,8 +192,13 @@ class LongFilm:
 def in_windows(
     asked: SceneRequest, most_frames: int = TRAINED_FRAMES, most_shots: int = TRAINED_SHOTS
 ) -> tuple[Window, ...]:
-    """The windows of a video; none where it is made in one pass: it is short enough, or some of its shots are held."""
-    if asked.making is None or asked.layout is None or asked.kept.notes or asked.layout.num_shots == 1:
+    """The windows of a video that is made in several passes.
+
+    None where it is short enough, or where some of its shots are held or begun from others.
+    """
+    if asked.making is None or asked.layout is None or asked.layout.num_shots == 1:
+        return ()
+    if asked.kept.notes or asked.kept.begun is not None:
         return ()
     if asked.layout.num_frames <= most_frames and asked.layout.num_shots <= most_shots:
         return ()

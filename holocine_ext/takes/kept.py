@@ -10,6 +10,7 @@ from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.takes.cast import CastShot, frames_of
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
+from wan2.plan.begun import Begun
 from wan2.plan.pieces import Draw, Origin, Piece, part_of
 from wan2.shapes import VideoShape
 from wan2.weights.fingerprint import fingerprint
@@ -38,11 +39,17 @@ class HeldShot:
 
 @dataclass(frozen=True)
 class Kept:
-    """Everything of a video that comes from takes, and what its record says of it."""
+    """Everything of a video that comes from elsewhere, and what its record says of it."""
 
     origin: Origin = Origin()
     notes: tuple[Mapping[str, Any], ...] = ()
     cast: tuple[Mapping[str, Any], ...] = ()
+    begun: Mapping[str, Any] | None = None
+
+    def beginning(self, begun: Begun) -> Kept:
+        """The same for a video whose every frame begins from another."""
+        pieces = (*begun.origin.pieces, *self.origin.pieces)
+        return replace(self, origin=replace(self.origin, pieces=pieces), begun=begun.note)
 
     def is_all(self, layout: ShotLayout) -> bool:
         """Whether every shot of a video is held, so that nothing is made."""

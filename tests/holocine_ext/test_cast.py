@@ -31,6 +31,7 @@ SCENE = {"global_caption": "A lighthouse.", "seed": 9, "size": [32, 32], "fps": 
 def make(tiny: TinyModel, tmp_path: Path) -> Make:
     """Makes a scene with a cast; its latents."""
     Image.new("RGB", (40, 40), "orange").save(tmp_path / "keeper.png")
+    (tmp_path / "broken.png").write_bytes(b"PNG")
 
     def run(*cast: dict[str, Any], name: str = "a", words: list[str] | None = None, code: int = 0) -> Path:
         board, path = tmp_path / f"{name}_board.json", tmp_path / f"{name}.mp4"
@@ -104,7 +105,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "both": ({**MEMBER, "from": "a.mp4#1"}, "needs one of image"),
     "no caption": ({"image": "keeper.png"}, "cast 1: caption: missing"),
     "no picture": ({**MEMBER, "image": "no.png"}, "cast 1: .*no.png: no such file"),
-    "no image": ({**MEMBER, "image": "a_board.json"}, "is no picture"),
+    "no image": ({**MEMBER, "image": "a_board.json"}, "is no picture; must end in .png"),
+    "broken": ({**MEMBER, "image": "broken.png"}, "is no picture that can be read"),
     "no number": ({"from": "a.mp4", "caption": "A"}, "must be the file of a take and the number"),
     "no take": ({"from": "a.mp4#1", "caption": "A"}, "a.mp4: no such file"),
     "length": ({**MEMBER, "seconds": 2}, "seconds: unknown field"),

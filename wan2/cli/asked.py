@@ -8,6 +8,7 @@ from typing import Any
 
 from wan2.cli.flags import flag_of
 from wan2.errors import InputError
+from wan2.plan.begun import Clip, check_strength, read_clip
 from wan2.plan.resume import BESIDE, saved_values, settle
 from wan2.plan.saved import read_state
 from wan2.plan.saved_latents import saved_settings
@@ -30,6 +31,8 @@ OF_COMMAND = (
     "inspect",
     "models_dir",
     "download",
+    "video_path",
+    "strength",
 )
 # The flags that still mean something when saved latents are only decoded.
 DECODING = frozenset(name for name, about in SETTINGS.items() if about.decoding) | {"quiet"}
@@ -65,6 +68,28 @@ def of_request(given: Mapping[str, Any]) -> dict[str, Any]:
 def scenes_of(given: Mapping[str, Any]) -> list[str]:
     """The flags given that say what to make."""
     return [f"--{name}" for name in SCENES if given[name] is not None]
+
+
+def clip_given(given: Mapping[str, Any]) -> Clip | None:
+    """The head of the video that `video_path` names.
+
+    Raises:
+        InputError: a file that cannot be read, or one without `strength`, or the reverse.
+    """
+    if given["video_path"] is None:
+        if given["strength"] is not None:
+            raise InputError("says how much of `video_path` is made anew; give both", field="strength")
+        return None
+    check_strength(given["strength"])
+    return read_clip(given["video_path"])
+
+
+def as_long_as(clip: Clip, given: Mapping[str, Any], preset: Preset) -> dict[str, Any]:
+    """The values, with the length of a clip where none is given: at most that of the preset."""
+    if given["num_frames"] is not None:
+        return dict(given)
+    rate = preset.fps if given["fps"] is None else given["fps"]
+    return {**given, "num_frames": clip.length(rate, preset.num_frames)}
 
 
 def asked_by_lines(given: Mapping[str, Any]) -> list[Asked]:

@@ -11,6 +11,7 @@ from wan2.parsing import Reading
 # The least share of a picture that may be left of it when it is cropped; below that it gets a border.
 LEAST_KEPT = 0.6
 MOST_PIXELS = 1 << 27
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 # In the head of a picture, how its camera was held; from this value on it was on its side.
 ORIENTATION, FIRST_TURNED = 0x0112, 5
 
@@ -64,6 +65,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path}: is no picture; must end in {', '.join(PICTURES)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with Reading(str(path)):

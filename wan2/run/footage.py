@@ -61,8 +61,10 @@ class Footage:
         return piece.place == piece.first and torch.equal(latents[:, :, :stop], source[:, :, :stop])
 
 
-def load_footage(origin: Origin, vae: Callable[[], WanVAE]) -> Footage:
-    """The latents of all sources, from their first frame to the last that a piece needs; `vae` makes those of pictures.
+def load_footage(origin: Origin, fps: float, vae: Callable[[], WanVAE]) -> Footage:
+    """The latents of all sources, from their first frame to the last that a piece needs.
+
+    Those of pictures and videos are made by `vae`, at so many frames per second.
 
     Raises:
         RunError: a picture that cannot be read.
@@ -72,18 +74,18 @@ def load_footage(origin: Origin, vae: Callable[[], WanVAE]) -> Footage:
         stops[piece.source] = max(stops[piece.source], piece.first + piece.count)
     cut = {source: _cut(source, stop) for source, stop in stops.items()}
     pieces = tuple(replace(piece, source=cut[piece.source]) for piece in origin.pieces)
-    return Footage(replace(origin, pieces=pieces), {one: _load(one, vae) for one in cut.values()})
+    return Footage(replace(origin, pieces=pieces), {one: _load(one, fps, vae) for one in cut.values()})
 
 
 def _cut(source: Source, stop: int) -> Source:
     return replace(source, shape=(*source.shape[:2], stop, *source.shape[3:]), noise=part_of(source.noise, 0, stop))
 
 
-def _load(source: Source, vae: Callable[[], WanVAE]) -> Tensor:
+def _load(source: Source, fps: float, vae: Callable[[], WanVAE]) -> Tensor:
     if source.tensor == PIXELS:
         from wan2.run.pixels import encode_source
 
-        return encode_source(source, vae())
+        return encode_source(source, fps, vae())
     from safetensors import safe_open
 
     with safe_open(source.path, "pt") as file:

@@ -34,6 +34,7 @@ from wan2.run.models import Models, OpenExpert
 from wan2.run.record import Recorder
 from wan2.run.state import hash_text, load_step
 from wan2.run.texts import KeptTexts
+from wan2.sampling.denoise import DenoiseStep, given_steps
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.sources import TransformerFile
 
@@ -106,10 +107,10 @@ class Wave:
         """Everything before the text: latents that are there already, the attention kernel, the VAE's colours."""
         request, saved = one.request, one.plan.saved
         if request.latent_path is not None:
-            one.footage = load_footage(saved_origin_of(request.latent_path), self._vae_of(one))
+            one.footage = load_footage(saved_origin_of(request.latent_path), request.fps, self._vae_of(one))
             one.latents = load_latents(request.latent_path)
             return
-        one.footage = footage = load_footage(one.plan.extension.origin, self._vae_of(one))
+        one.footage = footage = load_footage(one.plan.extension.origin, request.fps, self._vae_of(one))
         if saved is not None:
             one.recorder.carry_on(saved)
             yield StateSaved(one.number, saved.path)
@@ -216,7 +217,7 @@ class Wave:
             return
         for one in todo:
             one.keeper = one.held.enter_context(keep_state(one, self.models.machine, self.late))
-            one.step = load_step(one.plan.saved, "cpu") if one.plan.saved is not None else None
+            one.step = load_step(one.plan.saved, "cpu") if one.plan.saved is not None else self._given(one)
         counts = {noise: sum(len(one.steps(noise)) for one in todo) for noise in NOISES}
         steps = {noise: count for noise, count in counts.items() if count}
         files = dict[Noise, TransformerFile]()
@@ -230,6 +231,11 @@ class Wave:
             for noise in steps:
                 side = partial(self._side, noise=noise, opened=opened, alone=len(todo) == 1)
                 yield from all_of([one for one in todo if not one.ended and one.steps(noise)], side)
+
+    def _given(self, one: Active) -> DenoiseStep | None:
+        """The last step before which every frame is held, so that nothing is to be computed."""
+        with torch.inference_mode():
+            return None if one.noise is None else given_steps(one.schedule, one.noise)
 
     def _new_notes(self, one: Active) -> Events:
         yield from (Noted(one.number, note) for note in self.models.new_notes())
