@@ -28,7 +28,7 @@ from wan2.request.presets import WAN22_T2V
 from wan2.run.machine import resolve_machine
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer
-from wan2.weights.fp8 import AS_STORED, Fp8, fp8_weights, linears
+from wan2.weights.fp8 import AS_STORED, LowBit, fp8_weights, linears
 from wan2.weights.reader import TensorReader
 from wan2.weights.sources import TransformerFile
 
@@ -66,7 +66,7 @@ def cosine(found: Tensor, exact: Tensor) -> float:
 
 
 def velocities(
-    path: Path, size: tuple[int, int, int], text: int, device: torch.device, dtype: torch.dtype, fp8: Fp8
+    path: Path, size: tuple[int, int, int], text: int, device: torch.device, dtype: torch.dtype, fp8: LowBit
 ) -> list[Tensor]:
     """The velocity at each of the timesteps, from the same latents and text, blocks streamed one by one."""
     config = inspect_transformer(path).config
@@ -96,12 +96,12 @@ def weight_table(file: TransformerFile, errors: dict[str, float]) -> list[str]:
     return [*lines, f"worst: {100 * max(errors.values()):.2f}, of a single value at most {100 / 16:.2f}"]
 
 
-def forward_table(run: Callable[[torch.dtype, Fp8], list[Tensor]], fast: bool) -> list[str]:
+def forward_table(run: Callable[[torch.dtype, LowBit], list[Tensor]], fast: bool) -> list[str]:
     """A row a way of computing, against bfloat16; a column a timestep."""
     exact = run(BF16, AS_STORED)
-    rows = {"float32": (FP32, AS_STORED), "--fp8_scaled": (BF16, Fp8(quantise=True))}
+    rows = {"float32": (FP32, AS_STORED), "--fp8_scaled": (BF16, LowBit(quantise=True))}
     if fast:
-        rows["--fp8_fast"] = (BF16, Fp8(quantise=True, fast=True))
+        rows["--fp8_fast"] = (BF16, LowBit(quantise=True, fast=frozenset({"fp8"})))
     lines = [
         "velocity of one forward against bfloat16: relative error in percent, and cosine",
         "at timestep   " + "".join(f"{timestep:>18.0f}" for timestep in TIMESTEPS),

@@ -34,7 +34,16 @@ from wan2.shapes import TIME_STRIDE
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine", "list_takes")
 TAKE_FLAGS = ("take", "reshoot", "strength", "video_path")
-OWN_FLAGS = ("model", "variant", "shot_mask_type", *TAKE_FLAGS, *LOOKING_FLAGS, "export_shots", "contact_sheet")
+OWN_FLAGS = (
+    "model",
+    "variant",
+    "shot_mask_type",
+    *TAKE_FLAGS,
+    *LOOKING_FLAGS,
+    "export_shots",
+    "contact_sheet",
+    "export_timeline",
+)
 
 
 def asked(given: Mapping[str, Any]) -> SceneRequest:
@@ -113,7 +122,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(given: Mapping[str, Any]) -> Shown:
-    return Shown(given["contact_sheet"], bool(given["export_shots"]))
+    return Shown(given["contact_sheet"], bool(given["export_shots"]), bool(given["export_timeline"]))
 
 
 def _made(given: Mapping[str, Any]) -> SceneRequest:

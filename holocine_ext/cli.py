@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant_asked
+from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import Forecast, told_words
 from holocine_ext.long import ahead_of, make_long
@@ -88,6 +89,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     if given["list_takes"] is not None:
         list_takes(given, console)
         return
+    given = with_defaults(given, console.chose)
     given = with_models(given, console, rank_for({"variant": given["variant"] or variant_asked(given)}))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
@@ -286,6 +288,8 @@ def _add_looking(table: Table) -> None:
     what = 'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes'
     table.add("looking", "card", what, common=True, metavar="NAME")
     table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
+    what = "also write the film as a timeline for editing programs, as .otio and .edl"
+    table.add("looking", "export_timeline", what, **flag)
     what = "a picture with a row for every shot, next to the video (default: written)"
     table.add("looking", "contact_sheet", what, **flag)
     no_sheet: dict[str, Any] = {"dest": "contact_sheet", "action": "store_const", "const": False}

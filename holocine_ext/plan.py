@@ -24,6 +24,7 @@ from wan2.plan.plan import Plan as BasePlan
 from wan2.plan.rates import Rate
 from wan2.plan.resume import check_resume, refuse_difference, saved_origin
 from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.sound import check_sound
 from wan2.plan.split import plan_split
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.cards import Cards
@@ -105,6 +106,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         scales=asked.scales,
         origin=asked.kept.origin,
         unseen=sum(asked.kept.behind),
+        chapters=asked.chapters,
         groups=shot_groups(layout) if layout and sparse else None,
         check=lambda base, files: _check(replace(asked, base=base), files),
     )
@@ -131,6 +133,8 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
+    if base.output.soundtrack is not None:
+        check_sound(base.output.soundtrack)
     notes = [*asked.warnings]
     tokens = None
     if _replaceable("tokenizer", base.model.tokenizer, making):

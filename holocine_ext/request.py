@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,22 +15,25 @@ from holocine_ext.layered import film_settings, laid_over, mask_of, told_by
 from holocine_ext.pictures.faces import font_warnings
 from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
 from holocine_ext.shots.layout import ShotLayout, plan_layout
+from holocine_ext.story.characters import named_again
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
+from holocine_ext.story.timeline import EDL_ENDING, OTIO_ENDING, is_our_edl, is_our_otio
 from holocine_ext.takes.board import with_takes
 from holocine_ext.takes.cast import CastShot, cast_shots
 from holocine_ext.takes.kept import HeldShot, Kept, keep, own_noise
 from wan2.errors import InputError
 from wan2.plan.begun import Begun
 from wan2.plan.marks import is_our_png, is_our_video
-from wan2.plan.outputs import OutputPaths, Target
+from wan2.plan.outputs import Chapter, OutputPaths, Target
 from wan2.plan.resume import settle
 from wan2.request.flat import FILES, make_request
 from wan2.request.request import Request
 from wan2.shapes import TIME_STRIDE
 
 SHEET_ENDING = "_sheet.png"
-SHOWING = frozenset({"export_shots", "contact_sheet"})
+LONGEST_STEM = 60
+SHOWING = frozenset({"export_shots", "contact_sheet", "export_timeline"})
 # What of the record decides the latents besides the settings of the base, and how messages call it.
 DECIDING = {
     "cuts": "cuts at frames",
@@ -45,7 +49,14 @@ DECIDING = {
 def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
     """The files of single shots that share stem and folder with `base`: `scene_shot01.mp4` and so on."""
     digits = max(2, len(str(num_shots)))
-    return tuple(base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, num_shots + 1))
+    return tuple(
+        base.with_name(f"{base.stem}_shot{number:0{digits}d}{base.suffix}") for number in range(1, num_shots + 1)
+    )
+
+
+def stem_of(board: Storyboard) -> str:
+    """What the names of a film's files begin with: the name of its storyboard, as every disk takes it."""
+    return re.sub(r"[^\w.-]+", "_", Path(board.source).stem)[:LONGEST_STEM].strip("._-")
 
 
 @dataclass(frozen=True)
@@ -75,10 +86,14 @@ class Making:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of the shots: a contact sheet, or every shot as a video. None leaves it to what is possible."""
+    """What is shown of the shots: a contact sheet, every shot as a video, or the film as a timeline for editors.
+
+    None leaves it to what is possible.
+    """
 
     contact_sheet: bool | None = None
     export_shots: bool = False
+    export_timeline: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,6 @@ class SceneRequest:
         captions: one a shot.
         kept: the shots that come from takes.
         shown: what is shown of the shots, settled.
-        fitted: how the pictures of the cast were brought to the size of the video, a line each.
     """
 
     base: Request
@@ -103,7 +117,6 @@ class SceneRequest:
     captions: tuple[str, ...]
     kept: Kept = Kept()
     shown: Shown = field(default_factory=Shown)
-    fitted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         possible = self.base.output.decodes and self.layout is not None
@@ -113,6 +126,8 @@ class SceneRequest:
                     "no frames are decoded" if self.layout is not None else "the latents were saved without their shots"
                 )
                 raise InputError(why, field=name)
+        if self.shown.export_timeline and not self.base.output.writes_video:
+            raise InputError("cuts a video, and none is written", field="export_timeline")
         if self.scales and not self.base.guided:
             rule = "a shot has a guidance scale of its own, which needs the negative pass; give more than 1"
             raise InputError(rule, field="guidance_scale", value=1)
@@ -124,8 +139,30 @@ class SceneRequest:
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
         found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
-        found += self.fitted
-        return found + (font_warnings((self.title, *self.captions)) if self.shown.contact_sheet else ())
+        found += self.kept.fitted
+        return found + (font_warnings((self.shown_title, *self.shown_captions)) if self.shown.contact_sheet else ())
+
+    @property
+    def shown_title(self) -> str:
+        """What stands above the contact sheet, with people's names."""
+        return self._named(self.title)
+
+    @property
+    def shown_captions(self) -> tuple[str, ...]:
+        """The captions as people read them, with names in the place of numbers."""
+        return tuple(map(self._named, self.captions))
+
+    def _named(self, text: str) -> str:
+        return named_again(text, self.making.scene.storyboard.characters if self.making else ())
+
+    @property
+    def chapters(self) -> tuple[Chapter, ...]:
+        """A chapter of the video for every shot, named by its caption unless nothing is to be said of the run."""
+        if self.layout is None or self.layout.num_shots < 2:
+            return ()
+        said = [""] * len(self.captions) if self.base.output.no_metadata else self.shown_captions
+        titles = [f"{number}. {' '.join(text.split())}".rstrip(". ") for number, text in enumerate(said, 1)]
+        return tuple(Chapter(*frames, title) for frames, title in zip(self.layout.frames, titles, strict=True))
 
     @property
     def whole(self) -> ShotLayout | None:
@@ -172,6 +209,9 @@ class SceneRequest:
         if self.shown.export_shots and self.layout is not None:
             shots = shot_paths(paths.video, self.layout.num_shots)
             found += [Target(f"shot {number}", path, is_our_video) for number, path in enumerate(shots, 1)]
+        if self.shown.export_timeline:
+            found.append(Target("timeline", paths.beside(OTIO_ENDING), is_our_otio))
+            found.append(Target("EDL", paths.beside(EDL_ENDING), is_our_edl))
         if self.shown.contact_sheet:
             found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
         return tuple(found)
@@ -188,7 +228,7 @@ class SceneRequest:
             scene |= {"directions": told if any(told) else []}
             scene |= {"cast": list(self.kept.cast)} if self.kept.cast else {}
             scene |= {"begun": dict(self.kept.begun)} if self.kept.begun else {}
-            scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
+            scene |= {name: getattr(self.shown, name) for name in sorted(SHOWING)}
         return scene
 
 
@@ -223,7 +263,8 @@ def scene_request(
         known |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if known.get("seed") is None:
         known["seed"] = storyboard.seed
-    base = settle(make_request(preset, known), seed_is_free=known["seed"] is None)
+    unsettled = make_request(preset, known).putting(stem=stem_of(storyboard))
+    base = settle(unsettled, seed_is_free=known["seed"] is None)
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, mask, named, told_by(storyboard, values))
     title, captions = storyboard.global_caption or "", storyboard.shot_captions
@@ -240,8 +281,7 @@ def beginning(asked: SceneRequest, begun: Begun) -> SceneRequest:
     """
     if asked.kept.notes:
         raise InputError("its shots begin from it, so none can come from a take", field="video_path")
-    words = (begun.fitted,) if begun.fitted else ()
-    return replace(asked, kept=asked.kept.beginning(begun), fitted=(*asked.fitted, *words))
+    return replace(asked, kept=asked.kept.beginning(begun))
 
 
 def keeping(asked: SceneRequest, held: Sequence[HeldShot], cast: Sequence[CastShot] = ()) -> SceneRequest:
@@ -253,10 +293,8 @@ def keeping(asked: SceneRequest, held: Sequence[HeldShot], cast: Sequence[CastSh
     if asked.layout is None or asked.making is None:
         raise ValueError("saved latents are decoded without shots")
     behind = sum(member.frames for member in cast)
-    seeds = [direction.seed for direction in asked.making.scene.storyboard.directions]
-    own = own_noise(asked.layout, asked.base.seed, seeds, behind)
+    own = own_noise(asked.layout, asked.base.seed, asked.making.scene.storyboard.seeds, behind)
     if not held and len(own) == 1:
         return asked
     base = replace(asked.base, num_frames=asked.layout.num_frames + TIME_STRIDE * behind) if behind else asked.base
-    kept = keep(held, asked.layout, base.shape, own, cast)
-    return replace(asked, base=base, kept=kept, fitted=tuple(member.fitted for member in cast if member.fitted))
+    return replace(asked, base=base, kept=keep(held, asked.layout, base.shape, own, cast))

@@ -19,7 +19,7 @@ from wan2.shapes import VideoShape
 FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
 # Only where there are some.
 MORE_FIELDS = ("cast", "begun")
-SHOWING = ("export_shots", "contact_sheet")
+SHOWING = ("export_shots", "contact_sheet", "export_timeline")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class SavedScene:
     shot_mask_type: str | None
     export_shots: bool
     contact_sheet: bool
+    export_timeline: bool = False
     held: tuple[Mapping[str, Any], ...] = ()
     cast: tuple[Mapping[str, Any], ...] = ()
     begun: Mapping[str, Any] | None = None
@@ -84,6 +85,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         None if mask is None else _one_of(fields, "shot_mask_type", SHOT_MASK_TYPES),
         fields.table.get("export_shots") is True,
         fields.table.get("contact_sheet") is True,
+        fields.table.get("export_timeline") is True,
         held=_notes(fields, "held"),
         cast=_notes(fields, "cast"),
         begun=fields.table["begun"] if isinstance(fields.table.get("begun"), dict) else None,

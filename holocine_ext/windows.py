@@ -141,7 +141,7 @@ class LongFilm:
         film = self.film
         if film.layout is None or film.making is None:
             raise ValueError("there are no shots")
-        seeds = [direction.seed for direction in film.making.scene.storyboard.directions]
+        seeds = film.making.scene.storyboard.seeds
         return own_noise(film.layout, film.base.seed, seeds, sum(film.kept.behind))
 
     def _noise(self, window: Window, behind: int) -> tuple[Draw, ...]:

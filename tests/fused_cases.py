@@ -107,7 +107,7 @@ def blocks() -> Iterator[tuple[str, float]]:
 def _hold(block: Block) -> None:
     weights = {name: block.get_parameter(name) for name in LINEARS}
     biases = {name: block.get_parameter(name.replace("weight", "bias")) for name in LINEARS}
-    hold(block, as_fp8(LINEARS), fast=True)
+    hold(block, as_fp8(LINEARS), fast={"fp8"})
     for name in LINEARS:
         linear: Any = block.get_submodule(name.removesuffix(".weight"))
         held = quantise_rows(weights[name])

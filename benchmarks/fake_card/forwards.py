@@ -53,7 +53,7 @@ class Forward:
             model = WanTransformer(replace(A14B, num_layers=self.layers))
         if self.fp8:
             weights = [f"blocks.{index}.{name}" for index in range(self.layers) for name in linears(A14B)]
-            hold(model, as_fp8(weights), fast=self.fp8 == "fast")
+            hold(model, as_fp8(weights), fast={"fp8"} if self.fp8 == "fast" else ())
         put_on_card(model)
         model.regions = fused_regions() if self.fused else REGIONS
         return model

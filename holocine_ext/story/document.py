@@ -23,12 +23,17 @@ from wan2.request.flat import RANGES
 from wan2.shapes import SIZE_MULTIPLE
 
 OF_VIDEO = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
-FIELDS = ("prompt", "global_caption", "characters", "cast", "shots", *OF_VIDEO, "shot_captions", "settings")
+FIELDS = (
+    *("prompt", "global_caption", "characters", "cast", "shots"),
+    *OF_VIDEO,
+    *("shot_captions", "settings", "soundtrack"),
+)
 CAPTIONS = ("global_caption", "shots", "shot_captions", "characters", "cast")
 SHOT_FIELDS = ("caption", *TIMES, *DIRECTION)
 MOST_CHARACTERS = 100
 # What `settings` may hold besides, under these names or those of the flags.
 VIDEO_FLAGS = {"video_length": "num_frames", "video_size": "size"}
+SOUND = "soundtrack"
 MOVED = ("num_frames", "fps", "seed", "size", *VIDEO_FLAGS)
 
 
@@ -71,9 +76,15 @@ def from_document(document: object, source: str) -> Storyboard:
 
 def _with_video(document: object, source: str) -> object:
     """The document with what `settings` say of the video itself in its own fields."""
-    settings = document.get("settings") if isinstance(document, Mapping) else None
-    if not isinstance(document, Mapping) or not isinstance(settings, Mapping):
+    if not isinstance(document, Mapping):
         return document
+    settings = document.get("settings", {})
+    if not isinstance(settings, Mapping):
+        return document
+    if document.get(SOUND) is not None:
+        if settings.get(SOUND) is not None:
+            raise InputError(f"{source}: {SOUND}: given twice, in settings and outside of them")
+        settings = {**settings, SOUND: document[SOUND]}
     moved = {VIDEO_FLAGS.get(name, name): value for name, value in settings.items() if name in MOVED}
     if twice := [name for name in moved if document.get(name) is not None]:
         raise InputError(f"{source}: {twice[0]}: given twice, in settings and outside of them")

@@ -70,6 +70,11 @@ class Storyboard:
         return replace(self, cast=tuple(cast)).with_shots(self.shot_captions, self.lengths) if cast else self
 
     @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The seed of every shot, None for that of the scene; empty where nothing is said of shots."""
+        return tuple(direction.seed for direction in self.directions)
+
+    @property
     def caption_name(self) -> str:
         """How messages call the captions."""
         if self.source:

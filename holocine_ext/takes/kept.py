@@ -39,17 +39,22 @@ class HeldShot:
 
 @dataclass(frozen=True)
 class Kept:
-    """Everything of a video that comes from elsewhere, and what its record says of it."""
+    """Everything of a video that comes from elsewhere, and what its record says of it.
+
+    fitted: how pictures and videos were brought to its size, a line each.
+    """
 
     origin: Origin = Origin()
     notes: tuple[Mapping[str, Any], ...] = ()
     cast: tuple[Mapping[str, Any], ...] = ()
     begun: Mapping[str, Any] | None = None
+    fitted: tuple[str, ...] = ()
 
     def beginning(self, begun: Begun) -> Kept:
         """The same for a video whose every frame begins from another."""
         pieces = (*begun.origin.pieces, *self.origin.pieces)
-        return replace(self, origin=replace(self.origin, pieces=pieces), begun=begun.note)
+        fitted = (*self.fitted, *([begun.fitted] if begun.fitted else []))
+        return replace(self, origin=replace(self.origin, pieces=pieces), begun=begun.note, fitted=fitted)
 
     def is_all(self, layout: ShotLayout) -> bool:
         """Whether every shot of a video is held, so that nothing is made."""
@@ -86,7 +91,8 @@ def keep(
         pieces += [replace(piece, place=place + piece.place) for piece in member.pieces]
         place += member.frames
     origin = Origin(tuple(pieces), _noise(pieces, own, shape.latent_frames))
-    return Kept(origin, tuple(one.note() for one in held), tuple(member.note for member in cast))
+    fitted = tuple(member.fitted for member in cast if member.fitted)
+    return Kept(origin, tuple(one.note() for one in held), tuple(member.note for member in cast), fitted=fitted)
 
 
 def _noise(pieces: Sequence[Piece], own: Sequence[Draw], frames: int) -> tuple[Draw, ...]:

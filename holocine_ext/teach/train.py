@@ -28,7 +28,7 @@ from wan2.training.frozen import frozen_transformer
 from wan2.training.lora_file import lora_tensors, notes_of, save_lora
 from wan2.training.step import Inputs
 from wan2.training.team import Team
-from wan2.weights.fp8 import Fp8
+from wan2.weights.fp8 import LowBit
 
 if TYPE_CHECKING:
     from wan2.weights.sources import TransformerFile
@@ -225,9 +225,9 @@ class Training:
 
     def _placement(self) -> Placement:
         compute, machine = self.job.request.compute, self.models.machine
-        fp8 = Fp8(compute.quantises, fast=False)
+        low_bit = LowBit(compute.quantises)
         return Placement(
-            machine.device, machine.dtype, fp8, self.streamed, compute.weights_from, note=self.watcher.note
+            machine.device, machine.dtype, low_bit, self.streamed, compute.weights_from, note=self.watcher.note
         )
 
 

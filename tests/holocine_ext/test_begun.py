@@ -84,8 +84,8 @@ def test_such_a_run_goes_on_bit_for_bit_by_its_state_alone(
     make: Make,
     clip: Path,
     monkeypatch: pytest.MonkeyPatch,
-    main: Any,
-    tmp_path: Path,  # noqa: ANN401
+    main: Callable[..., int],
+    tmp_path: Path,
 ):
     scene = SCENE if main is holocine_ext.cli.main else ["--prompt", "A lighthouse.", "--seed", "3"]
     words = [*scene, *SMALL, "--video_path", str(clip), "--strength", "0.95"]

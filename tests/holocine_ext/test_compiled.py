@@ -26,7 +26,7 @@ from wan2.models.rope import Rope
 from wan2.models.transformer import WanTransformer
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer
-from wan2.weights.fp8 import AS_STORED, Fp8
+from wan2.weights.fp8 import AS_STORED, LowBit
 
 CPU = torch.device("cpu")
 EXPERTS = ("high", "low")
@@ -73,16 +73,16 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
 
 
 @pytest.mark.parametrize(
-    ("fp8", "kinds"),
+    ("low_bit", "kinds"),
     [
         (AS_STORED, 1),
-        (Fp8(quantise=True), 2),
-        pytest.param(Fp8(quantise=True, fast=True), 2, marks=needs_product),
+        (LowBit(quantise=True), 2),
+        pytest.param(LowBit(quantise=True, fast=frozenset({"fp8"})), 2, marks=needs_product),
     ],
     ids=["plain", "scaled", "fast"],
 )
 def test_one_graph_a_region_and_kind_of_block_serves_all(
-    six: TinyModel, monkeypatch: pytest.MonkeyPatch, fp8: Fp8, kinds: int
+    six: TinyModel, monkeypatch: pytest.MonkeyPatch, low_bit: LowBit, kinds: int
 ) -> None:
     """Both experts, streamed or not, and any shots; blocks that are fp8 are of another kind than those that are not."""
     from torch._dynamo.utils import counters
@@ -95,7 +95,7 @@ def test_one_graph_a_region_and_kind_of_block_serves_all(
     for streamed in (0, 3):
         with (
             torch.inference_mode(),
-            transformers(phases, Placement(CPU, torch.bfloat16, fp8, streamed, "disk")) as load,
+            transformers(phases, Placement(CPU, torch.bfloat16, low_bit, streamed, "disk")) as load,
         ):
             for phase, scenes in zip(phases, (SCENES[:5], SCENES[5:]), strict=True):
                 model = load(phase.name)

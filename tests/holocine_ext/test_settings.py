@@ -30,7 +30,11 @@ def asked(settings: dict[str, Any], **given: object) -> SceneRequest:
 
 
 def test_a_storyboard_holds_every_setting_that_is_about_the_film():
-    film = {name for name, about in SETTINGS.items() if about.decides} | {"lora_weight", "lora_weight_high_noise"}
+    film = {name for name, about in SETTINGS.items() if about.decides} | {
+        "lora_weight",
+        "lora_weight_high_noise",
+        "soundtrack",
+    }
     machine = {"attn_mode", "compile", "fused", "device", "dtype", "fp8_scaled", "fp8_fast", "fp8_t5"}
     of_files = {"prompt", "latent_path", "round_timestep"}
     assert film - machine - of_files == {*OF_FILM, "height", "width", "num_frames", "seed"}

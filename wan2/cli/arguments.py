@@ -286,5 +286,5 @@ def whole_number_or_auto(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from error
 
 
-TYPES: dict[Any, Callable[[str], object]] = {int: whole_number, float: number, Path: path}
-METAVARS: dict[Any, str] = {int: "N", float: "N", Path: "PATH"}
+TYPES: dict[Any, Callable[[str], object]] = {int: whole_number, float: number, Path: path, Path | None: path}
+METAVARS: dict[Any, str] = {int: "N", float: "N", Path: "PATH", Path | None: "FILE"}

@@ -13,7 +13,7 @@ from wan2.plan.resume import BESIDE, saved_values, settle
 from wan2.plan.saved import read_state
 from wan2.plan.saved_latents import saved_settings
 from wan2.request.flat import SETTINGS, make_request
-from wan2.request.output import LATENT_SUFFIX, VIDEO_SUFFIX, Output
+from wan2.request.output import CODECS, LATENT_SUFFIX, Output
 from wan2.request.paths import check_name
 from wan2.request.presets import Preset
 from wan2.request.prompt_file import Line, parse_line, read_lines
@@ -107,8 +107,7 @@ def asked_by_lines(given: Mapping[str, Any]) -> list[Asked]:
         )
     output = given["save_path"] or DEFAULT_OUTPUT
     if not output.suffix or output.is_dir():
-        latent = given["output_type"] == "latent"
-        output = output / f"{path.stem}{LATENT_SUFFIX if latent else VIDEO_SUFFIX}"
+        output = output / f"{path.stem}{suffix_asked(given)}"
     values = of_request(given)
     lines = read_lines(path)
     paths = [output.with_name(f"{output.stem}-{line.number:03d}{output.suffix}") for line in lines]
@@ -118,6 +117,11 @@ def asked_by_lines(given: Mapping[str, Any]) -> list[Asked]:
         raise InputError(str(error), field="save_path") from error
     asked = [(line, {**values, "save_path": one}) for line, one in zip(lines, paths, strict=True)]
     return asked if given["shard"] is None else _shard(asked, *given["shard"])
+
+
+def suffix_asked(given: Mapping[str, Any]) -> str:
+    """How the file ends that is made first."""
+    return LATENT_SUFFIX if given["output_type"] == "latent" else CODECS[given["codec"] or Output().codec]
 
 
 def _shard(asked: list[Asked], number: int, count: int) -> list[Asked]:

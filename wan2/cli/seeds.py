@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wan2.cli.asked import DEFAULT_OUTPUT
+from wan2.cli.asked import DEFAULT_OUTPUT, suffix_asked
 from wan2.cli.console import Console
 from wan2.cli.lists import Item
 from wan2.errors import InputError, RunError
@@ -16,7 +16,6 @@ from wan2.files import whole_file
 from wan2.plan.marks import is_our_png, save_png
 from wan2.plan.resume import BESIDE
 from wan2.plan.taken import TakenError
-from wan2.request.output import VIDEO_SUFFIX
 
 COLUMNS = 6
 SEED_BYTES = 4
@@ -67,8 +66,7 @@ def _stem(given: Mapping[str, Any]) -> Path:
     output: Path = given["save_path"] or DEFAULT_OUTPUT
     if output.suffix and not output.is_dir():
         return output
-    suffix = ".safetensors" if given["output_type"] == "latent" else VIDEO_SUFFIX
-    return output / f"{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+    return output / f"{datetime.now():%Y%m%d-%H%M%S}{suffix_asked(given)}"
 
 
 def make_seeds(items: Sequence[Item], make: Callable[[], None], given: Mapping[str, Any], console: Console) -> None:

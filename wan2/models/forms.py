@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 FP8, INT8 = "fp8", "int8"
+# For a product in this form, every side of a matrix must be a multiple of this.
+FAST_MULTIPLES = {FP8: 16, INT8: 8}
 FP8_BYTES, SCALE_BYTES = 1, 4
 
 

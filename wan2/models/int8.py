@@ -13,8 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wan2.errors import InputError, is_out_of_memory
+from wan2.shown import shortened
+
 # Values that are in fp32 at once, in a few copies.
 VALUES_AT_ONCE = 1 << 22
+LARGEST, SMALLEST_SCALE = 127.0, 2.0**-126
+# cuBLAS multiplies int8 only if there are more rows than 16.
+MORE_ROWS = 17
+# A side of the matrices to try.
+SIDE = 32
 
 
 def turned_back(numbers: Tensor, group: int) -> Tensor:
@@ -65,3 +73,56 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         return F.linear(x, multiply_out(self.stored, self.scale, self.turned, x.dtype), self.bias)
+
+
+class FastInt8Linear(Int8Linear):
+    """A linear that multiplies int8 by int8: every row of its input is turned as the weight is, and quantised, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        rows = x.flatten(0, -2)
+        values, scale = quantise_rows(turned(rows, self.turned) if self.turned else rows)
+        out = product(values, self.stored).float().mul_(scale).mul_(self.scale.t())
+        out = out if self.bias is None else out.add_(self.bias)
+        return out.to(x.dtype).unflatten(0, x.shape[:-1])
+
+
+def turned(x: Tensor, group: int) -> Tensor:
+    """Rows x [n, columns] with every group of columns turned, in their dtype."""
+    four = 1 - 2 * torch.eye(4, dtype=x.dtype, device=x.device).flip(0)
+    matrix = four / 2
+    while len(matrix) < group:
+        matrix = torch.kron(matrix, four / 2)
+    return (x.unflatten(-1, (-1, group)) @ matrix).flatten(-2)
+
+
+def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows x [n, columns] in int8, and the scale each must be multiplied by, fp32 [n, 1].
+
+    If a row contains inf or NaN, its scale is not finite either.
+    """
+    scale = (x.abs().amax(-1, keepdim=True).float() / LARGEST).clamp(min=SMALLEST_SCALE)
+    return (x / scale).round_().to(torch.int8), scale
+
+
+def product(values: Tensor, stored: Tensor) -> Tensor:
+    """int8 [n, in] times int8 [out, in], exact: int32 [n, out]."""
+    padded = F.pad(values, (0, 0, 0, MORE_ROWS))
+    return torch._int_mm(padded, stored.t())[: len(values)]
+
+
+def check_product(device: torch.device) -> None:
+    """Find out by trying whether a device multiplies int8 by int8.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        product(*torch.ones(2, SIDE, SIDE, dtype=torch.int8, device=device))
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        one = shortened(" ".join(str(error).split()), 120)
+        raise InputError(
+            f"PyTorch {torch.__version__} has no int8 product on {device} ({one})", field="int8_fast"
+        ) from error

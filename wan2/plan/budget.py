@@ -136,7 +136,7 @@ def predict(request: Request, work: Work) -> Memory:
             from_ram=compute.weights_from == "ram",
             apart=compute.passes_apart or not request.guided,
             held=work.held,
-            fast=compute.fp8_fast,
+            fast=compute.fast,
             encoder_value=work.encoder_value,
             beside=work.beside,
         ),

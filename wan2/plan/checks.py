@@ -14,13 +14,14 @@ from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
-from wan2.models.forms import FP8, Form
+from wan2.models.forms import FAST_MULTIPLES, FP8, INT8, Form
 from wan2.plan.files import Files, lora_files, model_files, naming
 from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.sound import check_sound
 from wan2.request.model import Expert, Model, Noise
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, check_vocabulary
-from wan2.weights.fp8 import ENDS, FAST_MULTIPLE
+from wan2.weights.fp8 import ENDS
 from wan2.weights.fp8_cache import cache_layout, gains_by_cache, layout_bytes
 from wan2.weights.head import readable
 from wan2.weights.held import held_weights, packed_value
@@ -55,6 +56,8 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
         InputError: the first thing found wrong; it names the setting.
     """
     _check_room(request)
+    if request.output.soundtrack is not None:
+        check_sound(request.output.soundtrack)
     needed = model_files(request)
     for name, paths in ({name: (path,) for name, path in needed.items()} | lora_files(request)).items():
         if gone := [path for path in paths if not path.exists()]:
@@ -103,8 +106,14 @@ def check_fp8(request: Request, expert: Expert, config: TransformerConfig, held:
     if compute.quantises and not held:
         left = f"the first and the last {ENDS} are left as they are, so none remains"
         raise InputError(f"{place} has {config.num_layers} blocks; {left}", field=asked)
-    if compute.fp8_fast and (odd := [size for size in (config.dim, config.ffn_dim) if size % FAST_MULTIPLE]):
-        raise InputError(f"{place} is {odd[0]} wide; needs a multiple of {FAST_MULTIPLE}", field="fp8_fast")
+    if compute.int8_fast and not any(form.kind == INT8 for form in held.values()):
+        raise InputError(
+            f"{place} has no linear layer in int8, or LoRAs are merged into all that it has", field="int8_fast"
+        )
+    for form in compute.fast:
+        multiple = FAST_MULTIPLES[form]
+        if odd := [size for size in (config.dim, config.ffn_dim) if size % multiple]:
+            raise InputError(f"{place} is {odd[0]} wide; needs a multiple of {multiple}", field=f"{form}_fast")
 
 
 def check_fp8_t5(request: Request, files: Files) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from wan2.models.chunks import TOKENS_AT_ONCE
 from wan2.models.config import TOKENS_PER_POSITION, TransformerConfig
-from wan2.models.forms import FP8_BYTES, SCALE_BYTES, Form
+from wan2.models.forms import FP8, FP8_BYTES, INT8, SCALE_BYTES, Form
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS, weight_bytes
 from wan2.text.tokenizer import TEXT_LENGTH
 
@@ -114,16 +114,16 @@ class Holding:
     """How the weights of a transformer are held.
 
     streamed: blocks that are offloaded; from_ram: they are kept in host memory, not read from disk; apart: the passes
-    of a step run one after the other. held: the weights that are held in fewer bits; fast: products are in fp8, too;
-    encoder_value: bytes of a value in the text encoder's linear layers, if these are held in fewer bits, else 0.
-    beside: values of the adapters beside the weights.
+    of a step run one after the other. held: the weights that are held in fewer bits; fast: the forms of these of which
+    products are computed as they are held; encoder_value: bytes of a value in the text encoder's linear layers, if
+    these are held in fewer bits, else 0. beside: values of the adapters beside the weights.
     """
 
     streamed: int = 0
     from_ram: bool = False
     apart: bool = False
     held: Mapping[str, Form] = field(default_factory=dict)
-    fast: bool = False
+    fast: frozenset[str] = frozenset()
     encoder_value: float = 0
     beside: int = 0
 
@@ -138,19 +138,22 @@ def predict_memory(
     attended to at once, the text of every pass, and the larger of two short moments: a chunk of tokens in fp32, or the
     keys that are gathered while their copy is made. With streamed blocks, both passes run block by block, so the
     stream of the other pass is alive too, unless they run apart. Held linear layers are multiplied out, half a block at
-    a time, unless products are in fp8 (`fast`): then the input of the attention is kept in fp8. VAE: see `Decoding`.
+    a time, unless their products are computed as they are held (`fast`): then the input of the attention is kept in
+    fp8, or sums in int32 are brought to fp32. VAE: see `Decoding`.
     """
     wide = size.wide or size.compute
     tokens, attended = clip.tokens, clip.attended
     token = config.dim * size.compute
     # Linears that are held in few bits: those of the self-attention are multiplied out together, then the feed-forward
     # with two of the cross-attention, when no keys of the stream are left.
-    out = config.dim * size.compute if holding.held and not holding.fast else 0
-    run = int(RUN_COPIES * min(tokens, TOKENS_AT_ONCE) * config.dim * FP32)
+    out = config.dim * size.compute if {form.kind for form in holding.held.values()} - holding.fast else 0
+    chunk = min(tokens, TOKENS_AT_ONCE)
+    run = int(RUN_COPIES * chunk * config.dim * FP32)
+    sums = chunk * config.ffn_dim * (2 * FP32 + size.compute) if INT8 in holding.fast else 0
     # The input of keys and values that waits in fp8 for the queries, with a scale a token.
-    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if holding.held and holding.fast else 0
+    quantised = attended.keys * (config.dim * FP8_BYTES + SCALE_BYTES) if FP8 in holding.fast else 0
     attention = 2 * attended.keys * token + quantised + 4 * config.dim * out + max(run, 2 * attended.gathered * token)
-    work = tokens * token + max(attention, 2 * (config.dim + config.ffn_dim) * out + run)
+    work = tokens * token + max(attention, 2 * (config.dim + config.ffn_dim) * out + max(run, sums + 2 * chunk * token))
     # Each pass embeds its text; one block's keys and values of it, or those of all blocks for as long as the run.
     kept = config.num_layers if tokens <= TOKENS_PER_POSITION * TEXT_LENGTH else 1
     text = clip.passes * TEXT_LENGTH * token * (1 + 2 * kept)

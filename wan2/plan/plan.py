@@ -12,7 +12,7 @@ from wan2.plan.checks import Found, check_run
 from wan2.plan.files import Files, input_files, inputs_of
 from wan2.plan.memory import Attended
 from wan2.plan.mixups import mixups
-from wan2.plan.outputs import Also, Inputs, named_outputs, nothing_else
+from wan2.plan.outputs import Also, Chapter, Inputs, named_outputs, nothing_else
 from wan2.plan.pieces import Origin
 from wan2.plan.resume import check_resume, what_remains
 from wan2.plan.saved import SavedState
@@ -42,6 +42,7 @@ class Extension:
         scales: guidance scales of single latent frames, one for each or none at all; None is the request's.
         origin: the latents of the video that come from elsewhere, and its noise.
         unseen: latent frames at the end, held while the others are made, that are no part of the video.
+        chapters: parts of the video that have names, if there are any.
         groups: those of its self-attention, by which several cards can share a video.
         check: refuses what it cannot do, before the base checks the files. Raises `InputError`.
     """
@@ -54,6 +55,7 @@ class Extension:
     scales: tuple[float | None, ...] = ()
     origin: Origin = Origin()
     unseen: int = 0
+    chapters: tuple[Chapter, ...] = ()
     groups: Groups | None = None
     check: Callable[[Request, Files], None] = accept
 

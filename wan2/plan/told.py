@@ -11,11 +11,11 @@ from wan2.errors import InputError
 from wan2.parsing import Reading, read_json
 from wan2.plan.marks import video_record
 from wan2.plan.recorded import checked_record, read_record
-from wan2.request.output import LATENT_SUFFIX, VIDEO_SUFFIX
+from wan2.request.output import CODECS, LATENT_SUFFIX
 from wan2.weights.header import read_header
 
 RECORD_SUFFIX = ".json"
-TELLING = (VIDEO_SUFFIX, LATENT_SUFFIX)
+TELLING = (*dict.fromkeys(CODECS.values()), LATENT_SUFFIX)
 """The files of a run, besides its record, that carry it."""
 
 
@@ -28,7 +28,7 @@ def told_by(path: Path) -> dict[str, Any] | None:
     readers: dict[str, Callable[[Path], dict[str, Any] | None]] = {
         RECORD_SUFFIX: read_record,
         LATENT_SUFFIX: of_latents,
-        VIDEO_SUFFIX: _of_video,
+        **dict.fromkeys(CODECS.values(), _of_video),
     }
     if path.suffix not in readers:
         raise InputError(f"{path}: must end in {', '.join(readers)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wan2.errors import InputError
 from wan2.models.config import A14B
+from wan2.models.forms import FP8, INT8
 from wan2.models.kernel_table import AUTO, KERNELS, check_kernel
 from wan2.request.fields import CountOrAuto, Number, OneOf, Pixels, Setting, check_settings, setting
 
@@ -35,6 +36,10 @@ class Kernels:
             decides=True,
         ),
         AUTO,
+    )
+    int8_fast: bool = setting(
+        Setting("multiply transformers that are int8 in their files in int8: faster on GPUs before Ada", decides=True),
+        False,
     )
 
 
@@ -120,6 +125,11 @@ class Compute(Kernels):
         """Whether linears of the transformers that are not in fp8 are brought to it."""
         return self.fp8_scaled or self.fp8_fast
 
+    @property
+    def fast(self) -> frozenset[str]:
+        """The forms of held weights of which products are computed as they are held."""
+        return frozenset(form for form, chosen in ((FP8, self.fp8_fast), (INT8, self.int8_fast)) if chosen)
+
     def check_device(self, device: str) -> None:
         """Refuse what cannot be on a device, or helps nobody there. device: cpu, cuda or mps, or auto.
 
@@ -151,6 +161,8 @@ class Compute(Kernels):
         if device == "mps" and (self.quantises or self.fp8_t5):
             flag = next(name for name in ("fp8_scaled", "fp8_fast", "fp8_t5") if getattr(self, name))
             raise InputError("needs a cuda device or a processor; `device` mps has no fp8", field=flag)
+        if device == "mps" and self.int8_fast:
+            raise InputError("needs a cuda device or a processor; `device` mps has no int8 product", field="int8_fast")
         wide = ("float32", "float16") if device == "cuda" else ("float16",)
         if self.fp8_fast and self.dtype in wide:
             raise InputError(f"multiplies fp8 into bfloat16, not into `dtype` {self.dtype}", field="fp8_fast")

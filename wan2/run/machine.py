@@ -12,6 +12,7 @@ import torch
 
 from wan2.errors import InputError
 from wan2.models.fp8 import check_fast
+from wan2.models.int8 import check_product
 from wan2.request.compute import Compute
 
 AMPERE = (8, 0)
@@ -94,6 +95,8 @@ def resolve_machine(compute: Compute) -> Machine:
     compute.check_device(device.type)
     if compute.fp8_fast:
         check_fast(device)
+    if compute.int8_fast:
+        check_product(device)
     return Machine(device, DTYPES.get(compute.dtype, _best_dtype(device)))
 
 

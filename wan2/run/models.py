@@ -27,7 +27,7 @@ from wan2.run.machine import DTYPES, resolve_machine
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.text.tokenizer import TokenizedPrompt
 from wan2.weights.checkpoint import load_transformer
-from wan2.weights.fp8 import Fp8, fp8_weights
+from wan2.weights.fp8 import LowBit, fp8_weights
 from wan2.weights.fp8_cache import gains_by_cache, write_cache
 from wan2.weights.head import readable
 from wan2.weights.sources import TransformerFile
@@ -226,7 +226,7 @@ class Models:
         return Placement(
             self.machine.device,
             self.machine.dtype,
-            Fp8(compute.quantises, compute.fp8_fast),
+            LowBit(compute.quantises, compute.fast),
             streamed,
             compute.weights_from,
             compute.passes_apart,
@@ -242,8 +242,9 @@ class Models:
             self._experts.pop(noise).to("meta")
             self.machine.release()
         if noise not in self._experts:
-            fp8 = Fp8(self.compute.quantises, self.compute.fp8_fast)
-            self._experts[noise] = self._ready(load_transformer(file, self.machine.device, self.machine.dtype, fp8))
+            low_bit = LowBit(self.compute.quantises, self.compute.fast)
+            model = load_transformer(file, self.machine.device, self.machine.dtype, low_bit)
+            self._experts[noise] = self._ready(model)
         try:
             yield self._experts[noise]
         finally:

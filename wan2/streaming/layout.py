@@ -126,7 +126,7 @@ class BlockLayout(Layout):
 
     config: TransformerConfig
     forms: frozenset[tuple[str, Form]]
-    fast: bool
+    fast: frozenset[str]
 
     def in_slot(self, memory: Tensor) -> Block:
         """A block whose weights are whatever `memory`, uint8 [nbytes or more], holds at the time."""
@@ -142,7 +142,7 @@ def block_layout(
     config: TransformerConfig,
     dtype: torch.dtype,
     held: frozenset[tuple[str, Form]] = frozenset(),
-    fast: bool = False,
+    fast: frozenset[str] = frozenset(),
 ) -> BlockLayout:
     """How a block is placed in a buffer.
 
@@ -150,12 +150,12 @@ def block_layout(
         config: sizes of the transformer.
         dtype: of the weights that are not held in fewer bits.
         held: those that are, by their names within the block, and how.
-        fast: whether those in fp8 are multiplied in fp8, too.
+        fast: the forms of which products are computed as they are held.
     """
     return BlockLayout(parts_of(_empty_block(config, held, fast), dtype), config, held, fast)
 
 
-def _empty_block(config: TransformerConfig, held: frozenset[tuple[str, Form]], fast: bool) -> Block:
+def _empty_block(config: TransformerConfig, held: frozenset[tuple[str, Form]], fast: frozenset[str]) -> Block:
     """A block without memory."""
     with torch.device("meta"):
         block = Block(config.dim, config.ffn_dim, config.num_heads, config.eps)

@@ -16,7 +16,7 @@ from wan2.streaming.residency import RING_BLOCKS, spread
 from wan2.streaming.ring import BlockRing, StreamedTransformer, block_ring
 from wan2.weights.branches import load_branches
 from wan2.weights.checkpoint import load_transformer, load_weights
-from wan2.weights.fp8 import AS_STORED, Fp8
+from wan2.weights.fp8 import AS_STORED, LowBit
 from wan2.weights.held import held_weights, in_block
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
-    fp8: Fp8 = AS_STORED
+    low_bit: LowBit = AS_STORED
     streamed: int = 0
     weights_from: str = "disk"
     apart: bool = False
@@ -70,7 +70,7 @@ def transformers(phases: Sequence[Phase], placement: Placement) -> Iterator[Call
     """
     if not placement.streamed:
         files = {phase.name: phase.file for phase in phases}
-        yield lambda name: load_transformer(files[name], placement.device, placement.dtype, placement.fp8)
+        yield lambda name: load_transformer(files[name], placement.device, placement.dtype, placement.low_bit)
         return
     indices = spread(placement.streamed, _shared_config(phases, placement.streamed).num_layers)
     sources = {phase.name: block_file(phase.file, placement) for phase in phases}
@@ -103,10 +103,10 @@ def _shared_config(phases: Sequence[Phase], streamed: int) -> TransformerConfig:
 
 def block_file(file: TransformerFile, placement: Placement) -> BlockFile:
     """A checkpoint whose blocks are read one at a time, held as a placement says."""
-    fp8, config = placement.fp8, file.config
-    weights = held_weights(file, fp8.quantise)
+    low_bit, config = placement.low_bit, file.config
+    weights = held_weights(file, low_bit.quantise)
     held = (frozenset(in_block(index, weights).items()) for index in range(config.num_layers))
-    return BlockFile(file, [block_layout(config, placement.dtype, forms, fp8.fast) for forms in held])
+    return BlockFile(file, [block_layout(config, placement.dtype, forms, low_bit.fast) for forms in held])
 
 
 def buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:

@@ -81,7 +81,7 @@ def frozen_transformer(file: TransformerFile, placement: Placement) -> Iterator[
         ValueError: a single block is streamed: the ring would fetch ahead what may not come next.
     """
     if not placement.streamed:
-        model = load_transformer(file, placement.device, placement.dtype, placement.fp8)
+        model = load_transformer(file, placement.device, placement.dtype, placement.low_bit)
         yield Whole(model)
         model.to("meta")
         return

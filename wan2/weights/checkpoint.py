@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wan2.errors import InputError
 from wan2.models.config import TransformerConfig
 from wan2.weights.fit import disagreement
-from wan2.weights.fp8 import AS_STORED, Fp8
+from wan2.weights.fp8 import AS_STORED, LowBit
 from wan2.weights.head import head_of, readable
 from wan2.weights.header import CheckpointHeader, read_header
 from wan2.weights.held import held_weights
@@ -67,12 +67,12 @@ def _sized(path: Path | str, header: CheckpointHeader) -> tuple[TransformerConfi
 
 
 def load_transformer(
-    file: TransformerFile, device: torch.device | str, dtype: torch.dtype, fp8: Fp8 = AS_STORED
+    file: TransformerFile, device: torch.device | str, dtype: torch.dtype, low_bit: LowBit = AS_STORED
 ) -> WanTransformer:
     """Load a transformer onto `device` in `dtype`, whatever float type the file has, its LoRAs merged in or beside.
 
     Linears of blocks that are fp8 or in blocks of GGUF in the file stay so, and are multiplied out whenever they are
-    used; `fp8` may add other linears, and change how they are used.
+    used; `low_bit` may add other linears, and change how they are used.
 
     The module is built without memory and filled tensor by tensor in the order of the file, so the peak is the model
     and one tensor. Parameters need no gradients.
@@ -88,7 +88,7 @@ def load_transformer(
 
     with torch.device("meta"):
         model = WanTransformer(file.config).requires_grad_(False)
-    hold(model, held_weights(file, fp8.quantise), fp8.fast)
+    hold(model, held_weights(file, low_bit.quantise), low_bit.fast)
     load_weights(model, file, file.sources, torch.device(device), dtype)
     model.branches = load_branches(file, torch.device(device), dtype)
     return model.eval()

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 # Blocks at either end that are not quantised.
 ENDS = 2
 WEIGHT = ".weight"
-# For a product in fp8, every side of a matrix must be a multiple of this.
-FAST_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
-class Fp8:
-    """What is done with linears: `quantise` those the file has in a wider type, and multiply in fp8 (`fast`) or not."""
+class LowBit:
+    """What is done with linears: `quantise` those the file has in a wider type to fp8; `fast` are the forms, "fp8" or
+    "int8", of which products are computed as they are held.
+    """
 
     quantise: bool = False
-    fast: bool = False
+    fast: frozenset[str] = frozenset()
 
 
-AS_STORED = Fp8()
+AS_STORED = LowBit()
 
 
 def linears(config: TransformerConfig) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from wan2.models.conditioning import Conditioning
 from wan2.models.transformer import WanTransformer
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
-from wan2.weights.fp8 import AS_STORED, Fp8
+from wan2.weights.fp8 import AS_STORED, LowBit
 from wan2.weights.lora import with_branches
 from wan2.weights.sources import Lora, TransformerFile
 
@@ -45,7 +45,7 @@ def beside(checkpoint: Path, *loras: Lora) -> TransformerFile:
     return with_branches(inspect_transformer(checkpoint), loras)
 
 
-def loaded(file: TransformerFile, dtype: torch.dtype = torch.float32, fp8: Fp8 = AS_STORED) -> WanTransformer:
+def loaded(file: TransformerFile, dtype: torch.dtype = torch.float32, fp8: LowBit = AS_STORED) -> WanTransformer:
     return load_transformer(file, CPU, dtype, fp8)
 
 
@@ -135,9 +135,9 @@ def test_runs_follow_the_tokens_that_a_process_computes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "fp8"])
-@pytest.mark.parametrize("fp8", [AS_STORED, Fp8(quantise=True)], ids=["stored", "scaled"])
+@pytest.mark.parametrize("fp8", [AS_STORED, LowBit(quantise=True)], ids=["stored", "scaled"])
 @pytest.mark.parametrize("streamed", [3, 6])
-def test_streamed_is_resident_bit_for_bit(tmp_path: Path, kind: str, fp8: Fp8, streamed: int) -> None:
+def test_streamed_is_resident_bit_for_bit(tmp_path: Path, kind: str, fp8: LowBit, streamed: int) -> None:
     """Also where the other expert, in whose slots the blocks are, has none."""
     tensors = six_blocks("high")
     path = write(tmp_path / "a.safetensors", tensors if kind == "bfloat16" else scaled(tensors))

@@ -141,7 +141,7 @@ def block_in_fp8(fast: bool) -> Block:
     block = Block(96, 192, 4, 1e-6).requires_grad_(False)
     names = [name for name, tensor in block.named_parameters() if name.endswith(".weight") and tensor.dim() == 2]
     was = dict(block.named_parameters())
-    hold(block, as_fp8(names), fast)
+    hold(block, as_fp8(names), {"fp8"} if fast else ())
     for name in names:
         linear = block.get_submodule(name.removesuffix(".weight"))
         linear.stored, linear.scale = (nn.Parameter(p, requires_grad=False) for p in quantise_rows(was[name])[:2])

@@ -22,12 +22,12 @@ from wan2.request.model import Noise
 from wan2.request.presets import WAN22_T2V
 from wan2.run.models import Models
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
-from wan2.weights.fp8 import Fp8, fp8_weights, quantised
+from wan2.weights.fp8 import LowBit, fp8_weights, quantised
 from wan2.weights.fp8_cache import cache_layout, cache_path, gains_by_cache, layout_bytes, look_for_cache, write_cache
 from wan2.weights.sources import TransformerFile
 
 CPU = torch.device("cpu")
-QUANTISED = Fp8(quantise=True)
+QUANTISED = LowBit(quantise=True)
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ from wan2.streaming import phases as phases_module
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import RING_BLOCKS, weight_bytes
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
-from wan2.weights.fp8 import AS_STORED, Fp8, linears, quantised
+from wan2.weights.fp8 import AS_STORED, LowBit, linears, quantised
 from wan2.weights.held import held_weights
 from wan2.weights.scales import check_scales
 
 CPU = torch.device("cpu")
 PASSES = [Conditioning(TENSORS["1.context"], cross_attn=windows(CASES["cases"][1])), Conditioning(TENSORS["0.context"])]
-SCALED, FAST = Fp8(quantise=True), Fp8(quantise=True, fast=True)
+SCALED, FAST = LowBit(quantise=True), LowBit(quantise=True, fast=frozenset({"fp8"}))
 TENTH = "blocks.2.ffn.0"
 
 
@@ -101,7 +101,9 @@ def test_the_error_stays_small(files: dict[str, Path]) -> None:
     "fp8", [AS_STORED, SCALED, pytest.param(FAST, marks=needs_product)], ids=["stored", "scaled", "fast"]
 )
 @pytest.mark.parametrize("streamed", [1, 3, 6])
-def test_streamed_is_resident_bit_for_bit(files: dict[str, Path], streamed: int, weights_from: str, fp8: Fp8) -> None:
+def test_streamed_is_resident_bit_for_bit(
+    files: dict[str, Path], streamed: int, weights_from: str, fp8: LowBit
+) -> None:
     phases = [Phase("high", inspect_transformer(files["high"]), 2), Phase("low", inspect_transformer(files["low"]), 1)]
     with transformers(phases, Placement(CPU, torch.bfloat16, fp8, streamed, weights_from)) as load:
         for name, count in (("high", 2), ("low", 1)):
@@ -227,7 +229,7 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA dev
 @pytest.mark.parametrize("fp8", [AS_STORED, SCALED, FAST], ids=["stored", "scaled", "fast"])
 @pytest.mark.parametrize("streamed", [1, 3, 6])
 def test_on_a_gpu_streamed_is_resident_bit_for_bit(
-    files: dict[str, Path], streamed: int, weights_from: str, fp8: Fp8
+    files: dict[str, Path], streamed: int, weights_from: str, fp8: LowBit
 ) -> None:
     device = torch.device("cuda")
     if fp8.fast and torch.cuda.get_device_capability(device) < (8, 9):

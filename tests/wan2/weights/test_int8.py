@@ -15,12 +15,12 @@ from tests.wan2.int8_files import hadamard, in_int8, turned, value_of
 from tests.wan2.lora_files import comfy, draw, write_lora
 from tests.wan2.reference import CONFIG, DATA
 from tests.wan2.weights.test_fp8_weights import CPU, same, velocities
-from wan2.models.int8 import Int8Linear, turned_back
+from wan2.models.int8 import FastInt8Linear, Int8Linear, turned_back
 from wan2.run.text_encoder import load_text_encoder
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import weight_bytes
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
-from wan2.weights.fp8 import linears
+from wan2.weights.fp8 import LowBit, linears
 from wan2.weights.held import held_weights
 from wan2.weights.sources import Lora
 
@@ -63,6 +63,20 @@ def test_it_computes_what_its_values_give(tmp_path: Path, group: int, rows: bool
         assert same(velocities(load("high")), expected)
     predicted = weight_bytes(file.config, dtype.itemsize, held_weights(file, quantise=False))
     assert sum(parameter.nbytes for parameter in model.parameters()) == predicted.on_device(0)
+
+
+@pytest.mark.parametrize("group", [0, GROUP], ids=["plain", "turned"])
+def test_products_in_int8_are_near_and_the_same_streamed(tmp_path: Path, group: int) -> None:
+    file = inspect_transformer(both(tmp_path, group)[0])
+    fast = LowBit(fast=frozenset({"int8"}))
+    usual = velocities(load_transformer(file, CPU, torch.float32))
+    model = load_transformer(file, CPU, torch.float32, fast)
+    found = velocities(model)
+    assert sum(isinstance(module, FastInt8Linear) for module in model.modules()) == len(NAMES) - 1
+    assert not same(found, usual)
+    assert all((a - b).norm() < 0.03 * b.norm() for a, b in zip(found, usual, strict=True))
+    with transformers([Phase("high", file, 1)], Placement(CPU, torch.float32, fast, CONFIG.num_layers)) as load:
+        assert same(velocities(load("high")), found)
 
 
 def test_one_note_for_the_whole_file_says_the_same(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ from wan2.models.config import A14B
 from wan2.models.fp8 import quantise_rows
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
-from wan2.weights.fp8 import AS_STORED, Fp8, linears
+from wan2.weights.fp8 import AS_STORED, LowBit, linears
 from wan2.weights.fp8_cache import cache_layout, cache_path, look_for_cache, write_cache
 from wan2.weights.lora import inspect_lora
 from wan2.weights.sources import Lora
 
 CPU = torch.device("cpu")
-QUANTISED = Fp8(quantise=True)
+QUANTISED = LowBit(quantise=True)
 PLAIN = draw(SIX)
 WHOLE = with_whole(PLAIN, SIX)
 NOTES = {"lora_adapter_metadata": json.dumps({"transformer.r": 4, "transformer.lora_alpha": 2.0})}
@@ -207,7 +207,7 @@ def test_many_rows_are_merged_some_at_a_time(checkpoint: Path, lora: Path, monke
 @pytest.mark.parametrize("fp8", [AS_STORED, QUANTISED], ids=["stored", "scaled"])
 @pytest.mark.parametrize(("streamed", "weights_from"), [(3, "ram"), (6, "disk")])
 def test_streamed_is_resident_bit_for_bit(
-    tmp_path: Path, lora: Path, kind: str, fp8: Fp8, streamed: int, weights_from: str
+    tmp_path: Path, lora: Path, kind: str, fp8: LowBit, streamed: int, weights_from: str
 ) -> None:
     tensors = six_blocks("high")
     path = write(tmp_path / "a", tensors if kind == "bfloat16" else scaled(tensors, rows=kind == "fp8 rows"))
@@ -307,7 +307,7 @@ def test_values_that_are_not_finite_are_named(checkpoint: Path, tmp_path: Path, 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("fp8", [AS_STORED, QUANTISED], ids=["stored", "scaled"])
-def test_on_a_gpu_the_weights_are_those_of_the_processor(checkpoint: Path, lora: Path, fp8: Fp8) -> None:
+def test_on_a_gpu_the_weights_are_those_of_the_processor(checkpoint: Path, lora: Path, fp8: LowBit) -> None:
     here, there = (
         load_transformer(inspect_transformer(checkpoint, [Lora(lora, 0.5)]), device, torch.bfloat16, fp8).state_dict()
         for device in (CPU, torch.device("cuda"))
