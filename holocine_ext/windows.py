@@ -25,7 +25,7 @@ from wan2.plan.pieces import Draw, Origin, part_of
 from wan2.plan.resume import settle
 from wan2.plan.saved_latents import saved_record
 from wan2.request.flat import plain_values
-from wan2.request.output import LATENT_SUFFIX
+from wan2.request.output import LATENT_SUFFIX, USUAL_CODEC
 from wan2.shapes import TIME_STRIDE
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class LongFilm:
         board = board.with_shots(captions, [ShotLength(latents=count) for count in lengths])
         scene = replace(scene, storyboard=board, num_frames=layout.num_frames, cuts=layout.cuts)
         output = replace(film.base.output, save_path=self.path(number), output_type="latent", no_metadata=False)
-        output = replace(output, no_latents=False, preview=0)
+        output = replace(output, no_latents=False, preview=0, soundtrack=None, codec=USUAL_CODEC)
         behind = sum(film.kept.behind)
         base = replace(film.base, prompt=board.prompt, num_frames=layout.num_frames + TIME_STRIDE * behind)
         base = settle(replace(base, output=output, resume=self.resume), seed_is_free)
