@@ -17,6 +17,7 @@ from holocine_ext.shots.layout import plan_layout
 from holocine_ext.story.boards import from_arguments, from_file
 from holocine_ext.takes.kept import Kept
 from holocine_ext.takes.take import read_take
+from holocine_ext.windows import in_windows
 from wan2.cli.asked import as_long_as, asked_by_lines, beside_state, clip_given, decode_values, of_request
 from wan2.cli.lists import Item, items_of
 from wan2.errors import InputError
@@ -58,7 +59,7 @@ def asked(given: Mapping[str, Any]) -> SceneRequest:
         return _resumed(given)
     _check_takes(given)
     made = _made(given) if given["take"] is None else _taken(given)
-    if given["hold_noise"] is not None and not made.kept.notes:
+    if given["hold_noise"] is not None and not made.kept.holds and not in_windows(made):
         raise InputError("nothing is held; `reshoot` holds the other shots", field="hold_noise")
     return made
 

@@ -56,6 +56,11 @@ class Kept:
         fitted = (*self.fitted, *([begun.fitted] if begun.fitted else []))
         return replace(self, origin=replace(self.origin, pieces=pieces), begun=begun.note, fitted=fitted)
 
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held while the rest is made."""
+        return bool(self.notes or self.cast)
+
     def is_all(self, layout: ShotLayout) -> bool:
         """Whether every shot of a video is held, so that nothing is made."""
         return sum(note.get("until") == 0 for note in self.notes) == layout.num_shots
