@@ -31,7 +31,8 @@ def make_long(
     if named_outputs(base.output.save_path) is None or not base.output.decodes:
         rule = "a film that is longer than the weights take is made in windows, and must be named, such as film.mp4"
         raise InputError(rule, field="save_path", value=base.output.save_path)
-    if not long.begun and what_remains(base, film.deciding, Files()) is None:
+    if (long.names.record.exists() or not long.begun) and what_remains(base, film.deciding, Files()) is None:
+        long.clear()
         console.note(f"{long.names.main(base)}: is there already")
         return
     check_outputs(replace(base, resume=None), inputs, film.also, replace=base.output.overwrite or goes_on)
