@@ -112,9 +112,12 @@ def _storyboard_of(line: Line, settings: Mapping[str, Any]) -> Path:
 
 
 def variant_asked(given: Mapping[str, Any]) -> str | None:
-    """The variant that the storyboard of a single video names, if it does. Raises `InputError` as `asked`."""
-    if given["storyboard"] is None or given["models_dir"] is None:
+    """The variant that the storyboard of a single video names, or its take has. Raises `InputError` as `asked`."""
+    if given["models_dir"] is None or (given["storyboard"] is None and given["take"] is None):
         return None
+    if given["storyboard"] is None:
+        with naming("take", given["take"]):
+            return read_take(given["take"]).scene.variant
     return preset_of(from_file(given["storyboard"]), given["model"], None).variant
 
 

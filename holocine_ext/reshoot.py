@@ -15,7 +15,7 @@ from holocine_ext.takes.cast import CastShot, cast_again
 from holocine_ext.takes.kept import HeldShot, held_again
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
-from wan2.plan.begun import Begun, begin
+from wan2.plan.begun import Begun, begin, check_strength
 from wan2.plan.pieces import Origin
 from wan2.request.fields import Number
 from wan2.request.presets import Preset
@@ -144,6 +144,7 @@ def refined(asked: SceneRequest, take: Take, strength: float) -> SceneRequest:
     """
     if asked.layout is None:
         raise ValueError("latents are decoded without shots")
+    check_strength(strength)
     _check_cuts(asked.layout, take, "strength")
     begun = begin(take.latents, strength, replace(asked.base, num_frames=asked.layout.num_frames))
     if (take.shape.height, take.shape.width) == (asked.base.height, asked.base.width):

@@ -144,8 +144,20 @@ def test_what_cannot_be_begun_from_is_refused(name: str, make: Make, clip: Path,
     assert rule in capsys.readouterr().err
 
 
+def test_the_base_begins_from_an_earlier_run(make: Make):
+    base = wan2.cli.main.main
+    take = make("take", "--prompt", "A tower", *SMALL, "--video_length", "9", "--seed", "5", main=base)
+    again = make("again", "--take", str(take), main=base)
+    assert torch.equal(latents_in(again), latents_in(take))
+    large = make("large", "--take", str(take), "--strength", "0.4", "--video_size", "48", "48", main=base)
+    assert tuple(latents_in(large).shape[2:]) == (3, 6, 6)
+    twice = make("twice", "--take", str(large), main=base)
+    assert torch.equal(latents_in(twice), latents_in(large))
+
+
 @pytest.mark.parametrize(("words", "rule"), [
-    (["--prompt", "A", "--strength", "0.5"], "give both"),
+    (["--prompt", "A", "--strength", "0.5"], "give one of them"),
+    (["--take", "no.mp4"], "no such file"),
     (["--from_file", "list.txt", "--video_path", "a.mp4", "--strength", "0.5"], "cannot go with --from_file"),
 ])  # fmt: skip
 def test_the_base_refuses_the_same(make: Make, capsys: pytest.CaptureFixture[str], words: list[str], rule: str):

@@ -143,7 +143,9 @@ def build_parser(program: str, preset: Preset, full: bool = False) -> Parser:
         "--s 40 --g 3 --gh 4 --fs 12 --n blurry"
     )
     table.add(scene, "from_file", what, common=True, type=path, metavar="FILE")
-    what = "how much of it is made anew, from 0 to 1; below 1 its pictures shape the new ones"
+    what = "begin from an earlier run, by its video, record or latents; what is given beside it wins"
+    table.add(scene, "take", what, common=True, type=path, metavar="FILE")
+    what = "how much is made anew of --video_path, or of --take, from 0 to 1; its pictures shape the new ones"
     table.add(scene, "strength", what, common=True, type=number, metavar="S")
     add_common_arguments(table, scene, partial(build_parser, program, preset, full=True), (BASE,))
     return parser

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from wan2.cli.arguments import WAVE, Parser, build_parser
-from wan2.cli.asked import as_long_as, asked, asked_by_line, asked_by_lines, clip_given, given_values, scenes_of
+from wan2.cli.asked import (
+    BEGINNINGS,
+    asked_alone,
+    asked_by_line,
+    asked_by_lines,
+    check_begun,
+    given_values,
+    scenes_of,
+)
 from wan2.cli.console import Console
 from wan2.cli.download import base_files, download
 from wan2.cli.inspect import show_files
@@ -27,7 +35,7 @@ from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
 from wan2.errors import Answered, Ended, InputError
 from wan2.parallel.launched import Launched, launched
-from wan2.plan.begun import begin_from, begun_before
+from wan2.plan.begun import begun_before
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
 from wan2.plan.plan import Extension, make_plan
@@ -188,7 +196,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_several(given)
     check_cards(given)
     given, files = with_models(given, console), Files()
-    check_clip(given)
+    check_begun(given)
     if scenes_of(given) == ["--from_file"]:
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
         make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console, main)
@@ -211,28 +219,16 @@ def _by_seed(item: Item, files: Files, console: Console) -> Job:
     return _planned_alone(item.values, files, console)
 
 
-def check_clip(given: Mapping[str, Any]) -> None:
-    """Refuse to begin from a video what is no single scene.
-
-    Raises:
-        InputError: with the flag and the rule.
-    """
-    for name in ("from_file", "latent_path"):
-        if given["video_path"] is not None and given[name] is not None:
-            raise InputError(f"is what one scene begins from, which cannot go with `{name}`", field="video_path")
-
-
 def _planned_alone(given: Mapping[str, Any], files: Files, console: Console) -> Job:
     """The plan of one video, which may begin from another."""
-    clip = clip_given(given)
-    values = given if clip is None else as_long_as(clip, given, WAN22_T2V)
-    request = asked(values, WAN22_T2V)
-    begun = None if clip is None else begin_from(clip, given["strength"], request)
+    request, begun = asked_alone(given, WAN22_T2V)
     if begun is None:
         state = None if request.resume is None or not request.resume.exists() else read_state(request.resume)
         return _planned(request, files, {}, console, None if state is None else begun_before(state))
-    console.chose(begun.fitted)
-    return _planned(request, files, {"video_path": [given["video_path"]]}, console, begun.extension())
+    if begun.fitted:
+        console.chose(begun.fitted)
+    read = {name: [given[name]] for name in BEGINNINGS if given[name] is not None}
+    return _planned(request, files, read, console, begun.extension())
 
 
 def _planned(

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from wan2.errors import InputError
+from wan2.plan.files import naming
 from wan2.plan.pictures import fit
-from wan2.plan.pieces import PIXELS, Origin, Piece, Source
+from wan2.plan.pieces import PIXELS, Origin, Piece, Source, read_origin
 from wan2.plan.plan import Extension
 from wan2.plan.saved import SavedState, state_origin
+from wan2.plan.told import told_by
 from wan2.request.fields import Number
+from wan2.request.output import LATENT_SUFFIX
 from wan2.request.request import Request
 from wan2.shapes import TIME_STRIDE
 from wan2.weights.fingerprint import fingerprint
+from wan2.weights.header import read_header
 
 STRENGTH = Number(0.01, 0.99)
 BEGUN = "begun"
@@ -114,6 +118,25 @@ def begin_from(clip: Clip, strength: float, request: Request) -> Begun:
     how = fit(clip.size, (shape.width, shape.height))
     words = f"{clip.path.name}: {how}; {clip.fps:g} to {request.fps:g} fps"
     return begin(clip.path, strength, request, words)
+
+
+def begun_by_take(take: Path, strength: float | None, request: Request) -> Begun | None:
+    """A video that begins from an earlier run: from its latents, or from what that began from; None for noise alone.
+
+    Raises:
+        InputError: its latents are not kept beside it, or the strength is out of range.
+    """
+    latents = take.with_suffix(LATENT_SUFFIX)
+    if strength is not None:
+        check_strength(strength)
+        if not latents.is_file():
+            raise InputError(f"its latents are not kept next to it, as {latents.name}", field="take", value=take)
+        return begin(latents, strength, request)
+    note = (told_by(take) or {}).get(BEGUN)
+    if not isinstance(note, dict):
+        return None
+    with naming("take", latents):
+        return Begun(read_origin(latents, read_header(latents)), note)
 
 
 def begin(path: Path, strength: float, request: Request, words: str = "") -> Begun:
