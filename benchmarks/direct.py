@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.direct_cases import MODES, MOST_FRAMES, MOST_SHOTS, Case, take
+from benchmarks.direct_cases import MODES, Case, take
 from benchmarks.table import columns, heading
 from holocine_ext.asked import asked
 from holocine_ext.cli import build_parser
@@ -70,7 +70,7 @@ class Row:
 
     def words(self) -> list[str]:
         """The command line, but for scene and output."""
-        held = [] if self.mode in ("takes", "windows") else ["--hold_noise", str(self.noise)]
+        held = [] if self.mode == "takes" else ["--hold_noise", str(self.noise)]
         return ["--model", "nano", "--variant", self.variant, *held, "--output_type", "latent", "--resume", "--quiet"]
 
 
@@ -91,9 +91,8 @@ def film(row: Row, case: Case, number: int, out: Path) -> Path:
 
 def make_latents(row: Row, request: SceneRequest, path: Path) -> None:
     """Make the latents of a film, in windows where it has more shots than the miniature was trained on."""
-    windows = in_windows(request, MOST_FRAMES, MOST_SHOTS) if row.mode == "windows" else ()
-    sampling = replace(request.base.sampling, hold_noise=row.noise)
-    long = LongFilm(replace(request, base=replace(request.base, sampling=sampling)), windows, BESIDE)
+    windows = in_windows(request)
+    long = LongFilm(request, windows, BESIDE)
     if not windows:
         run(row, request)
     for number in range(len(windows)):

@@ -25,8 +25,7 @@ from holocine_ext.evaluate.nano_world.world import (
 
 SEED = 40_000_000
 SHOTS, FRAMES, LONGER_FRAMES, NEW_FRAMES = 3, 33, 57, 12
-# Twelve shots in windows of what the miniature was trained on.
-WINDOW_SHOTS, MOST_FRAMES, MOST_SHOTS = 12, 97, 6
+WINDOW_SHOTS = 12
 
 
 @dataclass(frozen=True)

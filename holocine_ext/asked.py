@@ -33,7 +33,7 @@ from wan2.request.prompt_file import Line, parse_line
 from wan2.shapes import TIME_STRIDE
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
-LOOKING_FLAGS = ("dry_run", "tflops", "card", "check_machine", "list_takes")
+LOOKING_FLAGS = ("dry_run", "lint", "tflops", "card", "check_machine", "list_takes")
 TAKE_FLAGS = ("take", "reshoot", "strength", "video_path")
 OWN_FLAGS = (
     "model",
@@ -181,7 +181,7 @@ def _taken(given: Mapping[str, Any]) -> SceneRequest:
 
 def _resumed(given: Mapping[str, Any]) -> SceneRequest:
     """The scene of a saved state, with what is given now in place of what was given then."""
-    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run", *TAKE_FLAGS):
+    for name in ("model", "variant", "shot_mask_type", "preset", "dry_run", "lint", *TAKE_FLAGS):
         if given[name] is not None:
             raise InputError(f"the scene is that of the state, so it cannot go with `{name}`", field="resume")
     state = read_state(given["resume"])

@@ -11,9 +11,9 @@ from typing import Any
 from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant_asked
 from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
-from holocine_ext.forecast import Forecast, told_words
+from holocine_ext.forecast import told_words
 from holocine_ext.long import ahead_of, make_long
-from holocine_ext.plan import plan_video
+from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
@@ -51,8 +51,10 @@ from wan2.request.fields import settings_of
 from wan2.request.presets import CHECKPOINTS
 from wan2.request.sampling import Sampling
 from wan2.run.job import Job
+from wan2.shown import one_line
 
 PROGRAM = "holocine_generate_video"
+CLEAN = "nothing in this scene looks like a mistake"
 SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
     "--latent_path, or --take, beside which the first three change its scene)"
@@ -96,9 +98,9 @@ def _run(words: Sequence[str], console: Console) -> None:
     several = items(given) if listed else asked_by_seeds(given)
     inputs = inputs_given(given, several)
     plan = asked_by_line if listed else _by_values
-    if given["dry_run"]:
-        files = Files()
-        _show(several, lambda item: ahead_of(plan(item), files, inputs, rate), given, console)
+    if given["dry_run"] or given["lint"]:
+        files, words_of = Files(), _linted if given["lint"] else partial(_forecast, inputs=inputs, rate=rate)
+        _show(several, lambda item: words_of(plan(item), files), given, console)
     elif not several:
         request = asked(given)
         if windows := in_windows(request):
@@ -156,19 +158,25 @@ def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Conso
     return job_of(plan)
 
 
-def _show(
-    several: Sequence[Item], ahead: Callable[[Item], Forecast], given: Mapping[str, Any], console: Console
-) -> None:
-    """Print the forecast of the video, or of every one of several."""
+def _show(several: Sequence[Item], shown: Callable[[Item], str], given: Mapping[str, Any], console: Console) -> None:
+    """Print what is to be said of the video, or of every one of several."""
     if not several:
-        console.show(render(ahead(Item("", "", "", 0, given))))
+        console.show(shown(Item("", "", "", 0, given)))
         return
-    planned, broken = plan_each(several, ahead, console)
-    console.show("\n\n".join(render(forecast) for _, forecast in planned))
+    planned, broken = plan_each(several, shown, console)
+    console.show("\n\n".join(text for _, text in planned))
     for _, said in broken:
         console.note(said)
     if broken:
         raise InputError(f"{len(broken)} of {len(several)} {'lines' if given['from_file'] else 'seeds'} cannot be made")
+
+
+def _forecast(request: SceneRequest, files: Files, inputs: Inputs, rate: Rate | None) -> str:
+    return render(ahead_of(request, files, inputs, rate))
+
+
+def _linted(request: SceneRequest, files: Files) -> str:
+    return "\n".join(map(one_line, looked_over(request, files))) or CLEAN
 
 
 def check(given: Mapping[str, Any], console: Console) -> None:
@@ -279,6 +287,8 @@ def _add_model(table: Table) -> None:
 def _add_looking(table: Table) -> None:
     flag: dict[str, Any] = {"action": "store_const", "const": True}
     table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
+    what = "say what in the scene is likely to disappoint, make nothing; --dry_run says it, too"
+    table.add("looking", "lint", what, common=True, **flag)
     what = "show the earlier runs in a folder as a table: scene, shots, seed, time, what was held"
     table.add("looking", "list_takes", what, common=True, type=path, metavar="FOLDER")
     what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"

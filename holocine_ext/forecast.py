@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from holocine_ext.lint import advice
 from holocine_ext.request import Making, SceneRequest
 from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, shot_groups, text_pairs
 from holocine_ext.shots.layout import Range, ShotLayout
-from holocine_ext.shots.spans import allowed_key_ranges, text_spans
+from holocine_ext.shots.spans import allowed_key_ranges, estimated_tokens, text_spans
 from holocine_ext.story.scene import Scene
 from holocine_ext.story.words import describe
 from wan2.models.config import TransformerConfig
@@ -24,8 +25,6 @@ from wan2.sampling.schedule import timesteps
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt
 
 KeyRanges = tuple[tuple[Range, ...], ...]
-# Characters of a token of UMT5 in English prose, for an estimate where no tokenizer is there.
-CHARACTERS_A_TOKEN = 4.2
 # What a preset calls the settings that name it.
 PRESET_NAMES = {"model": "name", "variant": "variant"}
 
@@ -123,7 +122,7 @@ def make_forecast(
         layout=layout,
         shots=_shots(making.scene, layout, ranges),
         sparse=sparse,
-        text=Counted(tokens.num_tokens, False) if tokenized else Counted(_estimate(tokens.text), True),
+        text=Counted(tokens.num_tokens, False) if tokenized else Counted(estimated_tokens(tokens.text), True),
         passes=(0, 0) if asked.kept.is_all(layout) else _passes(request),
         positive_flops=_flops(config, whole, sparse, ranges),
         negative_flops=_flops(config, whole, sparse, None),
@@ -132,7 +131,7 @@ def make_forecast(
         chosen=chosen(asked.base, request),
         rate=rate,
         sharing=_sharing(request, work, whole, sparse),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *advice(asked, tokenized)),
         told=told_words(making),
     )
 
@@ -167,10 +166,6 @@ def _sharing(request: Request, work: Work, layout: ShotLayout, sparse: bool) -> 
         return None
     groups, passes = shot_groups(layout) if sparse else None, 2 if request.guided else 1
     return make_sharing(work.split, work.config, groups, layout.tokens, passes, value_bytes(request))
-
-
-def _estimate(text: str) -> int:
-    return max(1, round(len(text) / CHARACTERS_A_TOKEN))
 
 
 def _passes(request: Request) -> tuple[int, int]:

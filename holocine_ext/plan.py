@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holocine_ext.forecast import Forecast, KeyRanges, make_forecast
+from holocine_ext.lint import advice
 from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
 from holocine_ext.shots.flops import SHOTS, attended, shot_groups
@@ -162,6 +163,17 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     vae, beside = vae_size(base, files), files.values_beside(base.model, config)
     work = Work(config, held, attended(layout, making.sparse), vae, encoder_value(base, files), beside, split)
     return make_forecast(asked, tokens, work, notes, rate)
+
+
+def looked_over(asked: SceneRequest, files: Files) -> tuple[str, ...]:
+    """What in a scene is allowed but likely to disappoint, a line each.
+
+    Raises:
+        InputError: a tokenizer that is there and cannot be read.
+    """
+    there = asked.making is not None and asked.base.model.tokenizer.exists()
+    tokens = _tokenize(asked.making, asked.base, files) if asked.making and there else None
+    return (*asked.warnings, *advice(asked, tokens))
 
 
 def _check(asked: SceneRequest, files: Files) -> None:

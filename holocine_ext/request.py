@@ -13,7 +13,7 @@ from typing import Any
 
 from holocine_ext.layered import film_settings, laid_over, mask_of, told_by
 from holocine_ext.pictures.faces import font_warnings
-from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
+from holocine_ext.presets import ScenePreset, Trained
 from holocine_ext.shots.layout import ShotLayout, plan_layout
 from holocine_ext.story.characters import named_again
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
@@ -138,7 +138,8 @@ class SceneRequest:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
-        found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
+        trained = self.making.preset.trained if self.making else Trained()
+        found = scene_warnings(self.making.scene, trained.frames, trained.shots) if self.making else ()
         found += self.kept.fitted
         return found + (font_warnings((self.shown_title, *self.shown_captions)) if self.shown.contact_sheet else ())
 

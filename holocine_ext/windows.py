@@ -11,7 +11,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS
 from holocine_ext.request import SceneRequest, Shown
 from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.shots.windows import Window, plan_windows
@@ -189,20 +188,19 @@ class LongFilm:
         }  # fmt: skip
 
 
-def in_windows(
-    asked: SceneRequest, most_frames: int = TRAINED_FRAMES, most_shots: int = TRAINED_SHOTS
-) -> tuple[Window, ...]:
+def in_windows(asked: SceneRequest) -> tuple[Window, ...]:
     """The windows of a video that is made in several passes.
 
-    None where it is short enough, or where some of its shots are held or begun from others.
+    None where its weights take it in one, or where some of its shots are held or begun from others.
     """
     if asked.making is None or asked.layout is None or asked.layout.num_shots == 1:
         return ()
     if asked.kept.notes or asked.kept.begun is not None:
         return ()
-    if asked.layout.num_frames <= most_frames and asked.layout.num_shots <= most_shots:
+    trained, layout = asked.making.preset.trained, asked.layout
+    if layout.num_frames <= trained.frames and layout.num_shots <= trained.shots:
         return ()
-    return plan_windows(asked.layout, most_frames, most_shots, sum(asked.kept.behind))
+    return plan_windows(layout, trained.frames, trained.shots, sum(asked.kept.behind))
 
 
 def window_lines(windows: Sequence[Window]) -> tuple[str, ...]:
