@@ -12,7 +12,7 @@ from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant
 from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import told_words
-from holocine_ext.long import ahead_of, make_long
+from holocine_ext.long import ahead_of, make_long, one_pass
 from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
@@ -113,7 +113,7 @@ def _run(words: Sequence[str], console: Console) -> None:
         files = Files()
 
         def planned(item: Item) -> Job:
-            return _planned(_one_pass(plan(item)), files, inputs, console)
+            return _planned(one_pass(plan(item)), files, inputs, console)
 
         make = partial(make_several, several, planned, given, words, console, main)
         if listed:
@@ -137,13 +137,6 @@ def inputs_given(given: Mapping[str, Any], several: Sequence[Item]) -> Inputs:
     inputs = {name: [given[name]] for name in ("storyboard", "from_file", "take") if given[name] is not None}
     named = storyboards(several)
     return inputs | ({"storyboard": named} if named else {})
-
-
-def _one_pass(request: SceneRequest) -> SceneRequest:
-    """A video of several. Raises `InputError` when it needs windows, which are made one film at a time."""
-    if in_windows(request):
-        raise InputError("a scene that is longer than the weights take is made in windows, by a command of its own")
-    return request
 
 
 def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Console) -> Job:

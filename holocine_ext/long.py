@@ -49,6 +49,13 @@ def _seed_is_free(film: SceneRequest, given: Mapping[str, Any]) -> bool:
     return told is None and given["seed"] is None and given["take"] is None
 
 
+def one_pass(request: SceneRequest) -> SceneRequest:
+    """A video of several. Raises `InputError` when it needs windows, which are made one film at a time."""
+    if in_windows(request):
+        raise InputError("a scene that is longer than the weights take is made in windows, by a command of its own")
+    return request
+
+
 def ahead_of(request: SceneRequest, files: Files, inputs: Inputs, rate: Rate | None) -> Forecast:
     """What a video would cost; of a film in windows, what the first of them does.
 

@@ -270,8 +270,7 @@ def scene_request(
     making = Making(scene, preset, mask, named, told_by(storyboard, values))
     title, captions = storyboard.global_caption or "", storyboard.shot_captions
     asked = SceneRequest(base, making, layout, title, captions, shown=shown or Shown())
-    made = cast_shots(storyboard.cast, base.shape, storyboard.source) if cast is None else cast
-    return keeping(asked, held, made)
+    return keeping(asked, held, cast_shots(storyboard.cast, base.shape, storyboard.source) if cast is None else cast)
 
 
 def beginning(asked: SceneRequest, begun: Begun) -> SceneRequest:
@@ -281,7 +280,7 @@ def beginning(asked: SceneRequest, begun: Begun) -> SceneRequest:
         InputError: some of its shots are held.
     """
     if asked.kept.notes:
-        raise InputError("its shots begin from it, so none can come from a take", field="video_path")
+        raise InputError("every shot begins from it, so none comes from a take", field="video_path")
     return replace(asked, kept=asked.kept.beginning(begun))
 
 
