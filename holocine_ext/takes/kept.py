@@ -57,6 +57,12 @@ class Kept:
         return replace(self, origin=replace(self.origin, pieces=pieces), begun=begun.note, fitted=fitted)
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What a record says of the cast and of the video that all begins from; nothing where there is neither."""
+        cast = {"cast": list(self.cast)} if self.cast else {}
+        return cast | ({"begun": dict(self.begun)} if self.begun else {})
+
+    @property
     def holds(self) -> bool:
         """Whether anything is held while the rest is made."""
         return bool(self.notes or self.cast)
