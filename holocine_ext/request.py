@@ -27,9 +27,10 @@ from wan2.plan.outputs import Chapter, OutputPaths, Target
 from wan2.plan.resume import settle
 from wan2.request.flat import FILES, make_request
 from wan2.request.request import Request
+from wan2.shown import one_line
 
 SHEET_ENDING = "_sheet.png"
-LONGEST_STEM = 60
+LONGEST_STEM, LONGEST_TITLE = 60, 120
 SHOWING = frozenset({"export_shots", "contact_sheet", "export_timeline"})
 # What of the record decides the latents besides the settings of the base, and how messages call it.
 DECIDING = {
@@ -156,7 +157,7 @@ class SceneRequest:
         if self.layout is None or self.layout.num_shots < 2:
             return ()
         said = [""] * len(self.captions) if self.base.output.no_metadata else self.shown_captions
-        titles = [f"{number}. {' '.join(text.split())}".rstrip(". ") for number, text in enumerate(said, 1)]
+        titles = [f"{number}. {one_line(text)}"[:LONGEST_TITLE].rstrip(". ") for number, text in enumerate(said, 1)]
         return tuple(Chapter(*frames, title) for frames, title in zip(self.layout.frames, titles, strict=True))
 
     @property

@@ -55,7 +55,7 @@ def setting_value(fields: Fields, name: str, folder: Path) -> Any:  # noqa: ANN4
     value, several = fields.table[name], name.startswith(OF_LORAS)
     try:
         found = typed(name, [value] if several and not isinstance(value, list) else value)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise fields.refuse(name, f"cannot be used: {' '.join(str(error).split())}") from error
     if several:
         return tuple(_placed(item, folder) for item in found)
