@@ -235,7 +235,8 @@ def cells(row: Row, found: Sequence[Mapping[str, Any]]) -> list[str]:
 def estimate(values: Sequence[bool]) -> str:
     """A share and its interval."""
     one = share(values)
-    return f"{one.mean:.2f} {one.low:.2f}-{one.high:.2f}"
+    low, high = (f"{edge:.2f}".removeprefix("0").replace("1.00", "1") for edge in (one.low, one.high))
+    return f"{one.mean:.2f} {low}-{high}"
 
 
 def table(rows: Sequence[Row], out: Path) -> str:
@@ -243,7 +244,7 @@ def table(rows: Sequence[Row], out: Path) -> str:
     every = {row: [json.loads(path.read_text()) for path in sorted((out / row.folder).glob("*.found.json"))]
              for row in rows}  # fmt: skip
     every = {row: found for row, found in every.items() if found}
-    head = ["row", "noise", "films", "held", "cuts", "facts", "hat", "new"]
+    head = ["row", "noise", "n", "held", "cuts", "facts", "hat", "new"]
     text = columns([head, *(cells(row, found) for row, found in every.items())])
     edits = [[f"{row.variant} {row.mode}", f"{row.noise:g}", *(estimate([v for film in found for v in film[name]])
              for name in ("light", "framing"))] for row, found in every.items() if "edit" in row.mode]  # fmt: skip
