@@ -12,7 +12,8 @@ from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant
 from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import told_words
-from holocine_ext.plan import look_ahead, looked_over, plan_video
+from holocine_ext.long import ahead_of, make_long, one_pass
+from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
@@ -20,6 +21,7 @@ from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
 from holocine_ext.takes.listing import takes_in
 from holocine_ext.variants import rank_for, variant_fact
+from holocine_ext.windows import LongFilm, in_windows
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
@@ -100,20 +102,30 @@ def _run(words: Sequence[str], console: Console) -> None:
         files, words_of = Files(), _linted if given["lint"] else partial(_forecast, inputs=inputs, rate=rate)
         _show(several, lambda item: words_of(plan(item), files), given, console)
     elif not several:
-        job = _planned(asked(given), Files(), inputs, console)
-        prepare(job.plan.request)
-        make_one(job, console, cache_folder(), processes())
+        request = asked(given)
+        if windows := in_windows(request):
+            long = LongFilm(request, windows, given["resume"])
+            console.repeats(words)
+            make_long(long, given, inputs, console, lambda one: _make(one, inputs, console))
+        else:
+            _make(request, inputs, console)
     else:
         files = Files()
 
         def planned(item: Item) -> Job:
-            return _planned(plan(item), files, inputs, console)
+            return _planned(one_pass(plan(item)), files, inputs, console)
 
         make = partial(make_several, several, planned, given, words, console, main)
         if listed:
             make()
         else:
             make_seeds(several, make, given, console)
+
+
+def _make(request: SceneRequest, inputs: Inputs, console: Console) -> None:
+    job = _planned(request, Files(), inputs, console)
+    prepare(job.plan.request)
+    make_one(job, console, cache_folder(), processes())
 
 
 def _by_values(item: Item) -> SceneRequest:
@@ -153,7 +165,7 @@ def _show(several: Sequence[Item], shown: Callable[[Item], str], given: Mapping[
 
 
 def _forecast(request: SceneRequest, files: Files, inputs: Inputs, rate: Rate | None) -> str:
-    return render(look_ahead(request, files, inputs, rate))
+    return render(ahead_of(request, files, inputs, rate))
 
 
 def _linted(request: SceneRequest, files: Files) -> str:
