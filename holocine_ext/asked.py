@@ -132,7 +132,7 @@ def _shown(given: Mapping[str, Any]) -> Shown:
 def _made(given: Mapping[str, Any]) -> SceneRequest:
     storyboard = from_arguments(**{name: given[name] for name in SCENE_FLAGS})
     values, preset = _settings(beside_state(given)), preset_of(storyboard, given["model"], given["variant"])
-    clip = clip_given(given) if given["video_path"] is not None else None
+    clip = clip_given(given) if given.get("video_path") is not None else None  # lines of a list have none
     if clip is not None and storyboard.lengths is None and storyboard.num_frames is None:
         fps = storyboard.fps if values["fps"] is None else values["fps"]
         values |= {"num_frames": as_long_as(clip, {**values, "fps": fps}, preset)["num_frames"]}

@@ -16,7 +16,7 @@ from holocine_ext.long import ahead_of, make_long, one_pass
 from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
-from holocine_ext.request import SceneRequest
+from holocine_ext.request import SceneRequest, stem_of
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
 from holocine_ext.takes.listing import takes_in
@@ -95,7 +95,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = with_models(given, console, rank_for({"variant": given["variant"] or variant_asked(given)}))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
-    several = items(given) if listed else asked_by_seeds(given)
+    several = items(given) if listed else asked_by_seeds(given, stem_of(given["storyboard"]))
     inputs = inputs_given(given, several)
     plan = asked_by_line if listed else _by_values
     if given["dry_run"] or given["lint"]:

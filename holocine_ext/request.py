@@ -55,9 +55,9 @@ def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
     )
 
 
-def stem_of(board: Storyboard) -> str:
-    """What the names of a film's files begin with: the name of its storyboard, as every disk takes it."""
-    return re.sub(r"[^\w.-]+", "_", Path(board.source).stem)[:LONGEST_STEM].strip("._-")
+def stem_of(storyboard: Path | str | None) -> str:
+    """What the names of a film's files begin with: that of its storyboard, if it has one, as every disk takes it."""
+    return re.sub(r"[^\w.-]+", "_", Path(storyboard or "").stem)[:LONGEST_STEM].strip("._-")
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def scene_request(
         known |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if known.get("seed") is None:
         known["seed"] = storyboard.seed
-    unsettled = make_request(preset, known).putting(stem=stem_of(storyboard))
+    unsettled = make_request(preset, known).putting(stem=stem_of(storyboard.source))
     base = settle(unsettled, seed_is_free=known["seed"] is None)
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, mask, named, told_by(storyboard, values))

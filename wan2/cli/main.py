@@ -29,7 +29,7 @@ from wan2.cli.download import base_files, download
 from wan2.cli.inspect import show_files
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
-from wan2.cli.make import make_one, make_wave
+from wan2.cli.make import Sessions, make_one
 from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
@@ -173,12 +173,14 @@ def make_several(
         return
     planned, broken = plan_each(items, plan, console)
     console.repeats(words)
-    first = planned[0][1].plan.request
-    prepare(first)
-    started = Session(first.model, first.compute, cache_folder(), first.cards, processes())
-    with held_names(items, given["shard"]), started as session:
-        make = partial(make_wave, session, total=len(items), console=console)
+    prepare(planned[0][1].plan.request)
+    with held_names(items, given["shard"]), Sessions(_session, renewable=processes() is None) as sessions:
+        make = partial(sessions.make, total=len(items), console=console)
         make_each(planned, broken, console, plan, make, given["wave"] or WAVE)
+
+
+def _session(request: Request) -> Session:
+    return Session(request.model, request.compute, cache_folder(), request.cards, processes())
 
 
 def _run(words: Sequence[str], console: Console) -> None:
