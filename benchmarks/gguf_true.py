@@ -30,7 +30,8 @@ from wan2.weights.held import held_weights
 FINER = ("self_attn.v.weight", "cross_attn.v.weight", "ffn.2.weight")
 # Blocks of noise from which all tensors are cut, and the half-precision numbers in one: where, and about how large.
 POOL = 100_003
-LATENTS, TEXT = (1, 8, 8), 32
+# Few tokens: processors multiply slowly in bfloat16.
+LATENTS, TEXT = (1, 4, 4), 8
 SCALES = {"Q4_K": {0: 5e-5, 2: 3.7e-4}, "Q6_K": {208: 1e-5}}
 
 
@@ -87,9 +88,11 @@ def table(path: Path, streamed: Result, values: Result) -> str:
     """Forecast, measured and ratio, a line each."""
     file = inspect_transformer(path)
     weights = weight_bytes(A14B, DTYPE.itemsize, held_weights(file, quantise=False))
-    # What is multiplied out of the largest linear, while it is used.
-    out = A14B.dim * A14B.ffn_dim * DTYPE.itemsize
-    forecast = weights.on_device(A14B.num_layers) + out
+    # The feed-forward and two linears of the cross-attention are multiplied out at once; the text's keys and values of
+    # every block are kept.
+    out = 2 * A14B.dim * (A14B.dim + A14B.ffn_dim) * DTYPE.itemsize
+    kept = 2 * TEXT * A14B.dim * DTYPE.itemsize * (1 + 2 * A14B.num_layers)
+    forecast = weights.on_device(A14B.num_layers) + out + kept
     peak, libraries, read = (float(streamed[name]) for name in ("peak", "libraries", "read"))
     verdict = "within" if peak <= ALLOWED_BYTES else "ABOVE"
     same = streamed["digest"] == values["digest"]
@@ -100,7 +103,7 @@ def table(path: Path, streamed: Result, values: Result) -> str:
         "",
         "                                forecast  measured  ratio",
         f"transformer resident, GB      {weights.on_device(0) / 1e9:10.2f}",
-        f"peak of weights streamed, GB  {forecast / 1e9:10.2f} {(peak - libraries) / 1e9:9.2f} "
+        f"peak, all streamed, GB        {forecast / 1e9:10.2f} {(peak - libraries) / 1e9:9.2f} "
         f"{(peak - libraries) / forecast:6.2f}  and {libraries / 1e9:.2f} GB of libraries: {peak / 1e9:.2f} GB, "
         f"{verdict} the mark of {ALLOWED_BYTES / 1e9:.0f} GB",
         f"read for blocks, GB           {sum(weights.blocks) / 1e9:10.2f} {read / 1e9:9.2f} "

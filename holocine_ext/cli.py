@@ -8,16 +8,19 @@ from functools import partial
 from typing import Any
 
 from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant_asked
+from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
-from holocine_ext.forecast import Forecast, told_words
-from holocine_ext.plan import look_ahead, plan_video
+from holocine_ext.forecast import told_words
+from holocine_ext.long import ahead_of, make_long, one_pass
+from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
 from holocine_ext.report import render
-from holocine_ext.request import SceneRequest
+from holocine_ext.request import SceneRequest, stem_of
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
 from holocine_ext.takes.listing import takes_in
 from holocine_ext.variants import rank_for, variant_fact
+from holocine_ext.windows import LongFilm, in_windows
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
@@ -47,8 +50,10 @@ from wan2.request.fields import settings_of
 from wan2.request.presets import CHECKPOINTS
 from wan2.request.sampling import Sampling
 from wan2.run.job import Job
+from wan2.shown import one_line
 
 PROGRAM = "holocine_generate_video"
+CLEAN = "nothing in this scene looks like a mistake"
 SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
     "--latent_path, or --take, beside which the first three change its scene)"
@@ -96,30 +101,41 @@ def _run(words: Sequence[str], console: Console) -> None:
     if given["list_takes"] is not None:
         list_takes(given, console)
         return
+    given = with_defaults(given, console.chose)
     given = with_models(given, console, rank_for({"variant": given["variant"] or variant_asked(given)}))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
-    several = items(given) if listed else asked_by_seeds(given)
+    several = items(given) if listed else asked_by_seeds(given, stem_of(given["storyboard"]))
     inputs = inputs_given(given, several)
     plan = asked_by_line if listed else _by_values
-    if given["dry_run"]:
-        files = Files()
-        _show(several, lambda item: look_ahead(plan(item), files, inputs, rate), given, console)
+    if given["dry_run"] or given["lint"]:
+        files, words_of = Files(), _linted if given["lint"] else partial(_forecast, inputs=inputs, rate=rate)
+        _show(several, lambda item: words_of(plan(item), files), given, console)
     elif not several:
-        job = _planned(asked(given), Files(), inputs, console)
-        prepare(job.plan.request)
-        make_one(job, console, cache_folder(), processes())
+        request = asked(given)
+        if windows := in_windows(request):
+            long = LongFilm(request, windows, given["resume"])
+            console.repeats(words)
+            make_long(long, given, inputs, console, lambda one: _make(one, inputs, console))
+        else:
+            _make(request, inputs, console)
     else:
         files = Files()
 
         def planned(item: Item) -> Job:
-            return _planned(plan(item), files, inputs, console)
+            return _planned(one_pass(plan(item)), files, inputs, console)
 
         make = partial(make_several, several, planned, given, words, console, main)
         if listed:
             make()
         else:
             make_seeds(several, make, given, console)
+
+
+def _make(request: SceneRequest, inputs: Inputs, console: Console) -> None:
+    job = _planned(request, Files(), inputs, console)
+    prepare(job.plan.request)
+    make_one(job, console, cache_folder(), processes())
 
 
 def _by_values(item: Item) -> SceneRequest:
@@ -145,19 +161,25 @@ def _planned(request: SceneRequest, files: Files, inputs: Inputs, console: Conso
     return job_of(plan)
 
 
-def _show(
-    several: Sequence[Item], ahead: Callable[[Item], Forecast], given: Mapping[str, Any], console: Console
-) -> None:
-    """Print the forecast of the video, or of every one of several."""
+def _show(several: Sequence[Item], shown: Callable[[Item], str], given: Mapping[str, Any], console: Console) -> None:
+    """Print what is to be said of the video, or of every one of several."""
     if not several:
-        console.show(render(ahead(Item("", "", "", 0, given))))
+        console.show(shown(Item("", "", "", 0, given)))
         return
-    planned, broken = plan_each(several, ahead, console)
-    console.show("\n\n".join(render(forecast) for _, forecast in planned))
+    planned, broken = plan_each(several, shown, console)
+    console.show("\n\n".join(text for _, text in planned))
     for _, said in broken:
         console.note(said)
     if broken:
         raise InputError(f"{len(broken)} of {len(several)} {'lines' if given['from_file'] else 'seeds'} cannot be made")
+
+
+def _forecast(request: SceneRequest, files: Files, inputs: Inputs, rate: Rate | None) -> str:
+    return render(ahead_of(request, files, inputs, rate))
+
+
+def _linted(request: SceneRequest, files: Files) -> str:
+    return "\n".join(map(one_line, looked_over(request, files))) or CLEAN
 
 
 def check(given: Mapping[str, Any], console: Console) -> None:
@@ -268,6 +290,8 @@ def _add_model(table: Table) -> None:
 def _add_looking(table: Table) -> None:
     flag: dict[str, Any] = {"action": "store_const", "const": True}
     table.add("looking", "dry_run", "print the plan and its cost, make nothing", common=True, **flag)
+    what = "say what in the scene is likely to disappoint, make nothing; --dry_run says it, too"
+    table.add("looking", "lint", what, common=True, **flag)
     what = "show the earlier runs in a folder as a table: scene, shots, seed, time, what was held"
     table.add("looking", "list_takes", what, common=True, type=path, metavar="FOLDER")
     what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"
@@ -275,6 +299,8 @@ def _add_looking(table: Table) -> None:
     for name, (what, how) in RATE_FLAGS.items():
         table.add("looking", name, what, common=name == "card", **how)
     table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
+    what = "also write the film as a timeline for editing programs, as .otio and .edl"
+    table.add("looking", "export_timeline", what, **flag)
     what = "a picture with a row for every shot, next to the video (default: written)"
     table.add("looking", "contact_sheet", what, **flag)
     no_sheet: dict[str, Any] = {"dest": "contact_sheet", "action": "store_const", "const": False}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from holocine_ext.story.storyboard import Storyboard
 from wan2.plan.files import Files
 from wan2.request.cards import Cards
 from wan2.request.compute import Compute
+from wan2.request.fields import settings_of
 from wan2.request.output import Output
 from wan2.request.sampling import Sampling
 
@@ -68,7 +69,7 @@ class Request:
             values |= {"height": self.size[0], "width": self.size[1]}
         for record in (self.sampling, self.compute, self.cards, self.output):
             if record is not None:
-                values |= {field.name: getattr(record, field.name) for field in fields(record)}
+                values |= {name: getattr(record, name) for name, _ in settings_of(record)}
         return scene_request(self.scene, self.model, values, self.shot_mask_type, self.shown)
 
     def plan(self, files: Files | None = None) -> Plan:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from holocine_ext.lint import advice
 from holocine_ext.request import Making, SceneRequest
 from holocine_ext.shots.flops import attention_pairs, count_passes, forward_flops, shot_groups, text_pairs
 from holocine_ext.shots.layout import Range, ShotLayout
-from holocine_ext.shots.spans import allowed_key_ranges, text_spans
+from holocine_ext.shots.spans import allowed_key_ranges, estimated_tokens, text_spans
 from holocine_ext.story.scene import Scene
 from holocine_ext.story.words import describe
 from wan2.models.config import TransformerConfig
@@ -24,8 +25,6 @@ from wan2.sampling.schedule import timesteps
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, clean_prompt
 
 KeyRanges = tuple[tuple[Range, ...], ...]
-# Characters of a token of UMT5 in English prose, for an estimate where no tokenizer is there.
-CHARACTERS_A_TOKEN = 4.2
 # What a preset calls the settings that name it.
 PRESET_NAMES = {"model": "name", "variant": "variant"}
 
@@ -111,8 +110,8 @@ def make_forecast(
     Raises:
         InputError: the run does not fit `vram_budget`.
     """
-    making, layout = asked.making, asked.layout
-    if making is None or layout is None:
+    making, layout, whole = asked.making, asked.layout, asked.whole
+    if making is None or layout is None or whole is None:
         raise ValueError("saved latents are decoded without a forecast")
     request = within_budget(asked.base, work)
     tokens = tokenized or TokenizedPrompt(clean_prompt(request.prompt), (), ())
@@ -123,16 +122,16 @@ def make_forecast(
         layout=layout,
         shots=_shots(making.scene, layout, ranges),
         sparse=sparse,
-        text=Counted(tokens.num_tokens, False) if tokenized else Counted(_estimate(tokens.text), True),
-        passes=_passes(request),
-        positive_flops=_flops(config, layout, sparse, ranges),
-        negative_flops=_flops(config, layout, sparse, None),
-        full_flops=_flops(config, layout, False, None),
+        text=Counted(tokens.num_tokens, False) if tokenized else Counted(estimated_tokens(tokens.text), True),
+        passes=(0, 0) if asked.kept.is_all(layout) else _passes(request),
+        positive_flops=_flops(config, whole, sparse, ranges),
+        negative_flops=_flops(config, whole, sparse, None),
+        full_flops=_flops(config, whole, False, None),
         memory=predict(request, work),
         chosen=chosen(asked.base, request),
         rate=rate,
-        sharing=_sharing(request, work, layout, sparse),
-        warnings=tuple(warnings),
+        sharing=_sharing(request, work, whole, sparse),
+        warnings=(*warnings, *advice(asked, tokenized)),
         told=told_words(making),
     )
 
@@ -169,10 +168,6 @@ def _sharing(request: Request, work: Work, layout: ShotLayout, sparse: bool) -> 
     return make_sharing(work.split, work.config, groups, layout.tokens, passes, value_bytes(request))
 
 
-def _estimate(text: str) -> int:
-    return max(1, round(len(text) / CHARACTERS_A_TOKEN))
-
-
 def _passes(request: Request) -> tuple[int, int]:
     sampling, model = request.sampling, request.model
     times = timesteps(sampling.infer_steps, sampling.flow_shift, sampling.sample_solver)
@@ -188,7 +183,7 @@ def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: 
 def _shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotForecast, ...]:
     captions = scene.storyboard.shot_captions
     cuts = (None, *(scene.cuts or (None,) * len(layout.cuts)))
-    keys = ranges or (((0, TEXT_LENGTH),),) * layout.num_shots
+    keys = (ranges or (((0, TEXT_LENGTH),),) * layout.num_shots)[: layout.num_shots]
     rows = zip(captions, layout.frames, layout.latents, layout.shots, cuts, keys, strict=True)
     return tuple(
         ShotForecast(caption, frames, latents, b - a, asked, seen)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holocine_ext.forecast import Forecast, KeyRanges, make_forecast
+from holocine_ext.lint import advice
 from holocine_ext.report import render
 from holocine_ext.request import DECIDING, Making, SceneRequest
 from holocine_ext.shots.flops import SHOTS, attended, shot_groups
@@ -24,6 +25,7 @@ from wan2.plan.plan import Plan as BasePlan
 from wan2.plan.rates import Rate
 from wan2.plan.resume import check_resume, refuse_difference, saved_origin
 from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.sound import check_sound
 from wan2.plan.split import plan_split
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.cards import Cards
@@ -94,7 +96,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
     Raises:
         InputError: the first thing that would make the run fail, or destroy what is not its own.
     """
-    opened, making, layout = files or Files(), asked.making, asked.layout
+    opened, making, layout = files or Files(), asked.making, asked.whole
     sparse = making is not None and making.sparse
     extension = Extension(
         scene=asked.as_record(),
@@ -104,6 +106,8 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         attended=attended(layout, sparse) if layout else None,
         scales=asked.scales,
         origin=asked.kept.origin,
+        unseen=sum(asked.kept.behind),
+        chapters=asked.chapters,
         groups=shot_groups(layout) if layout and sparse else None,
         check=lambda base, files: _check(replace(asked, base=base), files),
     )
@@ -125,10 +129,13 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         InputError: a file that was given is absent, or one that is there will not do.
     """
     making, base = asked.making, asked.base
-    if making is None or asked.layout is None:
+    layout = asked.whole
+    if making is None or layout is None:
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
+    if base.output.soundtrack is not None:
+        check_sound(base.output.soundtrack)
     notes = [*asked.warnings]
     tokens = None
     if _replaceable("tokenizer", base.model.tokenizer, making):
@@ -152,10 +159,21 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     if not _replaceable(experts[0].flag, experts[0].path, making):
         # A weight that LoRAs are merged into is held in the compute dtype.
         held = held_weights(files.transformer(base.model, experts[0]), base.compute.quantises)
-    split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
+    split = plan_split(base, config, shot_groups(layout) if making.sparse else None)
     vae, beside = vae_size(base, files), files.values_beside(base.model, config)
-    work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside, split)
+    work = Work(config, held, attended(layout, making.sparse), vae, encoder_value(base, files), beside, split)
     return make_forecast(asked, tokens, work, notes, rate)
+
+
+def looked_over(asked: SceneRequest, files: Files) -> tuple[str, ...]:
+    """What in a scene is allowed but likely to disappoint, a line each.
+
+    Raises:
+        InputError: a tokenizer that is there and cannot be read.
+    """
+    there = asked.making is not None and asked.base.model.tokenizer.exists()
+    tokens = _tokenize(asked.making, asked.base, files) if asked.making and there else None
+    return (*asked.warnings, *advice(asked, tokens))
 
 
 def _check(asked: SceneRequest, files: Files) -> None:
@@ -195,7 +213,7 @@ def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt
             raise
         raise InputError(f"{storyboard.caption_name}: {error}") from error
     if storyboard.global_caption is not None:
-        check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
+        check_text_fits(tokenized, making.scene.num_shots + len(storyboard.cast), storyboard.caption_name, TEXT_LENGTH)
     return tokenized
 
 

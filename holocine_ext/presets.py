@@ -22,10 +22,21 @@ _NANO = Path(__file__).resolve().parent / "nano"
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What weights were trained on at most: frames, shots, and the pixels of a picture."""
+
+    frames: int = TRAINED_FRAMES
+    shots: int = TRAINED_SHOTS
+    width: int = 832
+    height: int = 480
+
+
+@dataclass(frozen=True)
 class ScenePreset(Preset):
     """A preset of one variant: `full` or `sparse` self-attention between shots."""
 
     variant: str = DEFAULT_VARIANT
+    trained: Trained = Trained()
 
 
 def _model(base: Model, experts: Path, variant: str, guidance_scale: float) -> Model:
@@ -70,6 +81,7 @@ def _nano(variant: str) -> ScenePreset:
         num_frames=33,
         fps=8.0,
         published=None,
+        trained=Trained(frames=97, shots=6, width=64, height=64),
         recipes={**WAN22_T2V.recipes, "draft": {"infer_steps": 12, **FEWER_PASSES}},
     )
 

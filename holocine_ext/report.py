@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holocine_ext.forecast import Forecast, lora_words
+from wan2.plan.budget import cuda_bytes
 from wan2.plan.traffic import LINKS
 from wan2.shown import one_line
 from wan2.text.tokenizer import TEXT_LENGTH
@@ -43,7 +44,7 @@ def render(plan: Forecast) -> str:
         *([f"LoRA       {one_line(lora_words(plan.request.model))}"] if lora_words(plan.request.model) else []),
         f"memory     device, predicted: {_bytes(memory.peak)} at most (text encoder {_bytes(memory.text_encoder)};",
         f"           transformer {_bytes(memory.transformer_weights)} + {_bytes(memory.transformer_work)} of work; "
-        f"VAE {_bytes(memory.vae)})",
+        f"VAE {_bytes(memory.vae)})" + (f" + CUDA {_bytes(cuda)}" if (cuda := cuda_bytes(request)) else ""),
         *(f"           {line}" for line in _streaming(plan.request.compute.blocks_to_swap)),
         *_budget(plan),
         f"           host, predicted: {_bytes(memory.host)} without the libraries and the page cache",
@@ -82,7 +83,7 @@ def _cards(plan: Forecast) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: in seconds, minutes or hours."""
+    """Seconds in the unit that people use for so long a time."""
     if seconds < 2 * MINUTE:
         return f"{seconds:.3g} s"
     return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"

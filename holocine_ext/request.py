@@ -5,34 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from holocine_ext.layered import film_settings, laid_over, mask_of, told_by
 from holocine_ext.pictures.faces import font_warnings
-from holocine_ext.presets import TRAINED_FRAMES, TRAINED_SHOTS, ScenePreset
+from holocine_ext.presets import ScenePreset, Trained
 from holocine_ext.shots.layout import ShotLayout, plan_layout
+from holocine_ext.story.characters import named_again
 from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
+from holocine_ext.story.timeline import EDL_ENDING, OTIO_ENDING, is_our_edl, is_our_otio
 from holocine_ext.takes.board import with_takes
-from holocine_ext.takes.kept import Kept, keep, own_noise
+from holocine_ext.takes.cast import CastShot, cast_shots
+from holocine_ext.takes.kept import HeldShot, Kept, keep, own_noise
 from wan2.errors import InputError
+from wan2.plan.begun import Begun
 from wan2.plan.marks import is_our_png, is_our_video
-from wan2.plan.outputs import OutputPaths, Target
+from wan2.plan.outputs import Chapter, OutputPaths, Target
 from wan2.plan.resume import settle
 from wan2.request.flat import FILES, make_request
 from wan2.request.request import Request
+from wan2.shapes import TIME_STRIDE
+from wan2.shown import one_line
 
 SHEET_ENDING = "_sheet.png"
-SHOWING = frozenset({"export_shots", "contact_sheet"})
+LONGEST_STEM, LONGEST_TITLE = 60, 120
+SHOWING = frozenset({"export_shots", "contact_sheet", "export_timeline"})
 # What of the record decides the latents besides the settings of the base, and how messages call it.
 DECIDING = {
     "cuts": "cuts at frames",
     "variant": "`variant`",
     "shot_mask_type": "`shot_mask_type`",
     "held": "held shots",
+    "cast": "cast",
+    "begun": "the video it begins from",
     "directions": "seeds, guidance scales or LoRAs of shots",
 }
 
@@ -40,7 +50,14 @@ DECIDING = {
 def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
     """The files of single shots that share stem and folder with `base`: `scene_shot01.mp4` and so on."""
     digits = max(2, len(str(num_shots)))
-    return tuple(base.with_name(f"{base.stem}_shot{number:0{digits}d}.mp4") for number in range(1, num_shots + 1))
+    return tuple(
+        base.with_name(f"{base.stem}_shot{number:0{digits}d}{base.suffix}") for number in range(1, num_shots + 1)
+    )
+
+
+def stem_of(storyboard: Path | str | None) -> str:
+    """What the names of a film's files begin with: that of its storyboard, if it has one, as every disk takes it."""
+    return re.sub(r"[^\w.-]+", "_", Path(storyboard or "").stem)[:LONGEST_STEM].strip("._-")
 
 
 @dataclass(frozen=True)
@@ -70,10 +87,14 @@ class Making:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of the shots: a contact sheet, or every shot as a video. None leaves it to what is possible."""
+    """What is shown of the shots: a contact sheet, every shot as a video, or the film as a timeline for editors.
+
+    None leaves it to what is possible.
+    """
 
     contact_sheet: bool | None = None
     export_shots: bool = False
+    export_timeline: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,8 @@ class SceneRequest:
                     "no frames are decoded" if self.layout is not None else "the latents were saved without their shots"
                 )
                 raise InputError(why, field=name)
+        if self.shown.export_timeline and not self.base.output.writes_video:
+            raise InputError("cuts a video, and none is written", field="export_timeline")
         if self.scales and not self.base.guided:
             rule = "a shot has a guidance scale of its own, which needs the negative pass; give more than 1"
             raise InputError(rule, field="guidance_scale", value=1)
@@ -116,8 +139,37 @@ class SceneRequest:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but likely to disappoint, a line each."""
-        found = scene_warnings(self.making.scene, TRAINED_FRAMES, TRAINED_SHOTS) if self.making else ()
-        return found + (font_warnings((self.title, *self.captions)) if self.shown.contact_sheet else ())
+        trained = self.making.preset.trained if self.making else Trained()
+        found = scene_warnings(self.making.scene, trained.frames, trained.shots) if self.making else ()
+        found += self.kept.fitted
+        return found + (font_warnings((self.shown_title, *self.shown_captions)) if self.shown.contact_sheet else ())
+
+    @property
+    def shown_title(self) -> str:
+        """What stands above the contact sheet, with people's names."""
+        return self._named(self.title)
+
+    @property
+    def shown_captions(self) -> tuple[str, ...]:
+        """The captions as people read them, with names in the place of numbers."""
+        return tuple(map(self._named, self.captions))
+
+    def _named(self, text: str) -> str:
+        return named_again(text, self.making.scene.storyboard.characters if self.making else ())
+
+    @property
+    def chapters(self) -> tuple[Chapter, ...]:
+        """A chapter of the video for every shot, named by its caption unless nothing is to be said of the run."""
+        if self.layout is None or self.layout.num_shots < 2:
+            return ()
+        said = [""] * len(self.captions) if self.base.output.no_metadata else self.shown_captions
+        titles = [f"{number}. {one_line(text)}"[:LONGEST_TITLE].rstrip(". ") for number, text in enumerate(said, 1)]
+        return tuple(Chapter(*frames, title) for frames, title in zip(self.layout.frames, titles, strict=True))
+
+    @property
+    def whole(self) -> ShotLayout | None:
+        """The shots, and behind them the cast, as the transformer sees them."""
+        return self.layout and self.layout.with_more(self.kept.behind)
 
     @property
     def scales(self) -> tuple[float | None, ...]:
@@ -126,7 +178,7 @@ class SceneRequest:
         scales = [direction.guidance_scale for direction in directions]
         if self.layout is None or all(scale is None for scale in scales):
             return ()
-        return tuple(scales[shot] for shot in self.layout.shot_ids)
+        return (*(scales[shot] for shot in self.layout.shot_ids), *(None,) * sum(self.kept.behind))
 
     @property
     def loras(self) -> tuple[tuple[float, ...] | None, ...]:
@@ -159,6 +211,9 @@ class SceneRequest:
         if self.shown.export_shots and self.layout is not None:
             shots = shot_paths(paths.video, self.layout.num_shots)
             found += [Target(f"shot {number}", path, is_our_video) for number, path in enumerate(shots, 1)]
+        if self.shown.export_timeline:
+            found.append(Target("timeline", paths.beside(OTIO_ENDING), is_our_otio))
+            found.append(Target("EDL", paths.beside(EDL_ENDING), is_our_edl))
         if self.shown.contact_sheet:
             found.append(Target("contact sheet", paths.beside(SHEET_ENDING), is_our_png))
         return tuple(found)
@@ -173,7 +228,8 @@ class SceneRequest:
             scene |= {"shot_mask_type": made.shot_mask_type, "held": list(self.kept.notes)}
             told = [direction.as_record() for direction in made.scene.storyboard.directions]
             scene |= {"directions": told if any(told) else []}
-            scene |= {"export_shots": self.shown.export_shots, "contact_sheet": self.shown.contact_sheet}
+            scene |= self.kept.told
+            scene |= {name: getattr(self.shown, name) for name in sorted(SHOWING)}
         return scene
 
 
@@ -183,6 +239,7 @@ def scene_request(
     values: Mapping[str, Any],
     shot_mask_type: str | None = None,
     shown: Shown | None = None,
+    cast: Sequence[CastShot] | None = None,
 ) -> SceneRequest:
     """A video to make. A value given wins over the storyboard, the storyboard over the preset.
 
@@ -192,6 +249,7 @@ def scene_request(
         values: settings by their flat names; None means not given.
         shot_mask_type: what the 17th input channel says, for checkpoints that have one.
         shown: what is shown of the shots.
+        cast: that of the storyboard, where a take has it; None finds it by its files.
 
     Raises:
         InputError: a scene, a layout or a setting that breaks its rule.
@@ -206,11 +264,37 @@ def scene_request(
         known |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if known.get("seed") is None:
         known["seed"] = storyboard.seed
-    base = settle(make_request(preset, known), seed_is_free=known["seed"] is None)
+    unsettled = make_request(preset, known).putting(stem=stem_of(storyboard.source))
+    base = settle(unsettled, seed_is_free=known["seed"] is None)
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, mask, named, told_by(storyboard, values))
-    title = storyboard.global_caption or ""
-    seeds = [direction.seed for direction in storyboard.directions]
-    own = own_noise(layout, base.seed, seeds)
-    kept = keep(held, layout, base.shape, own) if held or len(own) > 1 else Kept()
-    return SceneRequest(base, making, layout, title, storyboard.shot_captions, kept, shown or Shown())
+    title, captions = storyboard.global_caption or "", storyboard.shot_captions
+    asked = SceneRequest(base, making, layout, title, captions, shown=shown or Shown())
+    return keeping(asked, held, cast_shots(storyboard.cast, base.shape, storyboard.source) if cast is None else cast)
+
+
+def beginning(asked: SceneRequest, begun: Begun) -> SceneRequest:
+    """The video with every shot begun from another video.
+
+    Raises:
+        InputError: some of its shots are held.
+    """
+    if asked.kept.notes:
+        raise InputError("every shot begins from it, so none comes from a take", field="video_path")
+    return replace(asked, kept=asked.kept.beginning(begun))
+
+
+def keeping(asked: SceneRequest, held: Sequence[HeldShot], cast: Sequence[CastShot] = ()) -> SceneRequest:
+    """The video with some shots held, and with a cast, which lies behind its end.
+
+    Raises:
+        InputError: a take of another size, or a shot of another length.
+    """
+    if asked.layout is None or asked.making is None:
+        raise ValueError("saved latents are decoded without shots")
+    behind = sum(member.frames for member in cast)
+    own = own_noise(asked.layout, asked.base.seed, asked.making.scene.storyboard.seeds, behind)
+    if not held and len(own) == 1:
+        return asked
+    base = replace(asked.base, num_frames=asked.layout.num_frames + TIME_STRIDE * behind) if behind else asked.base
+    return replace(asked, base=base, kept=keep(held, asked.layout, base.shape, own, cast))

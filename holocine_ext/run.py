@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from holocine_ext.plan import Plan
-from holocine_ext.request import SceneRequest
+from holocine_ext.request import SceneRequest, shot_paths
 from holocine_ext.shots.spans import text_spans
+from holocine_ext.story.timeline import EDL_ENDING, OTIO_ENDING, Timeline
 from wan2.run.claim import Claim
 from wan2.run.isolated import Events
 from wan2.run.job import Job
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from holocine_ext.pictures.sheet import ShotExport
+    from holocine_ext.shots.layout import ShotLayout
     from wan2.models.branches import Strengths
     from wan2.models.conditioning import AttentionProcessor, Attentions
     from wan2.request.model import Noise
@@ -59,28 +63,28 @@ class _Shots:
         from holocine_ext.shots.conditioning import plan_attentions
 
         asked = self.asked
-        if asked.layout is None or asked.making is None:
+        if asked.whole is None or asked.making is None:
             raise ValueError("saved latents are decoded without attention")
-        return plan_attentions(asked.layout, self.plan.key_ranges, asked.making.sparse, dense)
+        return plan_attentions(asked.whole, self.plan.key_ranges, asked.making.sparse, dense)
 
     def mask(self) -> Tensor:
         """The latent channel for checkpoints that take one more."""
         from holocine_ext.shots.conditioning import mask_channel
 
         asked = self.asked
-        if asked.layout is None or asked.making is None or asked.making.shot_mask_type is None:
+        if asked.whole is None or asked.making is None or asked.making.shot_mask_type is None:
             raise ValueError("there is no mask channel")
-        return mask_channel(asked.layout, asked.making.shot_mask_type, asked.base.shape)
+        return mask_channel(asked.whole, asked.making.shot_mask_type, asked.base.shape)
 
     def loras(self, noise: Noise) -> tuple[Strengths, ...]:
         """How much of each LoRA of an expert counts in each shot."""
         from holocine_ext.shots.loras import lora_strengths
 
         asked, base = self.asked, self.plan.base
-        if asked.layout is None:
+        if asked.whole is None:
             raise ValueError("there are no shots")
         multipliers = [lora.multiplier for lora in base.request.model.expert(noise).loras]
-        return lora_strengths(multipliers, asked.loras, asked.layout, text_spans(base.found.texts[0]))
+        return lora_strengths(multipliers, asked.loras, asked.whole, text_spans(base.found.texts[0]))
 
     def preview(self, latents: Tensor, colours: Tensor, steps: int) -> Image.Image:
         """The contact sheet of unfinished latents."""
@@ -91,8 +95,8 @@ class _Shots:
         asked = self.asked
         if asked.layout is None:
             raise ValueError("there are no shots")
-        title = f"step {steps} of {asked.base.sampling.infer_steps}, not decoded. {asked.title}"
-        sheet = ContactSheet(asked.layout, asked.base.fps, asked.captions, title)
+        title = f"step {steps} of {asked.base.sampling.infer_steps}, not decoded. {asked.shown_title}"
+        sheet = ContactSheet(asked.layout, asked.base.fps, asked.shown_captions, title)
         pictures = latent_pictures(latents, colours, [latent_index(frame) for frame in sheet.wanted])
         for frame, picture in zip(sheet.wanted, pictures, strict=True):
             sheet(frame, picture)
@@ -101,18 +105,43 @@ class _Shots:
     @contextmanager
     def open(self, claim: Claim) -> Iterator[Sequence[FrameSink]]:
         """What gets every frame; it becomes files when the block ends well."""
-        from holocine_ext.pictures.sheet import ContactSheet, ShotExport
+        from holocine_ext.pictures.sheet import ContactSheet
 
         asked, base, layout = self.asked, self.asked.base, self.asked.layout
         if layout is None:
             yield ()
             return
-        paths = [target.path for target in asked.also(claim.paths)]
-        sheet = ContactSheet(layout, base.fps, asked.captions, asked.title) if asked.shown.contact_sheet else None
-        captions = ("",) * layout.num_shots if base.output.no_metadata else asked.captions
-        shots = paths[:-1] if sheet is not None else paths
-        export = ShotExport(shots, layout, base.fps, captions, base.output.crf, claim.whole) if shots else None
-        with export or nullcontext():
+        paths = {target.what: target.path for target in asked.also(claim.paths)}
+        sheet = (
+            ContactSheet(layout, base.fps, asked.shown_captions, asked.shown_title)
+            if asked.shown.contact_sheet
+            else None
+        )
+        with self._export(claim, layout) or nullcontext() as export:
             yield [sink for sink in (sheet, export) if sink is not None]
+        if asked.shown.export_timeline:
+            self._write_timeline(claim, layout)
         if sheet is not None:
-            sheet.save(paths[-1], claim.whole)
+            sheet.save(paths["contact sheet"], claim.whole)
+
+    def _export(self, claim: Claim, layout: ShotLayout) -> ShotExport | None:
+        """What writes every shot as a video of its own, if that was asked for."""
+        from holocine_ext.pictures.sheet import ShotExport
+        from wan2.run.codecs import Container
+
+        asked, output = self.asked, self.asked.base.output
+        if not asked.shown.export_shots:
+            return None
+        captions = ("",) * layout.num_shots if output.no_metadata else asked.shown_captions
+        paths = shot_paths(claim.paths.video, layout.num_shots)
+        made = Container(output.codec, whole=claim.whole)
+        return ShotExport(paths, layout, asked.base.fps, captions, output.crf, made)
+
+    def _write_timeline(self, claim: Claim, layout: ShotLayout) -> None:
+        """The film as a timeline, in both forms."""
+        asked, names = self.asked, claim.paths
+        edges = [0, *layout.cuts, layout.num_frames]
+        made = Timeline(names.name, names.video.name, asked.base.fps, edges, asked.shown_captions, asked.base.seed)
+        for ending, text in ((OTIO_ENDING, json.dumps(made.otio(), indent=1)), (EDL_ENDING, made.edl())):
+            with claim.whole(names.beside(ending)) as part:
+                part.write_text(text, encoding="utf-8")

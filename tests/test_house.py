@@ -18,7 +18,10 @@ SCRIPTS = [ROOT / f"{name}.py" for name in ("wan2_generate_video", "holocine_gen
 SCRIPTS += [ROOT / f"{name}.py" for name in ("holocine_prepare", "holocine_train_lora")]
 CODE = [*BASE, *EXTENSION, *TOOLS, *SCRIPTS]
 EDGES = [ROOT / "wan2/cli/main.py", ROOT / "wan2/cli/arguments.py", ROOT / "holocine_ext/cli.py"]
-EDGES += [ROOT / "holocine_ext" / name for name in ("evaluate/cli.py", "teach/prepare_cli.py", "studio/cli.py")]
+EDGES += [
+    ROOT / "holocine_ext" / name
+    for name in ("evaluate/cli.py", "teach/prepare_cli.py", "studio/cli.py", "write/cli.py")
+]
 EDGES += [ROOT / "holocine_ext/teach/train_cli.py"]
 
 

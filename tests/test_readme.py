@@ -125,6 +125,7 @@ def planned(flags: str, folder: Path) -> dict[str, str]:
         "denoising, at most": time[1] if time else "",
         "host": host[1],
         "apart": "passes one by one" if "--passes_apart" in text else "",
+        "VAE": ", in tiles" * ("--vae_tiling" in text) + ", cache on host" * ("--vae_cache_cpu" in text),
     }
 
 
@@ -233,10 +234,13 @@ def test_what_is_downloaded_is_added_up() -> None:
 
 
 def test_a_budget_streams_what_the_table_says(tmp_path: Path) -> None:
-    rows = table(README, "card", "add", "streamed", "device memory", "and")
-    assert {"`--vram_budget 11`", "`--vram_budget 22`"} <= {row["add"] for row in rows}
+    rows = table(README, "card", "add", "streamed", "device memory", "and", "81 frames at 720x1280")
+    assert {"`--vram_budget 12`", "`--vram_budget 24`"} <= {row["add"] for row in rows}
+    wide = f"--storyboard {ROOT / 'examples/02_the_clockmaker.toml'} --video_length 81 --video_size 720 1280"
     for row in rows:
         scene = ROOT / "examples/03_salt_road.toml"
+        at_720 = planned(f"{wide} {row['add'].strip('`')}", tmp_path)
+        assert (at_720["streamed"] + at_720["VAE"], at_720["apart"]) == (row["81 frames at 720x1280"], ""), row["add"]
         figures = planned(f"--storyboard {scene} {row['add'].strip('`')}", tmp_path)
         told = row["streamed"], row["device memory"]
         assert told == (figures["streamed"], figures["device memory"]), row["add"]

@@ -68,7 +68,7 @@ def _cuda(notes: Notes, capability: tuple[int, int], nbytes: int) -> dict[str, o
         "get_device_properties": lambda *_: properties,
         "mem_get_info": lambda *_: (nbytes - notes.alive, nbytes),
         "empty_cache": lambda: None,
-        "reset_peak_memory_stats": lambda *_: None,
+        "reset_peak_memory_stats": lambda *_: notes.forget_peak(),
         "max_memory_allocated": lambda *_: notes.peak,
         "max_memory_reserved": lambda *_: notes.peak,
         "synchronize": lambda *_: notes.waited("synchronize"),

@@ -77,6 +77,10 @@ class Notes:
         self.kernels.clear()
         self.moved.clear()
         self.memory.clear()
+        self.forget_peak()
+
+    def forget_peak(self) -> None:
+        """Only what is alive counts from here on."""
         self.peak = self.alive
 
     def waited(self, operator: str) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from holocine_ext.check.findings import Checked, Finding
 from holocine_ext.check.runs import Runs, fp8
-from holocine_ext.check.speed import block, copies, kernels, products
+from holocine_ext.check.speed import TRUE_WIDTH, block, copies, kernels, products
 from wan2.request.compute import Compute
 from wan2.run.machine import Machine, resolve_machine
 
@@ -38,14 +38,14 @@ def check_machine(device: str, begins: Callable[[str], None]) -> Checked:
             begins(name)
             findings += part
             machine.release()
-    rates = [finding.value for finding in findings if finding.group == "a block of the true width" and finding.value]
+    rates = [finding.value for finding in findings if finding.group == TRUE_WIDTH and finding.value]
     return Checked(_described(machine), findings, min(rates), time.perf_counter() - began)
 
 
 def _parts(machine: Machine, folder: Path) -> Iterator[tuple[str, Iterator[Finding]]]:
     yield "products", products(machine)
     yield "attention kernels", kernels(machine)
-    yield "a block of the true width", block(machine)
+    yield TRUE_WIDTH, block(machine)
     yield "copies", copies(machine, folder)
     yield "fp8", fp8(machine)
     yield "runs of the miniature", Runs(machine, folder).findings()

@@ -95,12 +95,14 @@ class Runs:
 
     def _equal(self, name: str, found: Tensor, expected: Tensor) -> Finding:
         same = torch.equal(found, expected)
-        words = "the same latents to the bit" if same else f"latents off by {_apart(found, expected):.1e}"
-        return Finding(GROUP, name, words, _apart(found, expected), "", same)
+        words = "the same latents to the bit" if same else f"latents off by {apart(found, expected):.1e}"
+        return Finding(GROUP, name, words, apart(found, expected), "", same)
 
     def _near(self, name: str, found: Tensor, expected: Tensor, allowed: float) -> Finding:
-        apart = _apart(found, expected)
-        return Finding(GROUP, name, f"latents {apart:.1e} apart, may be {allowed:g}", apart, "", apart <= allowed)
+        distance = apart(found, expected)
+        return Finding(
+            GROUP, name, f"latents {distance:.1e} apart, may be {allowed:g}", distance, "", distance <= allowed
+        )
 
 
 def fp8(machine: Machine) -> Iterator[Finding]:
@@ -108,7 +110,7 @@ def fp8(machine: Machine) -> Iterator[Finding]:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(256, 256, generator=generator).to(machine.device)
     try:
-        lost = _apart(multiply_out(*quantise_rows(weight)[:2], torch.float32).cpu(), weight.cpu())
+        lost = apart(multiply_out(*quantise_rows(weight)[:2], torch.float32).cpu(), weight.cpu())
     except (RuntimeError, TypeError) as error:
         yield Finding("fp8", "rounding to fp8", f"not here: {' '.join(str(error).split())[:100]}")
         return
@@ -124,5 +126,6 @@ def _finish(request: Request) -> Tensor:
     raise RuntimeError("the run did not finish")
 
 
-def _apart(found: Tensor, expected: Tensor) -> float:
+def apart(found: Tensor, expected: Tensor) -> float:
+    """How far two results are apart, relative to the second."""
     return float((found.float() - expected.float()).norm() / expected.float().norm())

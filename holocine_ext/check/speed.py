@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from holocine_ext.check.findings import Finding
+from holocine_ext.check.runs import apart
 from holocine_ext.shots.conditioning import plan_attentions
 from holocine_ext.shots.flops import attended, attention_pairs, forward_flops, text_pairs
 from holocine_ext.shots.layout import ShotLayout, plan_layout
@@ -20,10 +22,12 @@ from wan2.errors import is_out_of_memory
 from wan2.models.attention import DenseAttention
 from wan2.models.conditioning import Conditioning
 from wan2.models.config import A14B
+from wan2.models.fused import cannot_fuse, fused_regions
 from wan2.models.kernels import ALLOWED_ERROR, loadable, off_by
+from wan2.models.layers import REGIONS, Regions
 from wan2.models.transformer import WanTransformer
-from wan2.plan.budget import MARGIN
-from wan2.plan.memory import Clip, Decoding, Memory, ValueBytes, predict_memory
+from wan2.plan.budget import transformer_bytes
+from wan2.plan.memory import CUDA_WORKSPACES, Clip, Decoding, Memory, ValueBytes, predict_memory
 from wan2.run.machine import Machine
 from wan2.text.tokenizer import TEXT_LENGTH
 
@@ -39,6 +43,10 @@ class Sizes(NamedTuple):
     nbytes: int
 
 
+TRUE_WIDTH = "a block of the true width"
+TIMESTEP = torch.tensor(900.0)
+# Of a result in half precision: how far fused kernels may be from plain ones.
+FUSED_APART = 1e-2
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 BLOCK = replace(A14B, num_layers=1)
 GB = 1e9
@@ -90,28 +98,60 @@ def _kernel(kernel: DenseAttention, machine: Machine, dtype: torch.dtype, tokens
 
 
 def block(machine: Machine) -> Iterator[Finding]:
-    """One block of the true width, full and sparse, at the shapes of a scene: its rate, on a GPU its memory, too."""
-    layout, device, dtype = _layout(machine), machine.device, machine.dtype
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = WanTransformer(BLOCK).to(dtype).eval().requires_grad_(False)
-        rows = 2 * layout.tokens_per_frame
-        latents = torch.randn(1, BLOCK.in_dim, layout.latent_frames, 2, rows)
-        context = torch.randn(1, TEXT_LENGTH, BLOCK.text_dim, dtype=dtype)
-    dense, reserved = loadable(device)[0], list[Finding]()
+    """One block of the true width, full and sparse, at the shapes of a scene: its rate, as a run would use it.
+
+    On a GPU also the rate without fused kernels, how far both are apart, and the memory.
+    """
+    layout, model = _layout(machine), _block(machine)
+    latents, context = _inputs(machine, layout)
+    ways, dense, others = _ways(machine), loadable(machine.device)[0], list[Finding]()
     for sparse in (False, True):
         own, _ = plan_attentions(layout, None, sparse, dense)
         given = Conditioning(context, own.self_attn, own.cross_attn)
-        flops = forward_flops(
-            BLOCK, attention_pairs(layout, sparse), text_pairs(layout, None, TEXT_LENGTH), layout.tokens, TEXT_LENGTH
-        )
+        pairs = attention_pairs(layout, sparse), text_pairs(layout, None, TEXT_LENGTH)
+        flops = forward_flops(BLOCK, *pairs, layout.tokens, TEXT_LENGTH)
         name = f"{'sparse' if sparse else 'full'}, {layout.tokens:,} tokens, {layout.num_shots} shots"
-        run = partial(model, latents, torch.tensor(900.0), given)
-        yield _rate("a block of the true width", name, run, flops, machine)
-        if device.type == "cuda":
+        run = partial(model, latents, TIMESTEP, given)
+        for group, regions in ways.items():
+            model.regions = regions
+            yield _rate(group, name, run, flops, machine)
+        if len(ways) > 1:
+            others.append(_fused(name, model, run, list(ways.values())))
+        if machine.device.type == "cuda":
             memory = predict_memory(BLOCK, Clip(layout.tokens, attended(layout, sparse)), NO_VIDEO, TWO)
-            reserved.append(_reserved(name, run, memory, machine))
-    yield from reserved
+            others.append(_reserved(name, run, memory, machine))
+    yield from others
+
+
+def _block(machine: Machine) -> WanTransformer:
+    torch.manual_seed(0)
+    with torch.device(machine.device):
+        return WanTransformer(BLOCK).to(machine.dtype).eval().requires_grad_(False)
+
+
+def _inputs(machine: Machine, layout: ShotLayout) -> tuple[Tensor, Tensor]:
+    """Latents of a scene, and a text."""
+    latents = torch.randn(1, BLOCK.in_dim, layout.latent_frames, 2, 2 * layout.tokens_per_frame, device=machine.device)
+    return latents, torch.randn(1, TEXT_LENGTH, BLOCK.text_dim, dtype=machine.dtype, device=machine.device)
+
+
+def _ways(machine: Machine) -> dict[str, Regions]:
+    """The regions that a run uses by default, and the plain ones where those are others, by the name of their group."""
+    if cannot_fuse(machine.device, machine.dtype):
+        return {TRUE_WIDTH: REGIONS}
+    return {TRUE_WIDTH: fused_regions(), "the same without fused kernels": REGIONS}
+
+
+def _fused(name: str, model: WanTransformer, run: Callable[[], Tensor], ways: Sequence[Regions]) -> Finding:
+    """How far fused kernels are from plain ones."""
+    made = []
+    for regions in reversed(ways):
+        model.regions = regions
+        with torch.inference_mode():
+            made.append(run())
+    error = apart(made[1], made[0])
+    words = f"{error:.1e} apart, may be {FUSED_APART:g}"
+    return Finding("fused kernels and plain ones", name, words, error, "", error <= FUSED_APART)
 
 
 def _reserved(name: str, run: Callable[[], object], memory: Memory, machine: Machine) -> Finding:
@@ -120,7 +160,8 @@ def _reserved(name: str, run: Callable[[], object], memory: Memory, machine: Mac
     machine.start_measuring()
     with torch.inference_mode():
         run()
-    found, forecast = torch.cuda.max_memory_reserved(machine.device) / GB, memory.transformer * MARGIN / GB
+    found = torch.cuda.max_memory_reserved(machine.device) / GB
+    forecast = (transformer_bytes(memory) + CUDA_WORKSPACES) / GB
     words = f"{found:.3g} GB reserved, {forecast:.3g} GB forecast"
     return Finding("memory", name, words, found, "GB", found <= forecast)
 

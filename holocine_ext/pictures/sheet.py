@@ -18,6 +18,7 @@ from holocine_ext.pictures.lettering import Text, leading, own_font
 from holocine_ext.shots.layout import Range
 from wan2.files import Whole, whole_file
 from wan2.plan.marks import save_png
+from wan2.run.codecs import USUAL, Container
 from wan2.run.video_io import VideoWriter
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class ShotExport:
         layout: the shots.
         fps: frames per second, kept exactly.
         captions: one a shot; goes into the file's metadata.
-        crf: quality of H.264.
-        whole: how a file appears whole.
+        crf: quality of the video.
+        made: what a shot is put into.
     """
 
     def __init__(
@@ -175,10 +176,10 @@ class ShotExport:
         fps: float,
         captions: Sequence[str],
         crf: int,
-        whole: Whole = whole_file,
+        made: Container = USUAL,
     ) -> None:
         self.paths, self.layout, self.fps, self.captions, self.crf = paths, layout, fps, tuple(captions), crf
-        self.whole = whole
+        self.made = made
         self._starts = {first: shot for shot, (first, _) in enumerate(layout.frames)}
         self._open = ExitStack()
         self._writer: VideoWriter | None = None
@@ -203,7 +204,7 @@ class ShotExport:
     def _shot_writer(self, shot: int, frame: NDArray[np.uint8]) -> VideoWriter:
         height, width = frame.shape[:2]
         metadata = {"title": f"shot {shot + 1} of {self.layout.num_shots}", "comment": self.captions[shot]}
-        return VideoWriter(self.paths[shot], self.fps, (width, height), metadata, self.crf, self.whole)
+        return VideoWriter(self.paths[shot], self.fps, (width, height), metadata, self.crf, self.made)
 
 
 def _count(number: int, what: str) -> str:

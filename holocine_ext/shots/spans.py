@@ -16,6 +16,8 @@ from wan2.errors import InputError
 from wan2.text.tokenizer import TokenizedPrompt
 
 SHOWN = 60
+# Characters of a token of UMT5 in English prose, for an estimate where no tokenizer is there.
+CHARACTERS_A_TOKEN = 4.2
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class TextSpans:
 
     global_span: Range | None
     shots: tuple[Range, ...]
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return max(1, round(len(text) / CHARACTERS_A_TOKEN))
 
 
 def text_spans(tokenized: TokenizedPrompt) -> TextSpans:

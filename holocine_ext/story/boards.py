@@ -136,7 +136,10 @@ def _said(board: Storyboard, words: str) -> Storyboard:
 
 def _of_words(text: str, source: str) -> Storyboard:
     """The scene in a text file."""
-    value = json_in(text)
+    try:
+        value = json_in(text)
+    except ValueError as error:  # a key that is given twice
+        raise InputError(f"{source}: {error}") from error
     if value is None:
         return from_text(text, source, source=source)
     return _said(from_value(value, source), "JSON in a text")

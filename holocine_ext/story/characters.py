@@ -110,6 +110,12 @@ def introduce(global_caption: str, cast: Sequence[Character], name: str) -> str:
     return " ".join(part for part in (head, *sentences, tail) if part)
 
 
+def named_again(text: str, cast: Sequence[Character]) -> str:
+    """A text for people: `[character1]` is called by its name, where it has one."""
+    names = {f"[character{number}]": character.name for number, character in enumerate(cast, 1)}
+    return _REFERENCE.sub(lambda match: names.get(match[0], match[0]), text)
+
+
 def uncalled(cast: Sequence[Character], captions: Sequence[str]) -> tuple[str, ...]:
     """Names of the characters that no shot caption (references numbered) calls."""
     text = " ".join(captions)

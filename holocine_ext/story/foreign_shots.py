@@ -25,6 +25,8 @@ _TIMES = (*_SECONDS, *_STARTS, *_ENDS, *_SPANS, *_FIRST, *_LAST, "frames")
 IGNORED_IN_SHOT: tuple[str, ...] = ("id", "index", "number", "shot", "shot_number", "shot_id", "scene_number")
 IGNORED_IN_SHOT += ("name", "title", "dialogue", "narration", "voiceover", "sound", "audio", "music", "sfx")
 IGNORED_IN_SHOT += ("transition", "notes")
+# Seconds or frames that no scene has.
+MOST = 1_000_000
 ENDS = (".", "!", "?", "。")
 OUR_FIELDS = frozenset({"caption", "seconds", "frames"})
 _NUMBER = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:[.,]\d+)?)\s*(?:s|secs?|seconds?)?")
@@ -118,7 +120,7 @@ def _first(shot: Mapping[str, Any], names: Sequence[str], number: int) -> float 
 
 def _number(value: object, place: str) -> float:
     """Seconds or frames: a number, or a text such as 4s, 1:05 or 00:01:05,5."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST:
         return value
     match = _NUMBER.fullmatch(value.strip().lower()) if isinstance(value, str) and len(value) < 32 else None
     if match is None:

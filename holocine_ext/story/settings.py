@@ -25,6 +25,7 @@ OF_FILM = (
     "dual_dit_boundary",
     "lora_mode",
     "lora_partial",
+    "soundtrack",
 )
 """The settings of a request that a storyboard may hold, by their flat names."""
 # What is one for each LoRA.
@@ -41,24 +42,33 @@ def of_film(table: object, place: str, folder: Path) -> dict[str, Any]:
         return {}
     fields = Fields(table, place, (*OF_MODEL, *OF_FILM), OF_SETTINGS)
     words = {name: word for name in OF_MODEL if (word := fields.text(name)) is not None}
-    given = {name: value for name, value in fields.table.items() if name in OF_FILM and value is not None}
-    return words | {name: _value(fields, name, value, folder) for name, value in given.items()}
+    given = [name for name in OF_FILM if fields.table.get(name) is not None]
+    return words | {name: setting_value(fields, name, folder) for name in given}
 
 
-def _value(fields: Fields, name: str, value: object, folder: Path) -> Any:  # noqa: ANN401
-    several = name.startswith(OF_LORAS)
+def setting_value(fields: Fields, name: str, folder: Path) -> Any:  # noqa: ANN401
+    """The value of a field that is a setting, by its flat name; files are relative to the folder.
+
+    Raises:
+        InputError: it is of another type, or breaks its rule.
+    """
+    value, several = fields.table[name], name.startswith(OF_LORAS)
     try:
         found = typed(name, [value] if several and not isinstance(value, list) else value)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise fields.refuse(name, f"cannot be used: {' '.join(str(error).split())}") from error
     if several:
-        return tuple(folder / item if isinstance(item, Path) else item for item in found)
+        return tuple(_placed(item, folder) for item in found)
     if (rule := SETTINGS[name].rule) is not None:
         try:
             rule.check(name, found)
         except InputError as error:
             raise fields.refuse(name, error.rule) from error
-    return found
+    return _placed(found, folder)
+
+
+def _placed(value: Any, folder: Path) -> Any:  # noqa: ANN401
+    return folder / value.expanduser() if isinstance(value, Path) else value
 
 
 def paths_in(settings: Mapping[str, Any]) -> list[Path]:

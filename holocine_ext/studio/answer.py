@@ -6,11 +6,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from holocine_ext.forecast import CHARACTERS_A_TOKEN, Forecast
+from holocine_ext.forecast import Forecast
 from holocine_ext.plan import look_ahead
 from holocine_ext.report import render
 from holocine_ext.request import SceneRequest
-from holocine_ext.shots.spans import text_spans
+from holocine_ext.shots.spans import estimated_tokens, text_spans
 from holocine_ext.studio.asking import Asked, refused
 from holocine_ext.studio.speed import Speeds
 from wan2.errors import InputError
@@ -51,7 +51,7 @@ class Planner:
     def _text(self, request: SceneRequest, forecast: Forecast) -> dict[str, Any]:
         """How many tokens each caption takes: counted, or estimated where no tokenizer is there."""
         if forecast.text.estimated:
-            counts = [_estimated(caption) for caption in request.captions]
+            counts = [estimated_tokens(clean_prompt(caption)) for caption in request.captions]
             shared = forecast.text.tokens - sum(counts)
         else:
             spans = text_spans(self._files.tokenize(request.base.model.tokenizer, request.base.prompt))
@@ -92,7 +92,3 @@ def plan_values(plan: Forecast) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "words": render(plan),
     }
-
-
-def _estimated(caption: str) -> int:
-    return max(1, round(len(clean_prompt(caption)) / CHARACTERS_A_TOKEN))

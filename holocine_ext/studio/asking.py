@@ -24,7 +24,7 @@ from wan2.request.flat import SETTINGS, setting_types, typed
 FIRST_MODEL = "nano"
 # Settings that the page decides itself, or that lead out of the folder of the film.
 NOT_ASKED = frozenset({"prompt", "save_path", "resume", "overwrite", "latent_path", "no_metadata", "output_type"})
-NOT_ASKED |= {"device", "preview"}
+NOT_ASKED |= {"device", "preview", "codec"}
 ASKED = frozenset(name for name in SETTINGS if name not in NOT_ASKED and "Path" not in str(setting_types()[name])) | {
     "preset",
     "guidance_scale",

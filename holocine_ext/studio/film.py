@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from holocine_ext.story.fields import MAX_BYTES, SUFFIXES, read_document
+from holocine_ext.story.foreign import translated
 from holocine_ext.story.prompt import parse_prompt
 from wan2.errors import InputError
 from wan2.files import held, whole_file
@@ -130,7 +131,7 @@ class Film:
             path = Path(folder) / f"board{Path(source).suffix}"
             path.write_bytes(content)
             try:
-                document = as_board(read_document(path, source))
+                document = as_board(_ours(path, source))
             except InputError as error:
                 raise InputError(str(error).replace(str(path), source)) from error
         return self.add(Path(source).stem, document)
@@ -171,6 +172,12 @@ class Film:
         content = _written(SETTINGS, settings)
         with self._writing, whole_file(self.folder / SETTINGS) as part:
             part.write_bytes(content)
+
+
+def _ours(path: Path, source: str) -> dict[str, Any]:
+    """The storyboard in a file, also one of another program, in the fields of ours."""
+    read = translated(document := read_document(path, source))
+    return document if read is None else read.document
 
 
 def as_board(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from holocine_ext.story.as_text import toml_text
 from holocine_ext.teach.cutting import Clip, Cutting
 
 TO_WRITE = "# Captions are missing: write what all shots share, and what each one shows.\n"
-DELETE = "\x7f"
-"""The one control character that JSON leaves as it is and TOML does not."""
 
 
 def board_text(clip: Clip, cutting: Cutting) -> str:
@@ -17,7 +15,9 @@ def board_text(clip: Clip, cutting: Cutting) -> str:
     captions = [shot.caption for shot in clip.shots]
     lines = [] if clip.is_captioned else [TO_WRITE]
     alone = clip.is_captioned and not clip.global_caption
-    lines.append(f"prompt = {text(captions[0])}\n" if alone else f"global_caption = {text(clip.global_caption)}\n")
+    lines.append(
+        f"prompt = {toml_text(captions[0])}\n" if alone else f"global_caption = {toml_text(clip.global_caption)}\n"
+    )
     lines.append(f"num_frames = {clip.num_frames}\nfps = {cutting.fps:g}\n")
     lines.append(f"size = [{cutting.height}, {cutting.width}]\n")
     lines += [] if alone else _shots(captions, clip.cuts)
@@ -27,11 +27,6 @@ def board_text(clip: Clip, cutting: Cutting) -> str:
 def _shots(captions: Sequence[str], cuts: Sequence[int]) -> list[str]:
     starts = (0, *cuts)
     return [
-        f"\n[[shots]]\ncut_frame = {start}\ncaption = {text(caption)}\n"
+        f"\n[[shots]]\ncut_frame = {start}\ncaption = {toml_text(caption)}\n"
         for start, caption in zip(starts, captions, strict=True)
     ]
-
-
-def text(value: str) -> str:
-    """A text as TOML writes it."""
-    return json.dumps(value, ensure_ascii=False).replace(DELETE, "\\u007f")

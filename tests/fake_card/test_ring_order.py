@@ -93,6 +93,8 @@ class File:
         order.access(order.thread, buffer, f"read of {self.path} {index}", writes=True)
         self.scenario.content[buffer] = (self.path.name, index)
 
+    def read_ahead(self, index: int) -> None: ...
+
 
 def slot_of(memory: Tensor) -> Hashable:
     return "slot", memory.untyped_storage().data_ptr()

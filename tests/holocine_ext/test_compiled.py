@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import wan2.cli.main
 from holocine_ext.cli import main
 from holocine_ext.shots.attention import SparseInterShotAttention, WindowCrossAttention
 from holocine_ext.shots.layout import plan_layout
 from tests.tiny import QUICK, TinyModel, write_tiny_model
 from tests.wan2.fp8_files import has_product, needs_product, six_blocks, write
+from tests.wan2.held_files import branch_flags, held_flags
 from wan2.errors import InputError
 from wan2.models.compiled import INDUCTOR, check_compiler, compiled_regions
 from wan2.models.conditioning import Conditioning
@@ -134,6 +136,31 @@ def keeps_roundings() -> bool:
 
 def relative(found: Tensor, expected: Tensor) -> float:
     return float((found.float() - expected.float()).norm() / expected.float().norm())
+
+
+@pytest.mark.parametrize("form", ["few bits, LoRAs beside", "int8 products"])
+def test_weights_in_few_bits_give_the_same_and_are_multiplied_out_outside_of_graphs(
+    six: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    from torch._dynamo.utils import counters
+
+    regions = compiled_regions("eager")
+    monkeypatch.setattr("wan2.models.compiled.compiled_regions", lambda: regions)
+    words = [*held_flags(six, tmp_path, "int8", "int8"), "--int8_fast"]
+    if form == "few bits, LoRAs beside":
+        words = [*held_flags(six, tmp_path, "gguf", "int8"), *branch_flags(tmp_path)]
+    words += ["--prompt", "a gull", *QUICK, "--output_type", "latent", "--no_metadata", "--flow_shift", "5"]
+
+    def latents(*more: str) -> Tensor:
+        assert wan2.cli.main.main([*words, "--overwrite", "--save_path", str(tmp_path / "a.safetensors"), *more]) == 0
+        return load_file(tmp_path / "a.safetensors")["latents"]
+
+    torch._dynamo.reset()
+    counters.clear()
+    expected = latents()
+    assert torch.equal(latents("--compile"), expected)
+    calls, graphs = (counters["stats"][name] for name in ("calls_captured", "unique_graphs"))
+    assert not counters["graph_break"] and calls / graphs < (60 if "--int8_fast" in words else 25)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")

@@ -9,15 +9,13 @@ from benchmarks.counting import LiveBytes, Waits
 from benchmarks.forward import ALLOWED_BYTES, RING_BYTES, counted_flops, formula_flops, live_bytes, true_layout, waits
 
 
-@pytest.mark.parametrize(
-    ("num_frames", "num_shots"), [(81, 1), (81, 13), (241, 1), (241, 5), (241, 6), (241, 13), (961, 13)]
-)
+@pytest.mark.parametrize(("num_frames", "num_shots"), [(81, 1), (81, 13), (241, 6)])
 def test_sparse_operations_are_those_of_the_formula(num_frames: int, num_shots: int) -> None:
     layout = true_layout(num_frames, num_shots)
     assert counted_flops(layout, sparse=True) == pytest.approx(formula_flops(layout, sparse=True), rel=0.01)
 
 
-@pytest.mark.parametrize("num_frames", [81, 241, 961])
+@pytest.mark.parametrize("num_frames", [81, 241])
 def test_full_operations_are_those_of_the_formula(num_frames: int) -> None:
     layout = true_layout(num_frames, 1)
     assert counted_flops(layout, sparse=False) == pytest.approx(formula_flops(layout, sparse=False), rel=0.01)

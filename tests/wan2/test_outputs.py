@@ -14,7 +14,7 @@ from tests.refused import refused
 from wan2.errors import RunError
 from wan2.files import work_folder
 from wan2.plan.files import Files
-from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
+from wan2.plan.outputs import OutputPaths, Target, named_outputs, names_in_folder, targets
 from wan2.plan.plan import Extension, Plan
 from wan2.plan.taken import TakenError, check_names, check_outputs
 from wan2.request.flat import make_request
@@ -35,6 +35,11 @@ def test_a_file_name_is_kept_and_its_companions_have_its_stem():
     names = named_outputs(Path("out/a.b.mp4"))
     assert names is not None
     assert names.video == Path("out/a.b.mp4")
+    assert [(n := named_outputs(Path(f"a{end}"))) and n.video for end in (".mov", ".mkv", ".avi")] == [
+        Path("a.mov"),
+        Path("a.mkv"),
+        None,
+    ]
     assert [names.record, names.latents] == [Path("out/a.b.json"), Path("out/a.b.safetensors")]
     assert [names.images, names.preview] == [Path("out/a.b_frames"), Path("out/a.b_preview.png")]
 
@@ -63,7 +68,10 @@ def test_in_a_folder_names_of_one_second_and_seed_differ(tmp_path: Path):
             part.touch()
     assert [path.name for path in tmp_path.iterdir()] == [one.paths.video.name]
     now = datetime(2026, 1, 2, 12, 30, 45)
-    assert name_in_folder(now, 7) == "20260102-123045-7"
+    asked = options_for(Path("out"))
+    assert names_in_folder(asked, now) == OutputPaths(Path("out"), "20260102-123045-7")
+    named = names_in_folder(asked.putting(stem="night", codec="prores"), now)
+    assert named.video == Path("out/night-20260102-123045-7.mov")
 
 
 def test_a_name_has_one_owner_and_leaves_nothing(tmp_path: Path):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -29,9 +29,20 @@ from wan2.events import Stage
 from wan2.models.config import A14B
 from wan2.models.forms import as_fp8
 from wan2.models.vae import WanVAE
-from wan2.plan.budget import GB, MARGIN, Work, chosen, leanest, predict, within_budget, within_memory, work_of
+from wan2.plan.budget import (
+    GB,
+    Part,
+    Work,
+    chosen,
+    device_bytes,
+    leanest,
+    predict,
+    within_budget,
+    within_memory,
+    work_of,
+)
 from wan2.plan.files import Files
-from wan2.plan.memory import VAE_CACHE_PER_PIXEL, Decoding
+from wan2.plan.memory import CUDA_CONTEXT, CUDA_WORKSPACES, VAE_CACHE_PER_PIXEL, Decoding
 from wan2.request.flat import make_request
 from wan2.request.presets import WAN22_T2V
 from wan2.request.request import Request
@@ -52,7 +63,7 @@ def streamed(request: Request) -> int:
 
 
 def peak(options: Request) -> float:
-    return predict(options, WORK).peak * MARGIN / GB
+    return max(device_bytes(options, WORK, part) for part in get_args(Part)) / GB
 
 
 @pytest.mark.parametrize("budget", [90, 48, 40, 24, 16, 12, 10])
@@ -63,23 +74,33 @@ def test_what_is_chosen_fits_and_one_block_fewer_does_not(budget: int) -> None:
     count = made.compute.blocks_to_swap
     assert isinstance(count, int)
     fewer = asked(vram_budget=budget, blocks_to_swap=max(count - 1, 0))
-    assert count == 0 or predict(fewer, WORK).transformer * MARGIN > budget * GB
+    assert count == 0 or device_bytes(fewer, WORK, "transformer") > budget * GB
     assert within_budget(made, WORK) == made
 
 
 @pytest.mark.parametrize("size", [7, 8, 12, 16, 24, 32, 48])
 @pytest.mark.parametrize("more", [{}, {"fp8_scaled": True}, {"dtype": "float16", "num_frames": 81}], ids=str)
 def test_auto_a_budget_and_a_look_ahead_give_one_answer(size: int, more: dict[str, Any]) -> None:
-    """What a card of so many free bytes gets by itself is what a budget of that size chooses, and `--dry_run` says."""
+    """What a card of so many free bytes gets by itself is what a budget of them, and of what CUDA took before, chooses,
+    and `--dry_run` says."""
     work = Work(A14B, held=as_fp8(quantised(A14B) if "fp8_scaled" in more else ()))
     scene = from_arguments(global_caption="A lighthouse.", shot_captions=["The tower", "The sea"])
     budget = scene_request(scene, MODELS["holocine"]["full"], {**CARD, **more, "vram_budget": size})
     free = scene_request(scene, MODELS["holocine"]["full"], {**CARD, **more})
-    by_memory, by_budget = within_memory(free.base, work, size * 10**9), within_budget(budget.base, work)
+    by_memory, by_budget = within_memory(free.base, work, size * 10**9 - CUDA_CONTEXT), within_budget(budget.base, work)
     assert by_memory.compute == replace(by_budget.compute, vram_budget=0)
     ahead = make_forecast(budget, None, work)
     assert ahead.memory == predict(by_budget, work) == predict(by_memory, work)
     assert ahead.chosen == chosen(free.base, by_memory)
+
+
+def test_cuda_takes_its_share_of_a_gpu_alone() -> None:
+    parts = get_args(Part)
+    gpu, processor = (
+        [device_bytes(asked(device=device, dtype="float32"), WORK, part) for part in parts]
+        for device in ("cuda", "cpu")
+    )
+    assert {round(a - b) for a, b in zip(gpu, processor, strict=True)} == {CUDA_CONTEXT + CUDA_WORKSPACES}
 
 
 def test_the_less_there_is_the_more_is_given_up() -> None:
@@ -92,7 +113,7 @@ def test_the_cache_goes_to_the_host_before_the_picture_is_cut() -> None:
     only = {"latent_path": DATA / "denoise.safetensors"}
     words = [
         spelled(chosen(options, within_budget(options, WORK)), FLAGS)
-        for options in (asked(vram_budget=b, **only) for b in (18, 8, 3.4, 2.4))
+        for options in (asked(vram_budget=b, **only) for b in (18, 8, 4, 3))
     ]
     assert words[0] == ""
     assert words[1] == "--vae_cache_cpu"
@@ -110,9 +131,9 @@ def test_what_is_given_stays() -> None:
 
 def test_a_budget_that_nothing_fits_is_refused_with_the_least() -> None:
     with pytest.raises(InputError) as caught:
-        within_budget(asked(vram_budget=1), WORK)
+        within_budget(asked(vram_budget=1.6), WORK)
     line = said(caught.value)
-    assert line.startswith("--vram_budget 1: the transformer needs at least ")
+    assert line.startswith("--vram_budget 1.6: the transformer needs at least ")
     assert line.endswith("GB, with --blocks_to_swap 40 --passes_apart")
     least = float(line.split("at least ")[1].split()[0])
     assert streamed(within_budget(asked(vram_budget=least * 1.01), WORK)) == 40
@@ -124,7 +145,7 @@ def test_passes_run_apart_only_where_they_must() -> None:
     together, apart = asked(blocks_to_swap=40), asked(blocks_to_swap=40, passes_apart=True)
     stream = together.shape.tokens * A14B.dim * 2
     assert predict(together, WORK).transformer - predict(apart, WORK).transformer == stream
-    budget = (predict(together, WORK).transformer * MARGIN - stream / 2) / GB
+    budget = (device_bytes(together, WORK, "transformer") - stream / 2) / GB
     made = within_budget(asked(vram_budget=budget), WORK).compute
     assert made.passes_apart and made.blocks_to_swap == 40
     assert not within_budget(asked(vram_budget=budget + 1), WORK).compute.passes_apart
@@ -199,7 +220,7 @@ def test_a_budget_is_told_kept_and_changes_no_bit(
     monkeypatch.setattr(
         "wan2.plan.memory.PAIR_BYTES", 0
     )  # the longest text would take more than so small a transformer
-    budget = predict(swapped, work).transformer * MARGIN / GB * 1.001
+    budget = device_bytes(swapped, work, "transformer") / GB * 1.001
     capsys.readouterr()
     words += ["--vram_budget", f"{budget:.9f}", "--save_path", str(tmp_path / "b.safetensors")]
     assert wan2.cli.main.main(words) == 0

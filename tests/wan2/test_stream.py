@@ -4,10 +4,11 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +23,14 @@ from wan2.sampling.denoise import DenoisePlan, denoise
 from wan2.streaming import copies
 from wan2.streaming import phases as phases_module
 from wan2.streaming import ring as stream
+from wan2.streaming.copies import HostCopyStream
 from wan2.streaming.layout import ALIGNMENT, BlockFile, StoredBlock, block_layout
 from wan2.streaming.phases import Phase, Placement, transformers
 from wan2.streaming.residency import spread
 from wan2.streaming.ring import THREAD_NAME, block_ring
 from wan2.weights.checkpoint import inspect_transformer, load_transformer
+from wan2.weights.reader import TensorReader
+from wan2.weights.sources import Source
 
 CPU = torch.device("cpu")
 LAYERS = CONFIG.num_layers
@@ -172,6 +176,47 @@ def test_the_next_transformer_is_fetched_while_the_last_blocks_run(
         assert same(
             velocities(load("low")), velocities(load_transformer(inspect_transformer(files["low"]), CPU, torch.float32))
         )
+
+
+def test_the_next_streamed_block_is_fetched_into_the_cache_once_one_is_copied(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last it is the first again, for the next pass; a block that is not streamed is left alone."""
+    events: list[str] = []
+    read, copy, expect = TensorReader.read_into, HostCopyStream.copy, TensorReader.expect
+
+    def expected(self: TensorReader, names: Iterable[str]) -> None:
+        names = list(names)
+        expect(self, names)
+        events.extend({f"expect {name.split('.')[1]}" for name in names})
+        assert len(names) == len(CONFIG.block_shapes())
+
+    def noted(self: TensorReader, source: Source, out: Tensor) -> None:
+        read(self, source, out)
+        events.append(f"read {source.name.split('.')[1]}")
+
+    def copied(self: HostCopyStream, *args: Any) -> None:  # noqa: ANN401
+        events.append("copy")
+        copy(self, *args)
+
+    monkeypatch.setattr(phases_module, "staging_buffers", ram_or_two)
+    for owner, name, value in (
+        (HostCopyStream, "copy", copied),
+        (TensorReader, "expect", expected),
+        (TensorReader, "read_into", noted),
+    ):
+        monkeypatch.setattr(owner, name, value)
+    with transformers(phases_of(files, 2), Placement(CPU, torch.float32, streamed=3)) as load:
+        high = load("high")
+        for _ in range(2):
+            velocities(high)
+    turns = [event for event, _ in itertools.groupby(events) if event.split()[-1] in ("copy", "0", "1", "2")]
+    assert turns == [word for n in range(3) for word in (f"read {n}", "copy", f"expect {(n + 1) % 3}")] * 2
+    events.clear()
+    source = BlockFile(inspect_transformer(files["high"]), [block_layout(CONFIG, torch.float32)] * LAYERS, (0, 2))
+    for index in (0, 2):
+        source.read_ahead(index)
+    assert events == ["expect 2", "expect 0"]
 
 
 def eventually(holds: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -12,8 +13,14 @@ import av
 import numpy as np
 import pytest
 
+from tests.refused import refused
 from wan2.errors import InputError, RunError
-from wan2.run.video_io import BT709, LIMITED_RANGE, VideoWriter, read_metadata, read_video
+from wan2.plan.marks import is_our_video, video_record
+from wan2.plan.outputs import Chapter
+from wan2.plan.sound import check_sound
+from wan2.request.output import CODECS
+from wan2.run.codecs import BT709, LIMITED_RANGE, Container
+from wan2.run.video_io import VideoWriter, read_metadata, read_video
 
 HEIGHT, WIDTH = 48, 64
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 50, 120)]
@@ -141,7 +148,7 @@ def test_a_caller_gives_the_temporary_name(tmp_path: Path) -> None:
         given.append(path)
         yield tmp_path / "other.mp4"
 
-    with VideoWriter(tmp_path / "clip.mp4", 15, (WIDTH, HEIGHT), {}, 12, whole) as writer:
+    with VideoWriter(tmp_path / "clip.mp4", 15, (WIDTH, HEIGHT), {}, 12, Container(whole=whole)) as writer:
         writer.write(CLIP[0])
     assert given == [tmp_path / "clip.mp4"]
     assert read_video(tmp_path / "other.mp4").shape == (1, HEIGHT, WIDTH, 3)
@@ -156,3 +163,63 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
             read_video(path)
         with pytest.raises(InputError, match="is not a video"):
             read_metadata(path)
+
+
+def tone(path: Path, seconds: float, rate: int = 44100) -> Path:
+    """A file with a tone in both ears."""
+    times = np.arange(round(seconds * rate)) / rate
+    samples = (np.sin(2 * np.pi * 440 * times) * 12000).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.repeat(samples, 2).tobytes())
+    return path
+
+
+CHAPTERS = (Chapter(0, 3, "1. A gull"), Chapter(3, 7, "2. Ä"))
+
+
+@pytest.mark.parametrize("codec", list(CODECS))
+def test_every_codec_keeps_cuts_chapters_sound_and_the_mark(codec: str, tmp_path: Path):
+    path = tmp_path / f"clip{CODECS[codec]}"
+    made = Container(codec, CHAPTERS, tone(tmp_path / "a.wav", 2.0))
+    with VideoWriter(path, 15, (WIDTH, HEIGHT), {"comment": '{"a": 1}'}, 12, made) as writer:
+        for frame in CLIP:
+            writer.write(frame)
+    assert is_our_video(path) and video_record(path) == b'{"a": 1}'
+    assert read_metadata(path)["comment"] == '{"a": 1}'
+    read = read_video(path)
+    assert np.abs(read.astype(int) - CLIP).max() <= (0 if codec == "ffv1" else 6)
+    with av.open(str(path)) as container:
+        found = container.chapters()
+        chapters = [(round(float(c["start"] * c["time_base"]) * 15), c["metadata"]["title"]) for c in found]
+        assert chapters == [(0, "1. A gull"), (3, "2. Ä")]
+        video = container.streams.video[0]
+        assert video.codec_context.name == {"h265": "hevc"}.get(codec, codec)
+        keys = [index for index, frame in enumerate(container.decode(video)) if frame.key_frame]
+        assert {0, 3} <= set(keys) and (codec != "h264" or keys == [0, 3])
+    with av.open(str(path)) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+        assert abs(samples / 48000 - len(CLIP) / 15) < 0.03
+
+
+def test_sound_that_is_shorter_ends_before_the_video(tmp_path: Path):
+    made = Container(soundtrack=tone(tmp_path / "a.wav", 0.2))
+    with VideoWriter(tmp_path / "clip.mp4", 15, (WIDTH, HEIGHT), {}, 12, made) as writer:
+        for frame in CLIP:
+            writer.write(frame)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
+    assert 0.19 < seconds < 0.25 and len(read_video(tmp_path / "clip.mp4")) == len(CLIP)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("absent.wav", "no such file"), ("words.wav", "is no sound that can be read"), ("clip.mp4", "has no sound in it")],
+)
+def test_what_is_no_sound_is_refused(name: str, said: str, tmp_path: Path):
+    write(tmp_path / "clip.mp4")
+    (tmp_path / "words.wav").write_text("la la la")
+    with refused(f"^--soundtrack .*{name}: {said}"):
+        check_sound(tmp_path / name)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wan2.cli.asked import DEFAULT_OUTPUT
+from wan2.cli.asked import DEFAULT_OUTPUT, suffix_asked
 from wan2.cli.console import Console
 from wan2.cli.lists import Item
 from wan2.errors import InputError, RunError
@@ -16,16 +16,15 @@ from wan2.files import whole_file
 from wan2.plan.marks import is_our_png, save_png
 from wan2.plan.resume import BESIDE
 from wan2.plan.taken import TakenError
-from wan2.request.output import VIDEO_SUFFIX
 
 COLUMNS = 6
 SEED_BYTES = 4
 
 
-def asked_by_seeds(given: Mapping[str, Any]) -> list[Item]:
+def asked_by_seeds(given: Mapping[str, Any], name: str = "") -> list[Item]:
     """The videos that `--seeds` or `--num_seeds` ask for, each with a name of its own; none without them.
 
-    `out.mp4` becomes `out-seed7.mp4` and so on; in a folder, names begin with the time.
+    `out.mp4` becomes `out-seed7.mp4` and so on; in a folder, names begin with `name`, if there is one, and the time.
 
     Raises:
         InputError: both flags, the same seed twice, or flags that cannot hold for several videos.
@@ -44,7 +43,7 @@ def asked_by_seeds(given: Mapping[str, Any]) -> list[Item]:
     chosen = seeds if seeds is not None else _from(given["seed"], count)
     if twice := [seed for seed in chosen if chosen.count(seed) > 1]:
         raise InputError("is given twice", field="seeds", value=twice[0])
-    output = _stem(given)
+    output = _stem(given, name)
     return [
         Item(
             place=f"seed {seed}",
@@ -62,13 +61,12 @@ def _from(seed: int | None, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def _stem(given: Mapping[str, Any]) -> Path:
+def _stem(given: Mapping[str, Any], name: str) -> Path:
     """The file that all names follow from."""
     output: Path = given["save_path"] or DEFAULT_OUTPUT
     if output.suffix and not output.is_dir():
         return output
-    suffix = ".safetensors" if given["output_type"] == "latent" else VIDEO_SUFFIX
-    return output / f"{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+    return output / f"{name}{'-' if name else ''}{datetime.now():%Y%m%d-%H%M%S}{suffix_asked(given)}"
 
 
 def make_seeds(items: Sequence[Item], make: Callable[[], None], given: Mapping[str, Any], console: Console) -> None:

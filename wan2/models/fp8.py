@@ -7,15 +7,14 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wan2.errors import InputError, is_out_of_memory
+from wan2.models.multiplied import HeldLinear, frozen
 from wan2.shown import shortened
 
 FP8 = torch.float8_e4m3fn
@@ -51,32 +50,26 @@ def multiply_out(stored: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     return stored.to(dtype).mul_(scale)
 
 
-class Fp8Linear(nn.Module):
-    """A linear with an fp8 weight, converted whenever it is used: fp8 in memory, arithmetic in the input's dtype.
+class Fp8Linear(HeldLinear):
+    """A linear with an fp8 weight: fp8 in memory, arithmetic in the input's dtype.
 
-    stored: e4m3 [out, in]; scale: fp32 [out, 1]. multiplied: the weight as it is used, while it is kept so; see
-    `multiplied_out`.
+    stored: e4m3 [out, in]; scale: fp32 [out, 1].
     """
 
-    # transformers looks at the dtype of a linear's weight, and would convert the input to it.
-    weight = None
-    parts = ("stored", "scale")
-
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
-        super().__init__()
-        self.stored = _frozen(torch.empty(out_features, in_features, dtype=FP8))
-        self.scale = _frozen(torch.empty(out_features, 1))
-        self.bias = _frozen(torch.empty(out_features)) if bias else None
-        self.multiplied: Tensor | None = None
+        super().__init__(out_features, bias)
+        self.stored = frozen(torch.empty(out_features, in_features, dtype=FP8))
+        self.scale = frozen(torch.empty(out_features, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
-        kept = self.multiplied
-        return F.linear(x, multiply_out(self.stored, self.scale, x.dtype) if kept is None else kept, self.bias)
+    def weight_in(self, dtype: torch.dtype) -> Tensor:
+        """The weight [out, in], multiplied out."""
+        return multiply_out(self.stored, self.scale, dtype)
 
 
 class FastFp8Linear(Fp8Linear):
     """A linear that multiplies fp8 by fp8: every row of its input is quantised, too."""
+
+    fast = True
 
     def forward(self, x: Tensor | Rows) -> Tensor:
         """[..., in], quantised already or not -> [..., out]."""
@@ -91,19 +84,6 @@ class FastFp8Linear(Fp8Linear):
             use_fast_accum=True,
         )
         return out.unflatten(0, rows.values.shape[:-1])
-
-
-@contextmanager
-def multiplied_out(dtype: torch.dtype, *modules: nn.Module) -> Iterator[None]:
-    """A block in which the fp8 linears of some modules are converted once, however often they are used."""
-    linears = [part for module in modules for part in module.modules() if type(part) is Fp8Linear]
-    try:
-        for linear in linears:
-            linear.multiplied = multiply_out(linear.stored, linear.scale, dtype)
-        yield
-    finally:
-        for linear in linears:
-            linear.multiplied = None
 
 
 class KeptRows:
@@ -145,8 +125,8 @@ def check_fast(device: torch.device) -> None:
     dtype = torch.bfloat16
     try:
         linear = FastFp8Linear(SIDE, SIDE, bias=True).to(device)
-        linear.stored, linear.scale = (_frozen(part) for part in quantise_rows(torch.eye(SIDE, device=device))[:2])
-        linear.bias = _frozen(torch.zeros(SIDE, dtype=dtype, device=device))
+        linear.stored, linear.scale = (frozen(part) for part in quantise_rows(torch.eye(SIDE, device=device))[:2])
+        linear.bias = frozen(torch.zeros(SIDE, dtype=dtype, device=device))
         linear(torch.ones(SIDE, SIDE, dtype=dtype, device=device))
     except (RuntimeError, TypeError) as error:
         if is_out_of_memory(error):
@@ -157,7 +137,3 @@ def check_fast(device: torch.device) -> None:
             "GPU needs compute capability 8.9 (Ada) or 9.0 (Hopper) or later; `fp8_scaled` alone works everywhere"
         )
         raise InputError(rule, field="fp8_fast") from error
-
-
-def _frozen(tensor: Tensor) -> nn.Parameter:
-    return nn.Parameter(tensor, requires_grad=False)

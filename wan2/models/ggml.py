@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from wan2.models.forms import BLOCKS
+from wan2.models.multiplied import HeldLinear, frozen
 
 # Values that are in fp32 at once while a weight is multiplied out: as many as keep a GPU busy, or fit a CPU's cache.
 VALUES_AT_ONCE, VALUES_IN_CACHE = 1 << 22, 1 << 20
@@ -30,31 +30,24 @@ def multiply_out(blocks: Tensor, kind: str, dtype: torch.dtype) -> Tensor:
     return out.flatten()
 
 
-class BlockLinear(nn.Module):
-    """A linear with a weight in a type of GGUF, multiplied out whenever it is used, in the input's dtype.
+class BlockLinear(HeldLinear):
+    """A linear with a weight in a type of GGUF: blocks in memory, arithmetic in the input's dtype.
 
     stored: uint8 [out, bytes of a row].
     """
 
-    # transformers looks at the dtype of a linear's weight, and would convert the input to it.
-    weight = None
     parts = ("stored",)
 
     def __init__(self, in_features: int, out_features: int, bias: bool, kind: str) -> None:
-        super().__init__()
-        self.in_features, self.out_features, self.kind = in_features, out_features, kind
+        super().__init__(out_features, bias)
+        self.kind = kind
         row = in_features // BLOCKS[kind].values * BLOCKS[kind].nbytes
-        self.stored = nn.Parameter(torch.empty(out_features, row, dtype=torch.uint8), requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
+        self.stored = frozen(torch.empty(out_features, row, dtype=torch.uint8))
 
-    def multiplied_out(self, dtype: torch.dtype) -> Tensor:
-        """The weight [out, in]."""
-        blocks = self.stored.view(-1, BLOCKS[self.kind].nbytes)
-        return multiply_out(blocks, self.kind, dtype).view(self.out_features, self.in_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
-        return F.linear(x, self.multiplied_out(x.dtype), self.bias)
+    def weight_in(self, dtype: torch.dtype) -> Tensor:
+        """The weight [out, in], multiplied out."""
+        values = multiply_out(self.stored.view(-1, BLOCKS[self.kind].nbytes), self.kind, dtype)
+        return values.view(len(self.stored), -1)
 
 
 def _bits(packed: Tensor, run: int, step: int, width: int) -> Tensor:

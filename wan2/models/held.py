@@ -11,9 +11,7 @@ from wan2.models.forms import FP8, INT8, Form
 from wan2.models.fp8 import FastFp8Linear, Fp8Linear
 from wan2.models.ggml import BlockLinear
 from wan2.models.int8 import FastInt8Linear, Int8Linear
-
-HeldLinear = Fp8Linear | Int8Linear | BlockLinear
-"""`parts` names what it has in place of a weight, the values first."""
+from wan2.models.multiplied import HeldLinear
 
 
 def hold(root: nn.Module, forms: Mapping[str, Form], fast: Collection[str] = ()) -> None:

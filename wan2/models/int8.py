@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wan2.errors import InputError, is_out_of_memory
+from wan2.models.multiplied import HeldLinear, frozen
 from wan2.shown import shortened
 
 # Values that are in fp32 at once, in a few copies.
@@ -53,30 +54,27 @@ def multiply_out(stored: Tensor, scale: Tensor, turned: int, dtype: torch.dtype)
     return out
 
 
-class Int8Linear(nn.Module):
-    """A linear with an int8 weight, multiplied out whenever it is used, in the input's dtype.
+class Int8Linear(HeldLinear):
+    """A linear with an int8 weight: int8 in memory, arithmetic in the input's dtype.
 
     stored: int8 [out, in]; scale: fp32 [out, 1]. turned: columns of a group that ConvRot turned, 0 for none.
     """
 
-    # transformers looks at the dtype of a linear's weight, and would convert the input to it.
-    weight = None
-    parts = ("stored", "scale")
-
     def __init__(self, in_features: int, out_features: int, bias: bool, turned: int) -> None:
-        super().__init__()
-        self.in_features, self.out_features, self.turned = in_features, out_features, turned
-        self.stored = nn.Parameter(torch.empty(out_features, in_features, dtype=torch.int8), requires_grad=False)
-        self.scale = nn.Parameter(torch.empty(out_features, 1), requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
+        super().__init__(out_features, bias)
+        self.turned = turned
+        self.stored = frozen(torch.empty(out_features, in_features, dtype=torch.int8))
+        self.scale = frozen(torch.empty(out_features, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
-        return F.linear(x, multiply_out(self.stored, self.scale, self.turned, x.dtype), self.bias)
+    def weight_in(self, dtype: torch.dtype) -> Tensor:
+        """The weight [out, in], multiplied out."""
+        return multiply_out(self.stored, self.scale, self.turned, dtype)
 
 
 class FastInt8Linear(Int8Linear):
     """A linear that multiplies int8 by int8: every row of its input is turned as the weight is, and quantised, too."""
+
+    fast = True
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""

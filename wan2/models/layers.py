@@ -16,7 +16,8 @@ from torch import nn
 from wan2.models.attention import attend_in_parts, put
 from wan2.models.chunks import chunks
 from wan2.models.elementwise import PLAIN, Elementwise, RMSNorm, add_gated, gelu, norm
-from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, multiplied_out, quantised_once
+from wan2.models.fp8 import FastFp8Linear, KeptRows, Rows, quantised_once
+from wan2.models.multiplied import multiplied_out
 from wan2.models.rope import Rope
 
 if TYPE_CHECKING:

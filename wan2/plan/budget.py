@@ -17,6 +17,8 @@ from wan2.models.forms import FP8_BYTES, Form
 from wan2.models.kernel_table import AUTO
 from wan2.plan.files import Files
 from wan2.plan.memory import (
+    CUDA_CONTEXT,
+    CUDA_WORKSPACES,
     VAE_WEIGHTS,
     VAE_WIDTH,
     Attended,
@@ -36,8 +38,9 @@ from wan2.weights.sources import TransformerFile
 from wan2.weights.vae_names import config_from_shapes, to_diffusers
 
 GB = 1e9
-# What a prediction may be short of, and what tensors that come and go leave unused between them.
-MARGIN = 1.1
+# What a prediction may be short of, and what tensors that come and go leave unused between them. The weights of a
+# transformer are known, and stay: an allocator only rounds their sizes up.
+MARGIN, WEIGHTS_MARGIN = 1.1, 1.02
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # The text encoder and the VAE overflow float16: with it, they compute in float32.
 WIDE = {"float16": 4}
@@ -154,6 +157,23 @@ def _clip(request: Request, work: Work) -> Clip:
     return Clip(own, attended, passes // work.split.passes or 1)
 
 
+def device_bytes(request: Request, work: Work, part: Part) -> float:
+    """What a part needs of a device: its tensors as predicted, with a margin, and what CUDA takes."""
+    memory = predict(request, work)
+    tensors = transformer_bytes(memory) if part == "transformer" else getattr(memory, part) * MARGIN
+    return float(tensors + cuda_bytes(request))
+
+
+def transformer_bytes(memory: Memory) -> float:
+    """What is predicted for a transformer, with a margin."""
+    return memory.transformer_weights * WEIGHTS_MARGIN + memory.transformer_work * MARGIN
+
+
+def cuda_bytes(request: Request) -> int:
+    """What CUDA takes of the device besides tensors, assumed; nothing where there is no CUDA."""
+    return 0 if request.compute.device in ("cpu", "mps") else CUDA_CONTEXT + CUDA_WORKSPACES
+
+
 def within_budget(request: Request, work: Work) -> Request:
     """The request, completed so that every part is predicted to stay within `vram_budget`; what is given stays.
 
@@ -168,7 +188,7 @@ def within_budget(request: Request, work: Work) -> Request:
             found = _first_within(made, work, part, budget * GB)
             if found is None:
                 least = _leanest(made, work, part)
-                size, words = _bytes(least, work, part) / GB, chosen(made, least)
+                size, words = device_bytes(least, work, part) / GB, chosen(made, least)
                 rule = f"the {part.replace('_', ' ')} needs at least {size:.3g} GB"
                 raise InputError(rule + (f", with {words}" if words else ""), field="vram_budget", value=f"{budget:g}")
             made = found
@@ -179,16 +199,19 @@ def within_memory(request: Request, work: Work, free: int | None) -> Request:
     """The request with `auto` decided for a device of so many free bytes: what fits, or else takes the least.
 
     None for a device that does not say what is free: nothing is offloaded there. On a GPU the VAE is fitted, too; on
-    a processor, whose memory is the host's, it is not, because tiles change the picture where they meet.
+    a processor, whose memory is the host's, it is not, because tiles change the picture where they meet. What is free
+    on a GPU is what CUDA's context left.
     """
     if request.compute.blocks_to_swap != AUTO:
         return request
     if free is None:
         return request.computing(blocks_to_swap=0)
-    parts: tuple[Part, ...] = ("transformer",) if request.compute.device == "cpu" else ("transformer", "vae")
+    on_cpu = request.compute.device == "cpu"
+    parts: tuple[Part, ...] = ("transformer",) if on_cpu else ("transformer", "vae")
+    limit = free if on_cpu else free + CUDA_CONTEXT
     for part in parts:
         if needed(request, part):
-            request = _first_within(request, work, part, free) or _leanest(request, work, part)
+            request = _first_within(request, work, part, limit) or _leanest(request, work, part)
     return request
 
 
@@ -198,7 +221,7 @@ def leanest(request: Request, work: Work, part: Part | None) -> str:
         return ""
     least = _leanest(request, work, part)
     words = chosen(request, least)
-    return f"{words} (predicted {_bytes(least, work, part) / GB:.3g} GB)" if words else ""
+    return f"{words} (predicted {device_bytes(least, work, part) / GB:.3g} GB)" if words else ""
 
 
 def needed(request: Request, part: Part) -> bool:
@@ -224,19 +247,17 @@ def chosen(asked: Request, made: Request) -> str:
 def all_together(request: Request, work: Work) -> float:
     """Bytes of a run whose models all stay on the device: text encoder, both experts, VAE, and the largest work."""
     memory = predict(request, work)
-    return (memory.peak + 2 * memory.transformer_weights + memory.text_encoder + memory.vae) * MARGIN
+    return (memory.peak + 2 * memory.transformer_weights + memory.text_encoder + memory.vae) * MARGIN + cuda_bytes(
+        request
+    )
 
 
 def _first_within(request: Request, work: Work, part: Part, limit: float) -> Request | None:
-    return next((way for way in _ways(request, work, part) if _bytes(way, work, part) <= limit), None)
+    return next((way for way in _ways(request, work, part) if device_bytes(way, work, part) <= limit), None)
 
 
 def _leanest(request: Request, work: Work, part: Part) -> Request:
-    return min(_ways(request, work, part), key=lambda way: _bytes(way, work, part))
-
-
-def _bytes(request: Request, work: Work, part: Part) -> float:
-    return float(getattr(predict(request, work), part) * MARGIN)
+    return min(_ways(request, work, part), key=lambda way: device_bytes(way, work, part))
 
 
 def _ways(request: Request, work: Work, part: Part) -> Iterator[Request]:

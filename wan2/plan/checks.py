@@ -17,6 +17,7 @@ from wan2.models.config import TransformerConfig
 from wan2.models.forms import FAST_MULTIPLES, FP8, INT8, Form
 from wan2.plan.files import Files, lora_files, model_files, naming
 from wan2.plan.saved_latents import CHANNELS
+from wan2.plan.sound import check_sound
 from wan2.request.model import Expert, Model, Noise
 from wan2.request.request import Request
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt, check_vocabulary
@@ -55,6 +56,8 @@ def check_run(request: Request, files: Files, extra_channels: int = 0) -> Found:
         InputError: the first thing found wrong; it names the setting.
     """
     _check_room(request)
+    if request.output.soundtrack is not None:
+        check_sound(request.output.soundtrack)
     needed = model_files(request)
     for name, paths in ({name: (path,) for name, path in needed.items()} | lora_files(request)).items():
         if gone := [path for path in paths if not path.exists()]:

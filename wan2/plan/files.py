@@ -58,6 +58,8 @@ def inputs_of(request: Request) -> dict[str, list[Path]]:
     """Setting -> the files that the run reads by it. What cannot be read stands for itself: it is refused elsewhere."""
     named = named_files(request)
     found = {name: [part for path in paths for part in _parts(name, path)] for name, paths in named.items()}
+    if request.output.soundtrack:
+        found["soundtrack"] = [request.output.soundtrack]
     if request.latent_path:
         found["latent_path"] = [request.latent_path]
     elif request.compute.fp8_cache:

@@ -1,7 +1,7 @@
 """The mark by which a file is known again as one that this program made. Knows nothing of runs; loads no library.
 
-Every mp4 carries the tag `software`, every PNG a text chunk `Software`. They are read by hand, a few boxes or chunks of
-the file and never its pictures, so that a run can look at what stands at its names before it loads anything.
+Every video carries the tag `software`, every PNG a text chunk `Software`. They are read by hand, a few boxes or chunks
+of the file and never its pictures, so that a run can look at what stands at its names before it loads anything.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from wan2.plan.matroska import HEAD, matroska_tags
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,16 +55,15 @@ def is_our_png(path: Path) -> bool:
 
 
 def is_our_video(path: Path) -> bool:
-    """Whether a file is an mp4 with the mark, or one of an earlier version, whose comment is the record of its run.
+    """Whether a file is a video with the mark, or one of an earlier version, whose comment is the record of its run.
 
-    False for whatever is absent, cannot be read or is no mp4. A copy that FFmpeg made of such a video is not ours: it
+    False for whatever is absent, cannot be read or is no video. A copy that FFmpeg made of such a video is not ours: it
     stores its tags in another way.
     """
     try:
         if not path.is_file():
             return False
-        with path.open("rb") as file:
-            tags = dict(_tags(file, path.stat().st_size))
+        tags = _texts_of(path)
     except (OSError, ValueError):
         return False
     return tags.get(VIDEO_TAG) == MARK.encode() or _is_record(tags.get("comment", b""))
@@ -73,10 +74,16 @@ def video_record(path: Path) -> bytes:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no mp4.
+        ValueError: it is no video.
     """
+    return _texts_of(path).get("comment", b"")
+
+
+def _texts_of(path: Path) -> dict[str, bytes]:
+    """The texts of a video by their names, whatever its container."""
     with path.open("rb") as file:
-        return dict(_tags(file, path.stat().st_size)).get("comment", b"")
+        size = path.stat().st_size
+        return dict(matroska_tags(file, size) if file.read(len(HEAD)) == HEAD else _tags(file, size))
 
 
 def _png_text(file: BinaryIO) -> bytes:

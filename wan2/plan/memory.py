@@ -1,6 +1,6 @@
 """The memory of a run, predicted by formula, stage by stage. Integers only; runs nothing, knows nothing of request.
 
-Memory is what tensors take; the driver's own share is not in it.
+Memory is what tensors take. What CUDA takes besides is assumed: `CUDA_CONTEXT` and `CUDA_WORKSPACES`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from wan2.models.chunks import TOKENS_AT_ONCE
+from wan2.models.chunks import STAGING_BUFFERS, TOKENS_AT_ONCE
 from wan2.models.config import TOKENS_PER_POSITION, TransformerConfig
 from wan2.models.forms import FP8, FP8_BYTES, INT8, SCALE_BYTES, Form
 from wan2.streaming.residency import ENCODER_RING_BYTES, RING_BLOCKS, weight_bytes
@@ -31,6 +31,9 @@ ENCODER_SQUARES, FEED_FORWARD_SQUARES = 11.5, 2.5
 ENCODER_HEAD, ENCODER_COPIES, PAIR_BYTES = 64, 6, 44
 FP32 = 4
 COLOURS = 3
+# What CUDA takes of a card besides tensors, assumed: its context, then kernels loaded at their first use and cuBLAS's
+# workspaces.
+CUDA_CONTEXT, CUDA_WORKSPACES = 450_000_000, 150_000_000
 
 
 class Attended(NamedTuple):
@@ -49,8 +52,8 @@ class Memory:
     transformer_work: int
     vae: int
     host: int
-    """Beside the device, in the largest stage: streamed blocks, the largest tensor while loading, and the latents in
-    fp32; with tiles, the frames in fp32."""
+    """Beside the device, in the largest stage: streamed blocks, staging buffers for the largest tensor, and the latents
+    in fp32; with tiles, the frames in fp32."""
 
     @property
     def transformer(self) -> int:
@@ -169,7 +172,7 @@ def predict_memory(
 
 
 def _host_bytes(config: TransformerConfig, tokens: int, waiting: int, size: ValueBytes, decoding: Decoding) -> int:
-    largest = max(map(math.prod, config.tensor_shapes().values())) * size.compute
+    largest = STAGING_BUFFERS * max(map(math.prod, config.tensor_shapes().values())) * size.compute
     latents = tokens * math.prod(config.patch_size) * config.out_dim * FP32
     return max(waiting + largest, decoding.host(size.vae or size.wide or size.compute)) + latents
 

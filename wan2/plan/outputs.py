@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.ours import are_our_frames, is_latents, is_record, is_state
 from wan2.plan.saved import STATE_ENDING
-from wan2.request.output import LATENT_SUFFIX, VIDEO_SUFFIX
+from wan2.request.output import CODECS, LATENT_SUFFIX, VIDEO_SUFFIX
 from wan2.request.request import Request
 
 
@@ -21,6 +21,7 @@ class OutputPaths:
 
     folder: Path
     name: str
+    video_suffix: str = VIDEO_SUFFIX
 
     def beside(self, ending: str) -> Path:
         """A path of the same name with another ending."""
@@ -28,8 +29,8 @@ class OutputPaths:
 
     @property
     def video(self) -> Path:
-        """The mp4."""
-        return self.beside(VIDEO_SUFFIX)
+        """The video."""
+        return self.beside(self.video_suffix)
 
     def main(self, request: Request) -> Path:
         """What `--output_type` asks for first; when it is there, the run was finished."""
@@ -59,6 +60,14 @@ class OutputPaths:
     def preview(self) -> Path:
         """The picture of the unfinished latents, replaced as the run goes on."""
         return self.beside("_preview.png")
+
+
+class Chapter(NamedTuple):
+    """A part of a video that has a name: its first frame and the one after its last."""
+
+    first: int
+    stop: int
+    title: str
 
 
 class Target(NamedTuple):
@@ -101,11 +110,15 @@ def targets(request: Request, paths: OutputPaths, also: Also = nothing_else) -> 
 
 def named_outputs(path: Path) -> OutputPaths | None:
     """The names that follow from `--save_path`, when it names a file; in a folder they depend on the time."""
-    if path.suffix in (VIDEO_SUFFIX, LATENT_SUFFIX) and not path.is_dir():
-        return OutputPaths(path.parent, path.stem)
-    return None
+    if path.is_dir():
+        return None
+    if path.suffix in CODECS.values():
+        return OutputPaths(path.parent, path.stem, path.suffix)
+    return OutputPaths(path.parent, path.stem) if path.suffix == LATENT_SUFFIX else None
 
 
-def name_in_folder(now: datetime, seed: int) -> str:
-    """The name of a run whose `--save_path` is a folder; several of one second have numbers, too."""
-    return f"{now:%Y%m%d-%H%M%S}-{seed}"
+def names_in_folder(request: Request, now: datetime) -> OutputPaths:
+    """The names of a run whose `--save_path` is a folder; several of one second have numbers, too."""
+    output = request.output
+    name = f"{now:%Y%m%d-%H%M%S}-{request.seed}"
+    return OutputPaths(output.save_path, f"{output.stem}-{name}" if output.stem else name, CODECS[output.codec])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from wan2.plan.checks import Found, check_run
 from wan2.plan.files import Files, input_files, inputs_of
 from wan2.plan.memory import Attended
 from wan2.plan.mixups import mixups
-from wan2.plan.outputs import Also, Inputs, named_outputs, nothing_else
+from wan2.plan.outputs import Also, Chapter, Inputs, named_outputs, nothing_else
 from wan2.plan.pieces import Origin
 from wan2.plan.resume import check_resume, what_remains
 from wan2.plan.saved import SavedState
 from wan2.plan.split import Groups
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.request import Request
+from wan2.shapes import TIME_STRIDE, VideoShape
 
 # The setting that names what pieces come from.
 TAKE = "take"
@@ -40,6 +41,8 @@ class Extension:
         attended: what its self-attention holds at once; None for the whole video.
         scales: guidance scales of single latent frames, one for each or none at all; None is the request's.
         origin: the latents of the video that come from elsewhere, and its noise.
+        unseen: latent frames at the end, held while the others are made, that are no part of the video.
+        chapters: parts of the video that have names, if there are any.
         groups: those of its self-attention, by which several cards can share a video.
         check: refuses what it cannot do, before the base checks the files. Raises `InputError`.
     """
@@ -51,6 +54,8 @@ class Extension:
     attended: Attended | None = None
     scales: tuple[float | None, ...] = ()
     origin: Origin = Origin()
+    unseen: int = 0
+    chapters: tuple[Chapter, ...] = ()
     groups: Groups | None = None
     check: Callable[[Request, Files], None] = accept
 
@@ -84,6 +89,12 @@ class Plan:
     checkpoints: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> VideoShape:
+        """Size of the video that is shown."""
+        whole = self.request.shape
+        return replace(whole, num_frames=whole.num_frames - TIME_STRIDE * self.extension.unseen)
 
     @property
     def output(self) -> Path:

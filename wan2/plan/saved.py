@@ -18,6 +18,7 @@ from wan2.plan.pieces import Origin, read_origin
 from wan2.plan.saved_latents import CHANNELS, TENSOR
 from wan2.plan.state_notes import NOTES
 from wan2.request.flat import plain_defaults
+from wan2.request.output import CODECS, VIDEO_SUFFIX
 from wan2.sampling.solvers import MULTISTEP, SOLVERS, state_names
 from wan2.sampling.step_cache import is_state
 from wan2.weights.header import CheckpointHeader, read_header
@@ -65,7 +66,8 @@ class SavedState:
     def output(self) -> Path:
         """The file or folder that the run was making, beside the state wherever that lies now."""
         suffix = Path(str(self.options.get("save_path", ""))).suffix
-        return self.path.with_name(self.path.name.removesuffix(STATE_ENDING) + (suffix or ".mp4"))
+        usual = CODECS.get(str(self.options.get("codec")), VIDEO_SUFFIX)
+        return self.path.with_name(self.path.name.removesuffix(STATE_ENDING) + (suffix or usual))
 
     @property
     def finished(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.files import LOCK, is_work_folder, work_folder
 from wan2.plan.ours import is_record_of
-from wan2.plan.outputs import Also, Inputs, OutputPaths, Target, name_in_folder, named_outputs, nothing_else, targets
+from wan2.plan.outputs import Also, Inputs, OutputPaths, Target, named_outputs, names_in_folder, nothing_else, targets
 from wan2.plan.saved import STATE_ENDING
 from wan2.request.request import Request
 
@@ -34,7 +34,7 @@ def check_names(request: Request, also: Also = nothing_else) -> None:
     _check_characters(request.output.save_path)
     _check_folder(request.output.save_path)
     named = named_outputs(request.output.save_path)
-    paths = named or OutputPaths(request.output.save_path, name_in_folder(datetime.now(), request.seed))
+    paths = named or names_in_folder(request, datetime.now())
     _check_length(request.output.save_path, paths, targets(request, paths, also))
     if named and named.name.endswith(RESERVED):
         raise InputError(

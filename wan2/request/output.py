@@ -8,7 +8,10 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.request.fields import Number, OneOf, Setting, check_settings, setting
 
-VIDEO_SUFFIX = ".mp4"
+# What a video is encoded by -> how its file ends.
+CODECS = {"h264": ".mp4", "h265": ".mp4", "prores": ".mov", "ffv1": ".mkv"}
+USUAL_CODEC = "h264"
+VIDEO_SUFFIX = CODECS[USUAL_CODEC]
 LATENT_SUFFIX = ".safetensors"
 
 
@@ -29,6 +32,17 @@ class Output:
     no_latents: bool = setting(
         Setting("keep no latents beside the video; they are what a later run can begin from"), False
     )
+    codec: str = setting(
+        Setting(
+            "how the video is encoded: h264 or h265 (.mp4), prores (.mov), or ffv1, which loses nothing (.mkv)",
+            OneOf(tuple(CODECS)),
+            decoding=True,
+        ),
+        USUAL_CODEC,
+    )
+    soundtrack: Path | None = setting(
+        Setting("a file with sound to put into the video, cut to its length", decoding=True), None
+    )
     crf: int = setting(Setting("", Number(0, 51, whole=True)), 16)
     no_metadata: bool = setting(Setting("write no JSON record, and none into the video", decoding=True), False)
     preview: int = setting(
@@ -46,15 +60,22 @@ class Output:
         False,
     )
 
+    stem: str = ""
+    """What the names of files in a folder begin with; no setting."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "save_path", Path(self.save_path))
         check_settings(self)
         suffix = self.save_path.suffix
-        allowed = LATENT_SUFFIX if self.output_type == "latent" else VIDEO_SUFFIX
+        allowed = LATENT_SUFFIX if self.output_type == "latent" else CODECS[self.codec]
         if suffix and suffix != allowed and not self.save_path.is_dir():
             raise InputError(f"must be a folder or end in {allowed}", field="save_path", value=self.save_path)
         if self.no_latents and self.asks_for_latents:
             raise InputError(f"`output_type` {self.output_type} asks for them", field="no_latents")
+        for name in ("codec", "soundtrack"):
+            if getattr(self, name) not in (None, USUAL_CODEC) and not self.writes_video:
+                rule = f"is for a video, which `output_type` {self.output_type} does not write"
+                raise InputError(rule, field=name, value=getattr(self, name))
 
     @property
     def asks_for_latents(self) -> bool:

@@ -6,15 +6,15 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 from wan2.errors import RunError
 from wan2.files import Busy, held, placed, placed_folder
 from wan2.plan.ours import is_our_frame
-from wan2.plan.outputs import OutputPaths, Target, name_in_folder, named_outputs, targets
+from wan2.plan.outputs import OutputPaths, Target, named_outputs, names_in_folder, targets
 from wan2.plan.plan import Plan
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.request import Request
@@ -91,6 +91,6 @@ def _hold(request: Request, stack: ExitStack) -> tuple[OutputPaths, Path]:
 
 def _names(request: Request) -> Iterator[OutputPaths]:
     """Time and seed, then the same with numbers."""
-    name = name_in_folder(datetime.now(), request.seed)
-    for one in chain([name], (f"{name}-{number}" for number in count(2))):
-        yield OutputPaths(request.output.save_path, one)
+    paths = names_in_folder(request, datetime.now())
+    yield paths
+    yield from (replace(paths, name=f"{paths.name}-{number}") for number in count(2))

@@ -76,11 +76,12 @@ def _decode(one: Active, vae: WanVAE) -> Generator[Event]:
 
     request = one.request
     record = {} if request.output.no_metadata else {"comment": json.dumps(one.recorder.so_far(), ensure_ascii=False)}
-    yield StageBegan(one.number, Stage.DECODE, request.shape.num_frames)
+    yield StageBegan(one.number, Stage.DECODE, one.plan.shape.num_frames)
     with one.recorder.timed(Stage.DECODE), ExitStack() as stack:
         # Opened first, closed last: whatever becomes of them, the video itself is in its place by then.
         sinks = stack.enter_context(one.job.open_sinks(one.claim)) if one.job.open_sinks else ()
-        write = stack.enter_context(open_main_sink(request, one.claim, record))
+        chapters = one.plan.extension.chapters
+        write = stack.enter_context(open_main_sink(request, one.claim, record, chapters))
         first = 0
         for chunk in _chunks(one, vae):
             frames: NDArray[np.uint8] = to_uint8(chunk).numpy()

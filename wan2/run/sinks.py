@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from wan2.plan.marks import save_png
+from wan2.plan.outputs import Chapter
 from wan2.request.request import Request
 from wan2.run.claim import Claim
+from wan2.run.codecs import Container
 from wan2.run.video_io import VideoWriter
 
 if TYPE_CHECKING:
@@ -23,19 +25,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_main_sink(request: Request, claim: Claim, metadata: dict[str, str]) -> Iterator[FrameSink]:
+def open_main_sink(
+    request: Request, claim: Claim, metadata: dict[str, str], chapters: Sequence[Chapter]
+) -> Iterator[FrameSink]:
     """The sink of what `--output_type` asks for; it is a video or a folder of stills when the block ends well.
 
     Args:
         request: the run.
         claim: the names of its files.
         metadata: texts for the video.
+        chapters: its parts that have names.
     """
     if request.output.writes_video:
         shape, path = request.shape, claim.paths.video
-        with VideoWriter(
-            path, request.fps, (shape.width, shape.height), metadata, request.output.crf, claim.whole
-        ) as writer:
+        made = Container(request.output.codec, tuple(chapters), request.output.soundtrack, claim.whole)
+        with VideoWriter(path, request.fps, (shape.width, shape.height), metadata, request.output.crf, made) as writer:
             yield lambda _, frame: writer.write(frame)
         return
     from PIL import Image

@@ -1,7 +1,7 @@
-"""Frames into an mp4 and back. Knows nothing of how frames are made.
+"""Frames into a video and back. Knows nothing of how frames are made.
 
-H.264 in yuv420p with the moov atom first, so any browser plays it while it loads. Colours are converted by, and tagged
-as, BT.709 in limited range: untagged files are guessed at by players, and the guess depends on their size.
+Usually H.264 in yuv420p with the moov atom first, so any browser plays it while it loads. Colours are converted by, and
+tagged as, BT.709 in limited range: untagged files are guessed at by players, and the guess depends on their size.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from wan2.errors import InputError, RunError
-from wan2.files import Whole, whole_file
 from wan2.plan.marks import MARK, VIDEO_TAG
+from wan2.plan.outputs import Chapter
 from wan2.request.fields import exact_rate
+from wan2.run.codecs import BT709, ENCODERS, LIMITED_RANGE, USUAL, Container
+from wan2.run.sound import Sound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,14 +33,10 @@ if TYPE_CHECKING:
 
 # Players and editors know no rate whose denominator is larger: 30000/1001 and its kin.
 LARGEST_DENOMINATOR = 1001
-# FFmpeg's numbers; BT709 is the code point of ITU-T H.273 for matrix, primaries and transfer alike.
-BT709, LIMITED_RANGE = 1, 1
-# With its macroblock tree, x264 makes of the same frames another file every time on some processors.
-SAME_EVERY_TIME = {"x264-params": "mbtree=0"}
 
 
 class VideoWriter:
-    """Writes the frames of one mp4; use it in a `with`.
+    """Writes the frames of one video; use it in a `with`.
 
     The file has a temporary name in the same folder until the block ends well; when it does not, nothing is left.
 
@@ -47,8 +45,8 @@ class VideoWriter:
         fps: frames per second, kept exactly; 23.976 and its kin are the rates that they stand for, 24000/1001.
         size: width and height in pixels, both even.
         metadata: texts that survive under their own names, with the mark of this program; see `read_metadata`.
-        crf: quality of H.264, 0 (the best) to 51.
-        whole: how the file appears whole.
+        crf: quality of H.264 and H.265, 0 (the best) to 51.
+        made: what they are put into.
     """
 
     def __init__(
@@ -58,13 +56,16 @@ class VideoWriter:
         size: tuple[int, int],
         metadata: dict[str, str],
         crf: int,
-        whole: Whole = whole_file,
+        made: Container = USUAL,
     ) -> None:
         self.path = Path(path)
         self.rate = Fraction(exact_rate(float(fps))).limit_denominator(LARGEST_DENOMINATOR)
         (self.width, self.height), self.crf = size, crf
-        self.metadata, self.whole = metadata, whole
+        self.metadata, self.made = metadata, made
+        self.codec = ENCODERS[made.codec]
         self.written = 0
+        self._begins = {chapter.first for chapter in made.chapters}
+        self._sound: Sound | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -80,15 +81,22 @@ class VideoWriter:
         """Append one frame, uint8 [H, W, 3]. Raises `RunError` when it has another size than the video."""
         if frame.shape != (self.height, self.width, 3):
             raise RunError(f"{self.path}: a frame of shape {frame.shape} in a video of {self.height}x{self.width}")
-        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
-            format="yuv420p",
-            src_color_range="JPEG",
-            dst_color_range="MPEG",
-            dst_colorspace="ITU709",
-        )
+        picture = self._picture(frame)
         picture.pts, picture.time_base = self.written, 1 / self.rate
+        if self.written in self._begins:
+            picture.pict_type = PictureType.I
+        if self._sound is not None:
+            self._container.mux(list(self._sound.until(float(self.written / self.rate))))
         self.written += 1
         self._container.mux(self._stream.encode(picture))
+
+    def _picture(self, frame: NDArray[np.uint8]) -> VideoFrame:
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        if self.codec.lossless:
+            return picture.reformat(format=self.codec.pixels)
+        return picture.reformat(
+            format=self.codec.pixels, src_color_range="JPEG", dst_color_range="MPEG", dst_colorspace="ITU709"
+        )
 
     @contextmanager
     def _told(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
@@ -101,18 +109,40 @@ class VideoWriter:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[OutputContainer, VideoStream]]:
-        options = {"movflags": "+faststart+use_metadata_tags"}
-        with self.whole(self.path) as part, av.open(url_of(part), "w", format="mp4", options=options) as container:
+        codec, made = self.codec, self.made
+        with ExitStack() as stack:
+            part = stack.enter_context(made.whole(self.path))
+            options = dict(codec.container_settings)
+            container = stack.enter_context(av.open(url_of(part), "w", format=codec.file, options=options))
             container.metadata.update({**self.metadata, VIDEO_TAG: MARK})
-            stream = container.add_stream("libx264", rate=self.rate, options={"crf": str(self.crf), **SAME_EVERY_TIME})
-            stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
-            codec = stream.codec_context
-            codec.color_range = LIMITED_RANGE
-            codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+            container.set_chapters([self._chapter(number, one) for number, one in enumerate(made.chapters, 1)])
+            stream = self._add_stream(container)
+            if made.soundtrack is not None:
+                self._sound = stack.enter_context(Sound(made.soundtrack, container, codec.sound))
             yield container, stream
             if not self.written:
                 raise RunError(f"{self.path}: not one frame was made")
             container.mux(stream.encode())
+            if self._sound is not None:
+                container.mux([*self._sound.until(float(self.written / self.rate)), *self._sound.end()])
+
+    def _add_stream(self, container: OutputContainer) -> VideoStream:
+        codec = self.codec
+        settings = {**codec.settings, **({"crf": str(self.crf)} if codec.rated else {})}
+        stream = cast("VideoStream", container.add_stream(codec.encoder, rate=self.rate, options=settings))
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, codec.pixels
+        context = stream.codec_context
+        if codec.tag:
+            context.codec_tag = codec.tag
+        if not codec.lossless:
+            context.color_range = LIMITED_RANGE
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+        return stream
+
+    def _chapter(self, number: int, chapter: Chapter) -> dict[str, Any]:
+        """A chapter as FFmpeg has it; times in frames."""
+        edges = {"start": chapter.first, "end": chapter.stop, "time_base": 1 / self.rate}
+        return {"id": number, **edges, "metadata": {"title": chapter.title}}
 
 
 def url_of(path: Path) -> str:
@@ -134,6 +164,22 @@ def read_video(path: Path) -> NDArray[np.uint8]:
     if not frames:
         raise InputError(f"{path}: has no frames")
     return np.stack(frames).astype(np.uint8, copy=False)
+
+
+def timed_frames(path: Path) -> Iterator[tuple[float, Image.Image]]:
+    """Every frame of a video, with the seconds from which it is shown.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        with av.open(url_of(path)) as container:
+            first = None
+            for frame in container.decode(video=0):
+                first = frame.time if first is None else first
+                yield (frame.time or 0.0) - (first or 0.0), frame.to_image()
+    except (FFmpegError, IndexError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
 
 
 def count_frames(path: Path) -> int:
@@ -176,6 +222,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     try:
         with av.open(url_of(path), metadata_errors="replace") as container:
-            return dict(container.metadata)
+            shouted = container.format.name.startswith("matroska")
+            return {name.lower() if shouted else name: text for name, text in container.metadata.items()}
     except FFmpegError as error:
         raise InputError(f"{path}: is not a video that can be read ({error})") from error

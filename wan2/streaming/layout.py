@@ -177,17 +177,25 @@ class LayeredFile(Protocol):
         """Layer `index` into `memory`, on the CPU."""
         ...
 
+    def read_ahead(self, index: int) -> None:
+        """Layer `index` was read: the system may fetch from the disk what is read after it."""
+        ...
+
 
 class BlockFile:
     """A checkpoint whose blocks are read one at a time, again and again, straight into a buffer.
 
-    `layouts` has one layout for each block.
+    `layouts` has one layout for each block. order: the blocks that are read, in turn; all of them if it is None.
     """
 
-    def __init__(self, file: TransformerFile, layouts: Sequence[BlockLayout]) -> None:
+    def __init__(
+        self, file: TransformerFile, layouts: Sequence[BlockLayout], order: Sequence[int] | None = None
+    ) -> None:
         self.file, self.path, self.layouts = file, file.path, layouts
         self._sources = file.sources
         self._reader = TensorReader(file.header, torch.device("cpu"))
+        blocks = range(len(layouts)) if order is None else order
+        self._after = dict(zip(blocks, [*blocks[1:], *blocks[:1]], strict=True))
 
     @property
     def bytes_read(self) -> int:
@@ -212,6 +220,11 @@ class BlockFile:
             raise RunError(f"{place}: reading block {index} failed: {error.strerror or error}") from error
         except InputError as error:
             raise RunError(f"reading block {index} failed: {error}") from error
+
+    def read_ahead(self, index: int) -> None:
+        """Block `index` was read: have the system fetch the block after it, which may be far from it in the file."""
+        prefix = f"blocks.{self._after[index]}."
+        self._reader.expect(source.name for name, source in self._sources.items() if name.startswith(prefix))
 
 
 @dataclass(frozen=True)

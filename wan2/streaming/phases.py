@@ -106,7 +106,8 @@ def block_file(file: TransformerFile, placement: Placement) -> BlockFile:
     low_bit, config = placement.low_bit, file.config
     weights = held_weights(file, low_bit.quantise)
     held = (frozenset(in_block(index, weights).items()) for index in range(config.num_layers))
-    return BlockFile(file, [block_layout(config, placement.dtype, forms, low_bit.fast) for forms in held])
+    layouts = [block_layout(config, placement.dtype, forms, low_bit.fast) for forms in held]
+    return BlockFile(file, layouts, spread(placement.streamed, config.num_layers))
 
 
 def buffer_sizes(sources: Sequence[BlockFile], indices: Sequence[int], count: int) -> list[int]:

@@ -147,13 +147,16 @@ class BlockRing:
         self._in_slot[slot] = None
         if self._buffers:
             buffer = count % len(self._buffers)
-            if self._in_buffer[buffer] != block:
+            reads = self._in_buffer[buffer] != block
+            if reads:
                 self._in_buffer[buffer] = None
                 self._copies.wait_for_buffer(buffer)
                 block.file.read(block.index, self._buffers[buffer])
                 self._in_buffer[buffer] = block
             size = block.layout.nbytes
             self._copies.copy(buffer, self._buffers[buffer][:size], slot, self._slots[slot][:size])
+            if reads:
+                block.file.read_ahead(block.index)
         else:
             block.file.read(block.index, self._slots[slot])
         self._in_slot[slot] = block

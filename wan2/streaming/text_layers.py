@@ -31,3 +31,6 @@ class LayerFile:
             lambda name, out: weights[prefix + name].copy_to(out),
             lambda name, *parts: weights[prefix + name].copy_held_to(*parts),
         )
+
+    def read_ahead(self, index: int) -> None:
+        """Nothing: the system reads on in a mapped file by itself."""

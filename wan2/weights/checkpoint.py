@@ -100,7 +100,7 @@ def load_weights(
     """Load the named tensors of a file into a transformer, in the order of the file."""
     import torch
 
-    from wan2.models.held import HeldLinear
+    from wan2.models.multiplied import HeldLinear
     from wan2.weights.reader import TensorReader
 
     reader = TensorReader(file.header, device)

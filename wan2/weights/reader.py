@@ -6,6 +6,7 @@ Files are read, not mapped: a mapped file counts as this process's memory, and c
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ from wan2.weights.names import SCALE_RULE
 from wan2.weights.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -97,7 +98,8 @@ class TensorReader:
         found = self._scaled(source)
         scaled = found if isinstance(found, ScaledTensor) else ScaledTensor(found.on(self.device))
         stored, scale = scaled.in_fp8(self.device)
-        self._check_finite(source, scale)
+        if self.header.entries[source.name].dtype != E4M3:
+            self._check_finite(source, scale)
         return stored, scale
 
     def read_fp8_into(self, source: Source, stored: Tensor, scale: Tensor) -> None:
@@ -185,10 +187,10 @@ class TensorReader:
         """The scale of a tensor on the reader's device, if it has one."""
         if source.scale is None:
             return None
-        scale = as_scale(self._on_host(source.scale).to(self.device))
+        scale = as_scale(self._on_host(source.scale))  # looked at on the host: nobody waits for what is copied
         if not is_sound(scale):
             raise InputError(f"{self.header.entries[source.scale].path}: scale {source.scale} {SCALE_RULE}")
-        return scale
+        return scale.to(self.device) if self._staging is None else self._staging.copy(scale)
 
     def _bytes_on_device(self, name: str) -> Tensor:
         """The bytes of a tensor, uint8 [n]; on a GPU as soon as what is queued there has ended."""
@@ -218,6 +220,20 @@ class TensorReader:
                 if not count:
                     raise InputError(f"{entry.path}: ends inside tensor {name}")
                 done += count
-            if hasattr(os, "posix_fadvise"):  # the system reads on while this tensor is put to use
-                os.posix_fadvise(file.fileno(), entry.end, AHEAD, os.POSIX_FADV_WILLNEED)
+            _read_ahead(file.fileno(), entry.end, AHEAD)  # while this tensor is put to use
         self.bytes_read += len(view)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Have the system read tensors from the disk into its cache; a file that cannot be opened is left alone."""
+        entries = [self.header.entries[name] for name in names]
+        for path in {entry.path for entry in entries}:
+            with suppress(OSError), path.open("rb", buffering=0) as file:
+                for entry in entries:
+                    if entry.path == path:
+                        _read_ahead(file.fileno(), entry.start, entry.end - entry.start)
+
+
+def _read_ahead(file: int, start: int, length: int) -> None:
+    """Ask the system, where it can be asked, to read some bytes of an open file into its cache."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, start, length, os.POSIX_FADV_WILLNEED)

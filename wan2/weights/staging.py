@@ -7,7 +7,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-TURNS = 2
+from wan2.models.chunks import STAGING_BUFFERS
 
 
 class Staging:
@@ -20,13 +20,13 @@ class Staging:
 
     def __init__(self, nbytes: int, device: torch.device) -> None:
         self.device = device
-        self._buffers = [_pinned(nbytes) for _ in range(TURNS)]
-        self._copied = [torch.cuda.Event() for _ in range(TURNS)]
+        self._buffers = [_pinned(nbytes) for _ in range(STAGING_BUFFERS)]
+        self._copied = [torch.cuda.Event() for _ in range(STAGING_BUFFERS)]
         self._turn = 0
 
     def buffer(self, nbytes: int) -> Tensor:
         """Host memory, uint8 [nbytes], that no copy uses any more; valid until it has been asked for twice again."""
-        self._turn = (self._turn + 1) % TURNS
+        self._turn = (self._turn + 1) % STAGING_BUFFERS
         self._copied[self._turn].synchronize()
         return self._buffers[self._turn][:nbytes]
 

@@ -61,7 +61,7 @@ def test_pyscenedetect_agrees_on_hard_cuts(hard_cuts: Path):
     assert open_detector("pyscenedetect", "cpu")(read_clip(hard_cuts)) == CUTS
 
 
-@pytest.mark.parametrize("shots", [1, 3, 6])
+@pytest.mark.parametrize("shots", [1, 4])
 def test_nano_s_own_drawings_are_cut_where_they_are(shots: int, transnet: Detector):
     rng = Random(5000 + shots)
     num_frames = 12 * shots + 5

@@ -166,3 +166,13 @@ def test_settings_that_cannot_be_read_are_none(tmp_path: Path):
     assert film.settings() == {"model": "nano"} and film.boards() == {}
     (tmp_path / SETTINGS).write_text("{")
     assert film.settings() == {}
+
+
+def test_a_board_of_another_program_is_taken_in_as_ours(tmp_path: Path):
+    content = (
+        b'{"style": "A pier.", "scenes": [{"prompt": "A gull", "duration": 2}, {"prompt": "The lamp", "duration": 3}]}'
+    )
+    name = Film(tmp_path).take_in("theirs.json", content)
+    board = from_file(tmp_path / name)
+    assert (board.global_caption, board.shot_captions) == ("A pier.", ("A gull", "The lamp"))
+    assert [length and length.seconds for length in board.lengths or ()] == [2, 3]
