@@ -14,6 +14,7 @@ from holocine_ext.forecast import told_words
 from holocine_ext.long import ahead_of, make_long, one_pass
 from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
+from holocine_ext.rate import RATE_FLAGS, rate_given
 from holocine_ext.report import render
 from holocine_ext.request import SceneRequest, stem_of
 from holocine_ext.run import job_of
@@ -45,7 +46,7 @@ from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
-from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
+from wan2.plan.rates import MACHINE, Rate, keep
 from wan2.request.fields import settings_of
 from wan2.request.presets import CHECKPOINTS
 from wan2.request.sampling import Sampling
@@ -62,18 +63,6 @@ SHARING = (
     "how cards share a video: cfg, a pass each; shots, whole shots each (sparse); ulysses, heads each; cfg+shots, "
     "cfg+ulysses; auto"
 )
-
-RATE_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "tflops": (
-        "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too",
-        {"type": number, "metavar": "N"},
-    ),
-    "card": (
-        'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes',
-        {"metavar": "NAME"},
-    ),
-}
-"""Flags that give the rate of a machine: what their help says, and how they are read; see `rate_given`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,21 +199,6 @@ def list_takes(given: Mapping[str, Any], console: Console) -> None:
         if value is not None and name not in ("list_takes", "quiet"):
             raise InputError(f"lists earlier runs and goes with nothing else, not `{name}`", field="list_takes")
     console.show(takes_in(given["list_takes"]))
-
-
-def rate_given(given: Mapping[str, Any]) -> Rate | None:
-    """The rate of the machine, if one was given. Refuses one that is none, or that nobody asks for."""
-    tflops, card = given["tflops"], given["card"]
-    for name, value in (("tflops", None if tflops is None else f"{tflops:g}"), ("card", card)):
-        if value is not None and not given["dry_run"]:
-            raise InputError("only `dry_run` says how long a run takes; give both", field=name, value=value)
-    if tflops is not None and card is not None:
-        raise InputError("`tflops` and `card`: two ways of giving a rate; give one")
-    if card is not None:
-        return rate_of_card(card)
-    if tflops is not None:
-        return given_rate(tflops)
-    return kept_rate(cache_folder() / MACHINE) if given["dry_run"] else None
 
 
 def build_parser(full: bool = False) -> Parser:

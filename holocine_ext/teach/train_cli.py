@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from holocine_ext.cli import RATE_FLAGS, rate_given
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
+from holocine_ext.rate import RATE_FLAGS, rate_given
 from holocine_ext.teach.flags import add_settings, record_of
 from holocine_ext.teach.settings import STATE, Job, Teaching, Watching
 from wan2.cli.arguments import Parser, path, whole_number_or_auto
