@@ -66,6 +66,7 @@ class Training:
         self.job, self.found, self.files, self.team, self.watcher = job, found, files, team, watcher
         self.models = Models(job.request.model, job.request.compute)
         self.record: dict[str, Any] = {}
+        self.films: list[dict[str, Any]] = []
         self.streamed = 0
 
     def run(self) -> list[Path]:
@@ -112,7 +113,8 @@ class Training:
                 self._look(course, noise)
         self._write(course, job.watching.file(noise), origin)
         progress = course.progress
-        self.record[noise] = {"losses": progress.losses, "best": progress.best, "films": progress.films}
+        self.record[noise] = {"losses": progress.losses, "best": progress.best}
+        self.films += [{"expert": noise, "step": step, **scores} for step, scores in progress.films]
 
     def _next_stop(self, course: Course) -> int | None:
         """The step that the next stretch goes to: this one, if clips wait to be looked at; None at the end."""
@@ -211,7 +213,10 @@ class Training:
     def _write_record(self, path: Path) -> None:
         """What was asked for and how it went; of an expert that was finished before, as it stands there."""
         before = json.loads(path.read_text(encoding="utf-8")) if self.job.resume and path.is_file() else {}
-        told = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job)}
+        told: dict[str, Any] = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job)}
+        earlier = [film for film in before.get("films", []) if film["expert"] not in self.record]
+        if films := earlier + self.films:
+            told["films"] = films
         with whole_file(path) as part:
             part.write_text(json.dumps({**before, **told, **self.record}, indent=1) + "\n", encoding="utf-8")
 

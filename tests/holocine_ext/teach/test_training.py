@@ -170,9 +170,10 @@ def test_films_that_were_made_stay_in_the_record(
     monkeypatch.setattr(Films, "make", make)
     assert main(asked) == 130
     assert main([*asked, "--resume"]) == 0
-    record = json.loads((tmp_path / "gull.json").read_text())["high"]
-    assert tried == [1, 2, 2, 3] and record["films"] == [[step, {"SCA": step / 10}] for step in (1, 2, 3)]
-    assert [step for step, _ in record["losses"]["validation"]] == [1, 2, 3]
+    record = json.loads((tmp_path / "gull.json").read_text())
+    expected = [{"expert": "high", "step": step, "SCA": step / 10} for step in (1, 2, 3)]
+    assert tried == [1, 2, 2, 3] and record["films"] == expected
+    assert [step for step, _ in record["high"]["losses"]["validation"]] == [1, 2, 3]
 
 
 def test_what_is_encoded_is_kept_by_content(
