@@ -2,7 +2,8 @@
 
 Held-out scenes of three shots are made by the miniature as takes. Then, by storyboards of which shots come from takes:
 one shot is made anew (`reshoot`), made anew in part with its light turned about (`edit` at a strength), or two more
-follow (`longer`), each with held shots shown at a share of the step's noise. The hat is named by no caption: a new shot
+follow (`longer`). Other films have a drawing in their cast (`cast`), or are made of twelve shots in three windows
+(`windows`). What is held is shown at a share of the step's noise. The hat is named by no caption: a new shot
 can have it from held ones alone. New shots are decoded with one latent frame before and after, and facts are read off
 their frames. What was found is kept in `--out`, film by film, so that a later call with more films goes on from there;
 `--table` only prints. Intervals are Wilson's, 95 %.
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.direct_cases import MODES, Case, take
@@ -35,16 +36,21 @@ from holocine_ext.evaluate.nano_world.read import ShotReading, find_cuts, read_s
 from holocine_ext.evaluate.result import share
 from holocine_ext.plan import plan_video
 from holocine_ext.presets import MODELS, VARIANTS
+from holocine_ext.request import SceneRequest
 from holocine_ext.run import Session
+from holocine_ext.windows import LongFilm, in_windows
 from wan2.cli.asked import given_values
 from wan2.models.vae import WanVAE, to_uint8
+from wan2.plan.resume import BESIDE
+from wan2.request.compute import Compute
 from wan2.run.vae import inspect_vae, load_vae
 
 MEASURES = ("held", "cuts", "facts", "hat", "differs", "light", "framing")
 SAME_DB = 35
 ALL_SHARES = (0.5, 1.0, 0.0, 0.75, 0.25)
 # Of which shares of noise a mode is made, where it is not of all.
-SHARES: dict[str, tuple[float, ...]] = {"takes": (), "reshoot": (0.5, 1.0), "edit 0.6": (0.5,), "edit 0.8": (0.5,)}
+SHARES: dict[str, tuple[float, ...]] = {"takes": (), "reshoot": (0.5, 1.0), "windows": (0.5, 1.0, 0.0)}
+SHARES |= {"edit 0.6": (0.5,), "edit 0.8": (0.5,)}
 Film = NDArray[np.uint8]
 Found = dict[str, list[bool]]
 
@@ -75,13 +81,37 @@ def film(row: Row, case: Case, number: int, out: Path) -> Path:
     board, path = (folder / f"{number:03d}{ending}" for ending in (".board.json", ".safetensors"))
     of = (out / Row(row.variant, "takes", 1.0).folder / path.name).resolve()
     board.write_text(json.dumps(case.board(number, of)))
+    if case.drawn is not None:
+        case.picture().save(path.with_suffix(".png"))
     if not path.exists():
         words = [*row.words(), "--storyboard", str(board), "--save_path", str(path)]
-        plan = plan_video(asked(given_values(build_parser().parse_args(words))))
-        with Session(plan.model, plan.compute) as session:
-            for _ in session.run(plan):
-                pass
+        make_latents(row, asked(given_values(build_parser().parse_args(words))), path)
     return path
+
+
+def make_latents(row: Row, request: SceneRequest, path: Path) -> None:
+    """Make the latents of a film, in windows where it has more shots than the miniature was trained on."""
+    windows = in_windows(request)
+    long = LongFilm(request, windows, BESIDE)
+    if not windows:
+        run(row, request)
+    for number in range(len(windows)):
+        run(row, long.window(number))
+    if windows:
+        save_file({"latents": long.latents()}, path)
+        long.clear()
+
+
+def run(row: Row, request: SceneRequest) -> None:
+    """Carry out one request."""
+    for _ in session(row.variant).run(plan_video(request)):
+        pass
+
+
+@cache
+def session(variant: str) -> Session:
+    """What makes every film of a variant, its models loaded once."""
+    return Session(MODELS["nano"][variant].model, Compute())
 
 
 @cache
@@ -130,15 +160,24 @@ def show(latents: Tensor, span: tuple[int, int]) -> Shown:
     return Shown(frames, 4 * (span[0] - first) - 3 * (span[0] > 0), 1 + 4 * (span[1] - first - 1))
 
 
-def judge(case: Case, latents: Tensor, before: Tensor | None) -> Found:
-    """Hold a film against its scene; `before` is its take."""
+@cache
+def taken(path: Path, span: tuple[int, int]) -> tuple[Shown, ShotReading]:
+    """A shot of a take, decoded and read once for all films beside it."""
+    shown = show(latents_of(path), span)
+    return shown, read_shot(shown.own)
+
+
+def judge(case: Case, latents: Tensor, take_path: Path | None) -> Found:
+    """Hold a film against its scene, and against its take."""
+    before = None if take_path is None else latents_of(take_path)
     found: Found = {name: [] for name in MEASURES}
     placed = spans(case, latents)
     held = [place for place in range(len(placed)) if place not in case.made]
     if before is not None:
         found["held"] = [torch.equal(latents[:, :, a:b], before[:, :, a:b]) for a, b in (placed[p] for p in held)]
     readings: dict[int, ShotReading] = {}
-    hats = [read_shot(show(before, placed[place]).own).hat for place in held] if before is not None else []
+    hats = [taken(take_path, placed[place])[1].hat for place in held] if take_path is not None else []
+    hats = [case.scene.hat] if case.drawn is not None else hats
     for place in case.made:
         shown, shot = show(latents, placed[place]), case.scene.shots[place]
         reading = readings[place] = read_shot(shown.own)
@@ -148,12 +187,12 @@ def judge(case: Case, latents: Tensor, before: Tensor | None) -> Found:
             found["hat"].append(reading.hat == readings[0].hat)
         elif hats:
             found["hat"].append(reading.hat == max(set(hats), key=hats.count))
-        if before is not None and placed[place][1] <= before.shape[2]:
-            old = show(before, placed[place]).own
-            found["differs"].append(psnr(shown.own, old) < SAME_DB)
+        if before is not None and take_path is not None and placed[place][1] <= before.shape[2]:
+            old, was = taken(take_path, placed[place])
+            found["differs"].append(psnr(shown.own, old.own) < SAME_DB)
             if case.strength is not None:
                 found["light"].append(reading.light == shot.light)
-                found["framing"].append(reading.framing == read_shot(old).framing)
+                found["framing"].append(reading.framing == was.framing)
     return found
 
 
@@ -175,10 +214,9 @@ def make(row: Row, number: int, out: Path) -> None:
         return
     case = MODES[row.mode](take(number), number)
     latents = latents_of(film(row, case, number, out))
-    taken = None
-    if row.mode != "takes":
-        taken = latents_of(out / Row(row.variant, "takes", 1.0).folder / f"{number:03d}.safetensors")
-    path.write_text(json.dumps(judge(case, latents, taken)))
+    beside = len(case.made) < len(case.scene.shots)
+    of = out / Row(row.variant, "takes", 1.0).folder / f"{number:03d}.safetensors" if beside else None
+    path.write_text(json.dumps(judge(case, latents, of)))
 
 
 def cells(row: Row, found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -197,7 +235,8 @@ def cells(row: Row, found: Sequence[Mapping[str, Any]]) -> list[str]:
 def estimate(values: Sequence[bool]) -> str:
     """A share and its interval."""
     one = share(values)
-    return f"{one.mean:.2f} {one.low:.2f}-{one.high:.2f}"
+    low, high = (f"{edge:.2f}".removeprefix("0").replace("1.00", "1") for edge in (one.low, one.high))
+    return f"{one.mean:.2f} {low}-{high}"
 
 
 def table(rows: Sequence[Row], out: Path) -> str:
@@ -205,7 +244,7 @@ def table(rows: Sequence[Row], out: Path) -> str:
     every = {row: [json.loads(path.read_text()) for path in sorted((out / row.folder).glob("*.found.json"))]
              for row in rows}  # fmt: skip
     every = {row: found for row, found in every.items() if found}
-    head = ["row", "noise", "films", "held", "cuts", "facts", "hat", "new"]
+    head = ["row", "noise", "n", "held", "cuts", "facts", "hat", "new"]
     text = columns([head, *(cells(row, found) for row, found in every.items())])
     edits = [[f"{row.variant} {row.mode}", f"{row.noise:g}", *(estimate([v for film in found for v in film[name]])
              for name in ("light", "framing"))] for row, found in every.items() if "edit" in row.mode]  # fmt: skip

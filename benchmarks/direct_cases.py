@@ -8,21 +8,44 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from holocine_ext.evaluate.nano_world.captions import Captions, describe
-from holocine_ext.evaluate.nano_world.world import Scene, random_cuts, random_scene
+from holocine_ext.evaluate.nano_world.world import (
+    HATS,
+    LIGHTS,
+    SIZE,
+    Scene,
+    Shot,
+    draw_at,
+    random_cuts,
+    random_scene,
+)
 
 SEED = 40_000_000
 SHOTS, FRAMES, LONGER_FRAMES, NEW_FRAMES = 3, 33, 57, 12
+WINDOW_SHOTS = 12
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scene, its words, and which of its shots (from 0) are made beside the others; `strength`: in part."""
+    """A scene, its words, and which of its shots (from 0) are made beside the others; `strength`: in part.
+
+    drawn: a shot of the cast, drawn, and its caption.
+    """
 
     scene: Scene
     words: Captions
     made: tuple[int, ...]
     strength: float | None = None
+    drawn: tuple[Shot, str] | None = None
+
+    def picture(self) -> Image.Image:
+        """What is drawn of the cast."""
+        assert self.drawn is not None
+        (frame,) = draw_at(self.scene, self.drawn[0], np.array([SIZE / 2], np.float32))
+        return Image.fromarray(frame)
 
     def board(self, number: int, take: Path) -> dict[str, Any]:
         """Its storyboard; shots that are not made come from the take."""
@@ -35,7 +58,10 @@ class Case:
             else:
                 shots.append({"caption": caption, "frames": shot.end - shot.start})
         anew = len(self.made) < len(self.scene.shots)
-        return {"global_caption": self.words.global_caption, "fps": 8, "seed": number + SEED * anew, "shots": shots}
+        told: dict[str, Any] = {"global_caption": self.words.global_caption, "fps": 8, "shots": shots}
+        if self.drawn is not None:
+            told["cast"] = [{"image": f"{number:03d}.png", "caption": self.drawn[1]}]
+        return told | {"seed": number + SEED * (anew + 2 * (self.drawn is not None))}
 
 
 def take(number: int) -> Case:
@@ -76,11 +102,36 @@ def longer(case: Case, number: int) -> Case:
     return Case(scene, replace(case.words, shots=(*case.words.shots, *told)), tuple(range(SHOTS, len(shots))))
 
 
+def cast(case: Case, number: int) -> Case:
+    """The same scene with another hat, beside a drawing of a character who wears it."""
+    rng = Random(SEED + number)
+    hat = rng.choice([hat for hat in HATS if hat != case.scene.hat])
+    drawn = Shot(0, FRAMES, "close", "still", rng.choice(tuple(LIGHTS)), case.scene.shots[0].side)
+    scene = replace(case.scene, hat=hat, shots=(*case.scene.shots, drawn))
+    words = describe(Random(SEED + number), scene)
+    shown = replace(scene, shots=case.scene.shots)
+    return Case(shown, replace(words, shots=words.shots[:SHOTS]), case.made, drawn=(drawn, words.shots[SHOTS]))
+
+
+def windows(case: Case, number: int) -> Case:
+    """Twelve shots of the characters of a scene, which are made in three windows."""
+    rng, shots = Random(SEED + number), list[Shot]()
+    for place in range(WINDOW_SHOTS):
+        start = place * NEW_FRAMES + bool(place)
+        other = random_scene(rng, NEW_FRAMES, []).shots[0]
+        shot = replace(other, start=start, end=1 + (place + 1) * NEW_FRAMES, light="night" if place % 2 else "day")
+        shots.append(replace(shot, who=rng.randrange(len(case.scene.characters))))
+    scene = replace(case.scene, shots=tuple(shots))
+    return Case(scene, describe(Random(SEED + number), scene), tuple(range(WINDOW_SHOTS)))
+
+
 MODES: dict[str, Callable[[Case, int], Case]] = {
     "takes": lambda case, _: case,
     "reshoot": reshoot,
     "edit 0.6": lambda case, number: edit(case, number, 0.6),
     "edit 0.8": lambda case, number: edit(case, number, 0.8),
     "longer": longer,
+    "cast": cast,
+    "windows": windows,
 }
 """What is made beside a take, by name."""

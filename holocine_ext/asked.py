@@ -10,17 +10,19 @@ from typing import Any
 
 from holocine_ext.layered import film_settings, laid_over, preset_of
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS
-from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, scene_request
-from holocine_ext.reshoot import STRENGTH, board_beside, repeated, reshot, values_beside
+from holocine_ext.request import SHOWING, Making, SceneRequest, Shown, beginning, scene_request
+from holocine_ext.reshoot import STRENGTH, board_beside, cast_beside, refined, repeated, reshot, values_beside
 from holocine_ext.saved import saved_scene, saved_shots
 from holocine_ext.shots.layout import plan_layout
 from holocine_ext.story.boards import from_arguments, from_file
 from holocine_ext.takes.kept import Kept
 from holocine_ext.takes.take import read_take
-from wan2.cli.asked import asked_by_lines, beside_state, decode_values, of_request
+from holocine_ext.windows import in_windows
+from wan2.cli.asked import as_long_as, asked_by_lines, beside_state, clip_given, decode_values, of_request
 from wan2.cli.lists import Item, items_of
 from wan2.errors import InputError
 from wan2.parsing import Reading
+from wan2.plan.begun import begin_from
 from wan2.plan.files import naming
 from wan2.plan.resume import BESIDE, saved_values
 from wan2.plan.saved import read_state, state_origin
@@ -28,10 +30,11 @@ from wan2.plan.saved_latents import saved_record
 from wan2.request.flat import make_request
 from wan2.request.paths import path_of
 from wan2.request.prompt_file import Line, parse_line
+from wan2.shapes import TIME_STRIDE
 
 SCENE_FLAGS = ("storyboard", "prompt", "global_caption", "shot_captions", "shot_cut_frames")
 LOOKING_FLAGS = ("dry_run", "lint", "tflops", "card", "check_machine", "list_takes")
-TAKE_FLAGS = ("take", "reshoot", "strength")
+TAKE_FLAGS = ("take", "reshoot", "strength", "video_path")
 OWN_FLAGS = (
     "model",
     "variant",
@@ -56,7 +59,7 @@ def asked(given: Mapping[str, Any]) -> SceneRequest:
         return _resumed(given)
     _check_takes(given)
     made = _made(given) if given["take"] is None else _taken(given)
-    if given["hold_noise"] is not None and not made.kept.notes:
+    if given["hold_noise"] is not None and not made.kept.holds and not in_windows(made):
         raise InputError("nothing is held; `reshoot` holds the other shots", field="hold_noise")
     return made
 
@@ -109,9 +112,12 @@ def _storyboard_of(line: Line, settings: Mapping[str, Any]) -> Path:
 
 
 def variant_asked(given: Mapping[str, Any]) -> str | None:
-    """The variant that the storyboard of a single video names, if it does. Raises `InputError` as `asked`."""
-    if given["storyboard"] is None or given["models_dir"] is None:
+    """The variant that the storyboard of a single video names, or its take has. Raises `InputError` as `asked`."""
+    if given["models_dir"] is None or (given["storyboard"] is None and given["take"] is None):
         return None
+    if given["storyboard"] is None:
+        with naming("take", given["take"]):
+            return read_take(given["take"]).scene.variant
     return preset_of(from_file(given["storyboard"]), given["model"], None).variant
 
 
@@ -126,7 +132,14 @@ def _shown(given: Mapping[str, Any]) -> Shown:
 def _made(given: Mapping[str, Any]) -> SceneRequest:
     storyboard = from_arguments(**{name: given[name] for name in SCENE_FLAGS})
     values, preset = _settings(beside_state(given)), preset_of(storyboard, given["model"], given["variant"])
-    return scene_request(storyboard, preset, values, given["shot_mask_type"], _shown(given))
+    clip = clip_given(given) if given.get("video_path") is not None else None  # lines of a list have none
+    if clip is not None and storyboard.lengths is None and storyboard.num_frames is None:
+        fps = storyboard.fps if values["fps"] is None else values["fps"]
+        values |= {"num_frames": as_long_as(clip, {**values, "fps": fps}, preset)["num_frames"]}
+    made = scene_request(storyboard, preset, values, given["shot_mask_type"], _shown(given))
+    if clip is None or made.layout is None:
+        return made
+    return beginning(made, begin_from(clip, given["strength"], replace(made.base, num_frames=made.layout.num_frames)))
 
 
 def _check_takes(given: Mapping[str, Any]) -> None:
@@ -135,8 +148,11 @@ def _check_takes(given: Mapping[str, Any]) -> None:
         raise InputError("makes shots of a take anew; give `take`, too", field="reshoot")
     if given["strength"] is not None:
         STRENGTH.check("strength", given["strength"])
-        if given["reshoot"] is None:
-            raise InputError("says how much of `reshoot` is made anew; give both", field="strength")
+        if given["reshoot"] is None and given["take"] is None and given["video_path"] is None:
+            rule = "says how much is made anew of `reshoot`, of all of `take`, or of `video_path`; give one of them"
+            raise InputError(rule, field="strength")
+    if given["video_path"] is not None and given["take"] is not None:
+        raise InputError("`take` and `video_path`: two ways of saying what to begin from; give one")
 
 
 def _taken(given: Mapping[str, Any]) -> SceneRequest:
@@ -149,14 +165,18 @@ def _taken(given: Mapping[str, Any]) -> SceneRequest:
     with naming("take", given["take"]):
         beside = laid_over(film_settings(board), _settings(beside_state(given)), preset)
         values = values_beside(take, beside, preset)
-    if given["reshoot"] is not None:
+    if given["reshoot"] is not None or given["strength"] is not None:
         values["seed"] = given["seed"]
     mask = given["shot_mask_type"] or scene.shot_mask_type
-    made = scene_request(board, preset, values, mask, _shown(given))
     with naming("take", given["take"]):
+        cast = cast_beside(take, board)
+    made = scene_request(board, preset, values, mask, _shown(given), cast)
+    with naming("take", given["take"]):
+        if given["reshoot"] is None and given["strength"] is not None:
+            return refined(made, take, given["strength"])
         if given["reshoot"] is None:
-            return repeated(made, take)
-        return reshot(made, take, given["reshoot"], given["strength"])
+            return repeated(made, take, cast or ())
+        return reshot(made, take, given["reshoot"], given["strength"], cast or ())
 
 
 def _resumed(given: Mapping[str, Any]) -> SceneRequest:
@@ -170,11 +190,12 @@ def _resumed(given: Mapping[str, Any]) -> SceneRequest:
     known = {name: value for name, value in _settings(given).items() if value is not None}
     base = make_request(preset, saved_values(state) | known)
     scene = replace(saved.scene, fps=base.fps)
-    layout = plan_layout(base.num_frames, scene.num_shots, saved.cuts, base.shape.tokens_per_frame)
+    kept = Kept(state_origin(state), saved.held, saved.cast, saved.begun)
+    frames = base.shape.num_frames - TIME_STRIDE * sum(kept.behind)
+    layout = plan_layout(frames, scene.num_shots, saved.cuts, base.shape.tokens_per_frame)
     showing = {name: getattr(saved, name) if given[name] is None else given[name] for name in SHOWING}
     board = scene.storyboard
     making = Making(scene, preset, saved.shot_mask_type)
-    kept = Kept(state_origin(state), saved.held)
     return SceneRequest(base, making, layout, board.global_caption or "", board.shot_captions, kept, Shown(**showing))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,14 +11,17 @@ from holocine_ext.asked import asked, asked_by_line, items, storyboards, variant
 from holocine_ext.defaults import with_defaults
 from holocine_ext.download import CHOICES, published_files
 from holocine_ext.forecast import told_words
-from holocine_ext.plan import look_ahead, looked_over, plan_video
+from holocine_ext.long import ahead_of, make_long, one_pass
+from holocine_ext.plan import looked_over, plan_video
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
+from holocine_ext.rate import RATE_FLAGS, rate_given
 from holocine_ext.report import render
-from holocine_ext.request import SceneRequest
+from holocine_ext.request import SceneRequest, stem_of
 from holocine_ext.run import job_of
 from holocine_ext.shots.layout import SHOT_MASK_TYPES
 from holocine_ext.takes.listing import takes_in
 from holocine_ext.variants import rank_for, variant_fact
+from holocine_ext.windows import LongFilm, in_windows
 from wan2.cli.arguments import Parser, Table, add_common_arguments, number, path, whole_number
 from wan2.cli.asked import given_values
 from wan2.cli.console import Console
@@ -32,11 +34,11 @@ from wan2.cli.main import (
     check_cards,
     check_paths,
     check_several,
-    guarded,
     make_several,
     parsed,
     prepare,
     processes,
+    run_command,
 )
 from wan2.cli.make import make_one
 from wan2.cli.models_dir import with_models
@@ -44,7 +46,7 @@ from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.errors import InputError, RunError
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
-from wan2.plan.rates import MACHINE, Rate, given_rate, keep, kept_rate, rate_of_card
+from wan2.plan.rates import MACHINE, Rate, keep
 from wan2.request.fields import settings_of
 from wan2.request.presets import CHECKPOINTS
 from wan2.request.sampling import Sampling
@@ -65,8 +67,7 @@ SHARING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def _run(words: Sequence[str], console: Console) -> None:
@@ -93,27 +94,37 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = with_models(given, console, rank_for({"variant": given["variant"] or variant_asked(given)}))
     rate = rate_given(given)
     listed = given["from_file"] is not None and given["latent_path"] is None
-    several = items(given) if listed else asked_by_seeds(given)
+    several = items(given) if listed else asked_by_seeds(given, stem_of(given["storyboard"]))
     inputs = inputs_given(given, several)
     plan = asked_by_line if listed else _by_values
     if given["dry_run"] or given["lint"]:
         files, words_of = Files(), _linted if given["lint"] else partial(_forecast, inputs=inputs, rate=rate)
         _show(several, lambda item: words_of(plan(item), files), given, console)
     elif not several:
-        job = _planned(asked(given), Files(), inputs, console)
-        prepare(job.plan.request)
-        make_one(job, console, cache_folder(), processes())
+        request = asked(given)
+        if windows := in_windows(request):
+            long = LongFilm(request, windows, given["resume"])
+            console.repeats(words)
+            make_long(long, given, inputs, console, lambda one: _make(one, inputs, console))
+        else:
+            _make(request, inputs, console)
     else:
         files = Files()
 
         def planned(item: Item) -> Job:
-            return _planned(plan(item), files, inputs, console)
+            return _planned(one_pass(plan(item)), files, inputs, console)
 
         make = partial(make_several, several, planned, given, words, console, main)
         if listed:
             make()
         else:
             make_seeds(several, make, given, console)
+
+
+def _make(request: SceneRequest, inputs: Inputs, console: Console) -> None:
+    job = _planned(request, Files(), inputs, console)
+    prepare(job.plan.request)
+    make_one(job, console, cache_folder(), processes())
 
 
 def _by_values(item: Item) -> SceneRequest:
@@ -153,7 +164,7 @@ def _show(several: Sequence[Item], shown: Callable[[Item], str], given: Mapping[
 
 
 def _forecast(request: SceneRequest, files: Files, inputs: Inputs, rate: Rate | None) -> str:
-    return render(look_ahead(request, files, inputs, rate))
+    return render(ahead_of(request, files, inputs, rate))
 
 
 def _linted(request: SceneRequest, files: Files) -> str:
@@ -188,21 +199,6 @@ def list_takes(given: Mapping[str, Any], console: Console) -> None:
         if value is not None and name not in ("list_takes", "quiet"):
             raise InputError(f"lists earlier runs and goes with nothing else, not `{name}`", field="list_takes")
     console.show(takes_in(given["list_takes"]))
-
-
-def rate_given(given: Mapping[str, Any]) -> Rate | None:
-    """The rate of the machine, if one was given. Refuses one that is none, or that nobody asks for."""
-    tflops, card = given["tflops"], given["card"]
-    for name, value in (("tflops", None if tflops is None else f"{tflops:g}"), ("card", card)):
-        if value is not None and not given["dry_run"]:
-            raise InputError("only `dry_run` says how long a run takes; give both", field=name, value=value)
-    if tflops is not None and card is not None:
-        raise InputError("`tflops` and `card`: two ways of giving a rate; give one")
-    if card is not None:
-        return rate_of_card(card)
-    if tflops is not None:
-        return given_rate(tflops)
-    return kept_rate(cache_folder() / MACHINE) if given["dry_run"] else None
 
 
 def build_parser(full: bool = False) -> Parser:
@@ -274,10 +270,8 @@ def _add_looking(table: Table) -> None:
     table.add("looking", "list_takes", what, common=True, type=path, metavar="FOLDER")
     what = "look at this machine: is everything right, how fast is it; --dry_run shows times from then on"
     table.add("looking", "check_machine", what, common=True, **flag)
-    what = "what the machine does in a second, in 10^12 operations; --dry_run then shows the time, too"
-    table.add("looking", "tflops", what, type=number, metavar="N")
-    what = 'a card such as "RTX 4090"; --dry_run then shows the time predicted from what its maker publishes'
-    table.add("looking", "card", what, common=True, metavar="NAME")
+    for name, (what, how) in RATE_FLAGS.items():
+        table.add("looking", name, what, common=name == "card", **how)
     table.add("looking", "export_shots", "also write every shot as its own video", common=True, **flag)
     what = "also write the film as a timeline for editing programs, as .otio and .edl"
     table.add("looking", "export_timeline", what, **flag)

@@ -110,8 +110,8 @@ def make_forecast(
     Raises:
         InputError: the run does not fit `vram_budget`.
     """
-    making, layout = asked.making, asked.layout
-    if making is None or layout is None:
+    making, layout, whole = asked.making, asked.layout, asked.whole
+    if making is None or layout is None or whole is None:
         raise ValueError("saved latents are decoded without a forecast")
     request = within_budget(asked.base, work)
     tokens = tokenized or TokenizedPrompt(clean_prompt(request.prompt), (), ())
@@ -123,14 +123,14 @@ def make_forecast(
         shots=_shots(making.scene, layout, ranges),
         sparse=sparse,
         text=Counted(tokens.num_tokens, False) if tokenized else Counted(estimated_tokens(tokens.text), True),
-        passes=_passes(request),
-        positive_flops=_flops(config, layout, sparse, ranges),
-        negative_flops=_flops(config, layout, sparse, None),
-        full_flops=_flops(config, layout, False, None),
+        passes=(0, 0) if asked.kept.is_all(layout) else _passes(request),
+        positive_flops=_flops(config, whole, sparse, ranges),
+        negative_flops=_flops(config, whole, sparse, None),
+        full_flops=_flops(config, whole, False, None),
         memory=predict(request, work),
         chosen=chosen(asked.base, request),
         rate=rate,
-        sharing=_sharing(request, work, layout, sparse),
+        sharing=_sharing(request, work, whole, sparse),
         warnings=(*warnings, *advice(asked, tokenized)),
         told=told_words(making),
     )
@@ -183,7 +183,7 @@ def _flops(config: TransformerConfig, layout: ShotLayout, sparse: bool, ranges: 
 def _shots(scene: Scene, layout: ShotLayout, ranges: KeyRanges | None) -> tuple[ShotForecast, ...]:
     captions = scene.storyboard.shot_captions
     cuts = (None, *(scene.cuts or (None,) * len(layout.cuts)))
-    keys = ranges or (((0, TEXT_LENGTH),),) * layout.num_shots
+    keys = (ranges or (((0, TEXT_LENGTH),),) * layout.num_shots)[: layout.num_shots]
     rows = zip(captions, layout.frames, layout.latents, layout.shots, cuts, keys, strict=True)
     return tuple(
         ShotForecast(caption, frames, latents, b - a, asked, seen)

@@ -96,7 +96,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
     Raises:
         InputError: the first thing that would make the run fail, or destroy what is not its own.
     """
-    opened, making, layout = files or Files(), asked.making, asked.layout
+    opened, making, layout = files or Files(), asked.making, asked.whole
     sparse = making is not None and making.sparse
     extension = Extension(
         scene=asked.as_record(),
@@ -106,6 +106,7 @@ def plan_video(asked: SceneRequest, files: Files | None = None, inputs: Inputs |
         attended=attended(layout, sparse) if layout else None,
         scales=asked.scales,
         origin=asked.kept.origin,
+        unseen=sum(asked.kept.behind),
         chapters=asked.chapters,
         groups=shot_groups(layout) if layout and sparse else None,
         check=lambda base, files: _check(replace(asked, base=base), files),
@@ -128,7 +129,8 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
         InputError: a file that was given is absent, or one that is there will not do.
     """
     making, base = asked.making, asked.base
-    if making is None or asked.layout is None:
+    layout = asked.whole
+    if making is None or layout is None:
         raise ValueError("saved latents are decoded without a forecast")
     check_names(base, asked.also)
     check_outputs(base, {**(inputs or {}), **inputs_of(base)}, asked.also, replace=True)
@@ -157,9 +159,9 @@ def look_ahead(asked: SceneRequest, files: Files, inputs: Inputs | None = None, 
     if not _replaceable(experts[0].flag, experts[0].path, making):
         # A weight that LoRAs are merged into is held in the compute dtype.
         held = held_weights(files.transformer(base.model, experts[0]), base.compute.quantises)
-    split = plan_split(base, config, shot_groups(asked.layout) if making.sparse else None)
+    split = plan_split(base, config, shot_groups(layout) if making.sparse else None)
     vae, beside = vae_size(base, files), files.values_beside(base.model, config)
-    work = Work(config, held, attended(asked.layout, making.sparse), vae, encoder_value(base, files), beside, split)
+    work = Work(config, held, attended(layout, making.sparse), vae, encoder_value(base, files), beside, split)
     return make_forecast(asked, tokens, work, notes, rate)
 
 
@@ -211,7 +213,7 @@ def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt
             raise
         raise InputError(f"{storyboard.caption_name}: {error}") from error
     if storyboard.global_caption is not None:
-        check_text_fits(tokenized, making.scene.num_shots, storyboard.caption_name, TEXT_LENGTH)
+        check_text_fits(tokenized, making.scene.num_shots + len(storyboard.cast), storyboard.caption_name, TEXT_LENGTH)
     return tokenized
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ from holocine_ext.story.scene import Scene, plan_scene, scene_warnings
 from holocine_ext.story.storyboard import Storyboard
 from holocine_ext.story.timeline import EDL_ENDING, OTIO_ENDING, is_our_edl, is_our_otio
 from holocine_ext.takes.board import with_takes
-from holocine_ext.takes.kept import Kept, keep, own_noise
+from holocine_ext.takes.cast import CastShot, cast_shots
+from holocine_ext.takes.kept import HeldShot, Kept, keep, own_noise
 from wan2.errors import InputError
+from wan2.plan.begun import Begun
 from wan2.plan.marks import is_our_png, is_our_video
 from wan2.plan.outputs import Chapter, OutputPaths, Target
 from wan2.plan.resume import settle
 from wan2.request.flat import FILES, make_request
 from wan2.request.request import Request
+from wan2.shapes import TIME_STRIDE
 from wan2.shown import one_line
 
 SHEET_ENDING = "_sheet.png"
@@ -38,6 +41,8 @@ DECIDING = {
     "variant": "`variant`",
     "shot_mask_type": "`shot_mask_type`",
     "held": "held shots",
+    "cast": "cast",
+    "begun": "the video it begins from",
     "directions": "seeds, guidance scales or LoRAs of shots",
 }
 
@@ -50,9 +55,9 @@ def shot_paths(base: Path, num_shots: int) -> tuple[Path, ...]:
     )
 
 
-def stem_of(board: Storyboard) -> str:
-    """What the names of a film's files begin with: the name of its storyboard, as every disk takes it."""
-    return re.sub(r"[^\w.-]+", "_", Path(board.source).stem)[:LONGEST_STEM].strip("._-")
+def stem_of(storyboard: Path | str | None) -> str:
+    """What the names of a film's files begin with: that of its storyboard, if it has one, as every disk takes it."""
+    return re.sub(r"[^\w.-]+", "_", Path(storyboard or "").stem)[:LONGEST_STEM].strip("._-")
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ class SceneRequest:
         """What is allowed but likely to disappoint, a line each."""
         trained = self.making.preset.trained if self.making else Trained()
         found = scene_warnings(self.making.scene, trained.frames, trained.shots) if self.making else ()
+        found += self.kept.fitted
         return found + (font_warnings((self.shown_title, *self.shown_captions)) if self.shown.contact_sheet else ())
 
     @property
@@ -161,13 +167,18 @@ class SceneRequest:
         return tuple(Chapter(*frames, title) for frames, title in zip(self.layout.frames, titles, strict=True))
 
     @property
+    def whole(self) -> ShotLayout | None:
+        """The shots, and behind them the cast, as the transformer sees them."""
+        return self.layout and self.layout.with_more(self.kept.behind)
+
+    @property
     def scales(self) -> tuple[float | None, ...]:
         """The guidance scale of every latent frame, None for that of the request; empty where no shot has its own."""
         directions = self.making.scene.storyboard.directions if self.making else ()
         scales = [direction.guidance_scale for direction in directions]
         if self.layout is None or all(scale is None for scale in scales):
             return ()
-        return tuple(scales[shot] for shot in self.layout.shot_ids)
+        return (*(scales[shot] for shot in self.layout.shot_ids), *(None,) * sum(self.kept.behind))
 
     @property
     def loras(self) -> tuple[tuple[float, ...] | None, ...]:
@@ -217,6 +228,7 @@ class SceneRequest:
             scene |= {"shot_mask_type": made.shot_mask_type, "held": list(self.kept.notes)}
             told = [direction.as_record() for direction in made.scene.storyboard.directions]
             scene |= {"directions": told if any(told) else []}
+            scene |= self.kept.told
             scene |= {name: getattr(self.shown, name) for name in sorted(SHOWING)}
         return scene
 
@@ -227,6 +239,7 @@ def scene_request(
     values: Mapping[str, Any],
     shot_mask_type: str | None = None,
     shown: Shown | None = None,
+    cast: Sequence[CastShot] | None = None,
 ) -> SceneRequest:
     """A video to make. A value given wins over the storyboard, the storyboard over the preset.
 
@@ -236,6 +249,7 @@ def scene_request(
         values: settings by their flat names; None means not given.
         shot_mask_type: what the 17th input channel says, for checkpoints that have one.
         shown: what is shown of the shots.
+        cast: that of the storyboard, where a take has it; None finds it by its files.
 
     Raises:
         InputError: a scene, a layout or a setting that breaks its rule.
@@ -250,12 +264,37 @@ def scene_request(
         known |= {"height": storyboard.size[0], "width": storyboard.size[1]}
     if known.get("seed") is None:
         known["seed"] = storyboard.seed
-    made = make_request(preset, known).putting(stem=stem_of(storyboard))
-    base = settle(made, seed_is_free=known["seed"] is None)
+    unsettled = make_request(preset, known).putting(stem=stem_of(storyboard.source))
+    base = settle(unsettled, seed_is_free=known["seed"] is None)
     layout = plan_layout(scene.num_frames, scene.num_shots, scene.cuts, base.shape.tokens_per_frame, names=scene.names)
     making = Making(scene, preset, mask, named, told_by(storyboard, values))
-    title = storyboard.global_caption or ""
-    seeds = [direction.seed for direction in storyboard.directions]
-    own = own_noise(layout, base.seed, seeds)
-    kept = keep(held, layout, base.shape, own) if held or len(own) > 1 else Kept()
-    return SceneRequest(base, making, layout, title, storyboard.shot_captions, kept, shown or Shown())
+    title, captions = storyboard.global_caption or "", storyboard.shot_captions
+    asked = SceneRequest(base, making, layout, title, captions, shown=shown or Shown())
+    return keeping(asked, held, cast_shots(storyboard.cast, base.shape, storyboard.source) if cast is None else cast)
+
+
+def beginning(asked: SceneRequest, begun: Begun) -> SceneRequest:
+    """The video with every shot begun from another video.
+
+    Raises:
+        InputError: some of its shots are held.
+    """
+    if asked.kept.notes:
+        raise InputError("every shot begins from it, so none comes from a take", field="video_path")
+    return replace(asked, kept=asked.kept.beginning(begun))
+
+
+def keeping(asked: SceneRequest, held: Sequence[HeldShot], cast: Sequence[CastShot] = ()) -> SceneRequest:
+    """The video with some shots held, and with a cast, which lies behind its end.
+
+    Raises:
+        InputError: a take of another size, or a shot of another length.
+    """
+    if asked.layout is None or asked.making is None:
+        raise ValueError("saved latents are decoded without shots")
+    behind = sum(member.frames for member in cast)
+    own = own_noise(asked.layout, asked.base.seed, asked.making.scene.storyboard.seeds, behind)
+    if not held and len(own) == 1:
+        return asked
+    base = replace(asked.base, num_frames=asked.layout.num_frames + TIME_STRIDE * behind) if behind else asked.base
+    return replace(asked, base=base, kept=keep(held, asked.layout, base.shape, own, cast))

@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from holocine_ext.layered import laid_over
-from holocine_ext.request import SceneRequest
+from holocine_ext.request import SceneRequest, beginning, keeping
 from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.story.boards import from_arguments
 from holocine_ext.story.storyboard import Storyboard
-from holocine_ext.takes.kept import HeldShot, held_again, keep, own_noise
+from holocine_ext.takes.cast import CastShot, cast_again
+from holocine_ext.takes.kept import HeldShot, held_again
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
-from wan2.plan.pieces import Draw
+from wan2.plan.begun import Begun, begin, check_strength
+from wan2.plan.pieces import Origin
 from wan2.request.fields import Number
 from wan2.request.presets import Preset
 
@@ -71,23 +73,39 @@ def _recaptioned(board: Storyboard, given: Mapping[str, Any]) -> Storyboard:
             raise InputError(rule, field="shot_captions")
         captions = list(new)
     shared = given["global_caption"] or board.global_caption
-    return from_arguments(global_caption=shared, shot_captions=captions)
+    return from_arguments(global_caption=shared, shot_captions=captions).with_cast(board.cast)
 
 
-def repeated(asked: SceneRequest, take: Take) -> SceneRequest:
-    """The video of a take, with the shots held that it held itself.
+def cast_beside(take: Take, board: Storyboard) -> tuple[CastShot, ...] | None:
+    """The cast of a take, where the scene has that; None where it has one of its own, or none.
+
+    Raises:
+        InputError: the latents of the take do not hold what its record says.
+    """
+    told = take.scene.scene.storyboard.cast
+    return cast_again(take) if told and board.cast == told else None
+
+
+def repeated(asked: SceneRequest, take: Take, cast: Sequence[CastShot]) -> SceneRequest:
+    """The video of a take with its cast, and with the shots held that it held itself.
 
     Raises:
         InputError: it held some, and this video has other cuts.
     """
     held = held_again(take)
+    if take.scene.begun is not None and asked.layout is not None:
+        _check_cuts(asked.layout, take, "take")
+        pieces = [piece for piece in take.origin.pieces if piece.place < take.shape.latent_frames]
+        return beginning(asked, Begun(Origin(tuple(pieces)), take.scene.begun))
     if not held or asked.layout is None:
         return asked
     _check_cuts(asked.layout, take, "take")
-    return replace(asked, kept=keep(held, asked.layout, asked.base.shape, _own_noise(asked, asked.layout)))
+    return keeping(asked, held, cast)
 
 
-def reshot(asked: SceneRequest, take: Take, shots: Sequence[int], strength: float | None) -> SceneRequest:
+def reshot(
+    asked: SceneRequest, take: Take, shots: Sequence[int], strength: float | None, cast: Sequence[CastShot]
+) -> SceneRequest:
     """The video of a take with some of its shots made anew, and the others held.
 
     Args:
@@ -95,6 +113,7 @@ def reshot(asked: SceneRequest, take: Take, shots: Sequence[int], strength: floa
         take: what its other shots are.
         shots: the numbers of those that are made, from 1.
         strength: the noise level from which these are made, of what they are in the take; None is from noise alone.
+        cast: of the video, held as before.
 
     Raises:
         InputError: a number that no shot has, or one that is given twice; cuts that are not those of the take; or
@@ -114,12 +133,24 @@ def reshot(asked: SceneRequest, take: Take, shots: Sequence[int], strength: floa
     held = [one for one in held if one.until < 1]
     if not held:
         raise InputError("names every shot, so nothing is held; leave it out", field="reshoot")
-    return replace(asked, kept=keep(held, layout, asked.base.shape, _own_noise(asked, layout)))
+    return keeping(asked, held, cast)
 
 
-def _own_noise(asked: SceneRequest, layout: ShotLayout) -> tuple[Draw, ...]:
-    directions = asked.making.scene.storyboard.directions if asked.making else ()
-    return own_noise(layout, asked.base.seed, [direction.seed for direction in directions])
+def refined(asked: SceneRequest, take: Take, strength: float) -> SceneRequest:
+    """The video of a take made anew in part, at any size: where that is another, its frames are resized.
+
+    Raises:
+        InputError: cuts that are not those of the take.
+    """
+    if asked.layout is None:
+        raise ValueError("latents are decoded without shots")
+    check_strength(strength)
+    _check_cuts(asked.layout, take, "strength")
+    begun = begin(take.latents, strength, replace(asked.base, num_frames=asked.layout.num_frames))
+    if (take.shape.height, take.shape.width) == (asked.base.height, asked.base.width):
+        whole = replace(begun.origin.pieces[0], source=take.whole)
+        begun = replace(begun, origin=Origin((whole,)))
+    return beginning(asked, begun)
 
 
 def _check_cuts(layout: ShotLayout, take: Take, field: str) -> None:

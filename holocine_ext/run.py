@@ -63,28 +63,28 @@ class _Shots:
         from holocine_ext.shots.conditioning import plan_attentions
 
         asked = self.asked
-        if asked.layout is None or asked.making is None:
+        if asked.whole is None or asked.making is None:
             raise ValueError("saved latents are decoded without attention")
-        return plan_attentions(asked.layout, self.plan.key_ranges, asked.making.sparse, dense)
+        return plan_attentions(asked.whole, self.plan.key_ranges, asked.making.sparse, dense)
 
     def mask(self) -> Tensor:
         """The latent channel for checkpoints that take one more."""
         from holocine_ext.shots.conditioning import mask_channel
 
         asked = self.asked
-        if asked.layout is None or asked.making is None or asked.making.shot_mask_type is None:
+        if asked.whole is None or asked.making is None or asked.making.shot_mask_type is None:
             raise ValueError("there is no mask channel")
-        return mask_channel(asked.layout, asked.making.shot_mask_type, asked.base.shape)
+        return mask_channel(asked.whole, asked.making.shot_mask_type, asked.base.shape)
 
     def loras(self, noise: Noise) -> tuple[Strengths, ...]:
         """How much of each LoRA of an expert counts in each shot."""
         from holocine_ext.shots.loras import lora_strengths
 
         asked, base = self.asked, self.plan.base
-        if asked.layout is None:
+        if asked.whole is None:
             raise ValueError("there are no shots")
         multipliers = [lora.multiplier for lora in base.request.model.expert(noise).loras]
-        return lora_strengths(multipliers, asked.loras, asked.layout, text_spans(base.found.texts[0]))
+        return lora_strengths(multipliers, asked.loras, asked.whole, text_spans(base.found.texts[0]))
 
     def preview(self, latents: Tensor, colours: Tensor, steps: int) -> Image.Image:
         """The contact sheet of unfinished latents."""

@@ -17,6 +17,8 @@ from wan2.request.flat import RANGES
 from wan2.shapes import VideoShape
 
 FIELDS = ("title", "captions", "cuts", "storyboard", "model", "variant", "shot_mask_type", "held", "directions")
+# Only where there are some.
+MORE_FIELDS = ("cast", "begun")
 SHOWING = ("export_shots", "contact_sheet", "export_timeline")
 
 
@@ -33,6 +35,8 @@ class SavedScene:
     contact_sheet: bool
     export_timeline: bool = False
     held: tuple[Mapping[str, Any], ...] = ()
+    cast: tuple[Mapping[str, Any], ...] = ()
+    begun: Mapping[str, Any] | None = None
 
 
 def saved_scene(state: SavedState) -> SavedScene:
@@ -44,7 +48,7 @@ def saved_scene(state: SavedState) -> SavedScene:
     place = f"`resume` {state.path}"
     if "storyboard" not in state.scene:
         raise InputError(f"{place}: was saved by another program, which alone can go on with it")
-    Fields(state.scene, place, (*FIELDS, *SHOWING))  # a record has others, too
+    Fields(state.scene, place, (*FIELDS, *MORE_FIELDS, *SHOWING))  # a record has others, too
     return read_scene(state.scene, place)
 
 
@@ -56,7 +60,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
     """
     if "storyboard" not in scene:
         raise InputError(f"{place}: was made by another program, and tells of no shots")
-    known = (*FIELDS, *SHOWING)
+    known = (*FIELDS, *MORE_FIELDS, *SHOWING)
     fields = Fields({name: scene[name] for name in known if name in scene}, place, known)
     board = Fields(scene["storyboard"], f"{place}: storyboard", BOARD)
     count = board.whole("num_frames", *RANGES["num_frames"])
@@ -66,7 +70,7 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         raise InputError(f"{place}: its scene has no length, no rate or no cuts")
     names = f"{place}: num_frames", f"{place}: cuts"
     made = Scene(
-        told_storyboard(board, place, fields.table.get("directions")),
+        told_storyboard(board, place, fields.table),
         count,
         fps,
         board.whole_list("shot_cut_frames"),
@@ -82,7 +86,9 @@ def read_scene(scene: Mapping[str, Any], place: str) -> SavedScene:
         fields.table.get("export_shots") is True,
         fields.table.get("contact_sheet") is True,
         fields.table.get("export_timeline") is True,
-        held=_held(fields),
+        held=_notes(fields, "held"),
+        cast=_notes(fields, "cast"),
+        begun=fields.table["begun"] if isinstance(fields.table.get("begun"), dict) else None,
     )
 
 
@@ -105,11 +111,11 @@ def saved_shots(record: Mapping[str, Any], place: str, shape: VideoShape) -> tup
         raise InputError(f"{place}: the cuts in its record do not fit its video: {error}") from error
 
 
-def _held(fields: Fields) -> tuple[Mapping[str, Any], ...]:
-    held = fields.table.get("held", [])
-    if not isinstance(held, list) or not all(isinstance(note, dict) for note in held):
-        raise fields.refuse("held", "must be a list of shots")
-    return tuple(held)
+def _notes(fields: Fields, name: str) -> tuple[Mapping[str, Any], ...]:
+    notes = fields.table.get(name, [])
+    if not isinstance(notes, list) or not all(isinstance(note, dict) for note in notes):
+        raise fields.refuse(name, "must be a list of shots")
+    return tuple(notes)
 
 
 def _one_of(fields: Fields, name: str, choices: tuple[str, ...]) -> str:

@@ -1,15 +1,15 @@
 """Kills runs at random moments and lets them go on: `python -m tests.kill_runs --runs 300`.
 
-A run is one of 14 configurations, of random weights or of the miniature. It is killed up to four times in a row, by
+A run is one of 18 configurations, of random weights or of the miniature. It is killed up to four times in a row, by
 `kill -9`; each time the same command line is started again, which has `--resume`, and the last one ends by itself.
 
 A moment is one of the times at which the run opens a file for writing, renames, makes or removes something, or a
 little later; every kind of these is as likely as any other. Some kills go by the clock alone.
 
-What must hold: after every kill no file under a final name is another than in a run that nobody killed (the state and
-the preview apart, which are only whole). In the end every path of the whole folder is there and equal, also the
-checkpoints, and what a record says but for times and memory (`tests.snapshots.LEFT_OUT`); nothing else is there, hidden
-or not.
+What must hold: after every kill no file under a final name is another than in a run that nobody killed (the state, the
+preview and the windows of a long film apart, which are only whole). In the end every path of the whole folder is there
+and equal, also the checkpoints, and what a record says but for times and memory (`tests.snapshots.LEFT_OUT`); nothing
+else is there, hidden or not.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ from typing import Any
 
 import diffusers
 import ftfy  # noqa: F401
+import numpy as np
 import tokenizers  # noqa: F401
 import torch
 import tqdm  # noqa: F401
+from PIL import Image
 
 import holocine_ext.cli
 import holocine_ext.run  # noqa: F401
@@ -46,6 +48,7 @@ from tests.snapshots import content, differences, snapshot
 from tests.tiny import MODELS, QUICK, write_tiny_model
 from tests.wan2.fp8_files import six_blocks, write
 from tests.wan2.lora_files import comfy, draw, kohya, write_lora
+from wan2.run.video_io import VideoWriter
 from wan2.weights.checkpoint import inspect_transformer
 
 # Loaded here once, like the modules above that nobody uses here: a run is a fork of this process.
@@ -80,6 +83,10 @@ CONFIGS: dict[str, list[str]] = {
     "latents clock": LATENT,
     "list": [*BOTH, *EVERY],
     "waves": [*BOTH, *EVERY, "--wave", "2"],
+    "reshoot": [*BOTH, *EVERY, "--reshoot", "2"],
+    "cast": [*BOTH, *EVERY],
+    "windows": [*BOTH, *EVERY],
+    "clip": [*BOTH, *EVERY, "--strength", "0.9"],
 }
 LISTS = ("list", "waves")
 # What lies there after a kill: no file, a state alone, some of the files that a run ends with, all of them. Or the run
@@ -241,7 +248,7 @@ class Case:
                 holds = content(path)
             except (OSError, ValueError) as error:
                 raise AssertionError(f"{there} is not whole: {error}") from error
-            if path not in states and "_preview" not in path.name:
+            if path not in states and "_preview" not in path.name and "_window" not in path.name:
                 problems = list(differences(holds, self.expected.get(there, "nothing"), there))
                 if problems:
                     raise AssertionError("; ".join(problems))
@@ -297,11 +304,50 @@ def write_list(folder: Path) -> list[str]:
     return ["--from_file", "scenes/list.txt"]
 
 
+def write_board(folder: Path, shots: int, **more: object) -> list[str]:
+    """A storyboard of so many shots, and a picture; the flag that names the one."""
+    folder.mkdir()
+    Image.new("RGB", (40, 40), "orange").save(folder / "keeper.png")
+    told = [{"caption": f"Shot {number}", "frames": 4 + (not number)} for number in range(shots)]
+    (folder / "board.json").write_text(json.dumps({"global_caption": "A lighthouse.", "shots": told} | more))
+    return ["--storyboard", "scenes/board.json"]
+
+
+def write_take(root: Path, flags: Sequence[str]) -> list[str]:
+    """An earlier run; the flag that names it."""
+    Case(root, "take", [*flags, *QUICK, *STEPS[:-1], *SCENE, "--save_path", "takes/take.mp4"]).finish()
+    return ["--take", "takes/take.mp4"]
+
+
+def write_clip(folder: Path) -> list[str]:
+    """A video; the flags for a scene that begins from it."""
+    folder.mkdir()
+    with VideoWriter(folder / "clip.mp4", 8, (32, 32), {}, 16) as writer:
+        for number in range(20):
+            writer.write(np.full((32, 32, 3), 10 * number, np.uint8))
+    return [*SCENE, "--video_path", "scenes/clip.mp4"]
+
+
+def write_scene(root: Path, name: str, flags: Sequence[str]) -> list[str]:
+    """What a configuration reads besides its model; the flags that name it."""
+    if name in LISTS:
+        return write_list(root / "scenes")
+    if name == "cast":
+        return write_board(root / "scenes", 2, cast=[{"image": "keeper.png", "caption": "The keeper"}])
+    if name == "windows":
+        return write_board(root / "scenes", 15)
+    if name == "reshoot":
+        return write_take(root, flags)
+    return write_clip(root / "scenes") if name == "clip" else SCENE
+
+
 def make_case(root: Path, name: str, model: str) -> Case:
     """A configuration in a folder of its own, made once."""
     flags = write_model(root / "model", model)
-    scene = write_list(root / "scenes") if name in LISTS else SCENE
+    scene = write_scene(root, name, flags)
     quick = [word for word in QUICK if name not in LISTS or word not in ("--seed", "7")]
+    if name == "windows":  # its shots say how long it is
+        quick = [word for word in quick if word not in ("--video_length", "9")]
     ending = ".safetensors" if "latent" in CONFIGS[name] else ".mp4"
     case = Case(root, name, [*flags, *quick, *STEPS, *CONFIGS[name], *scene, "--save_path", f"out/scene{ending}"])
     case.learn()

@@ -79,7 +79,9 @@ def comparable(record: Any) -> Any:  # noqa: ANN401
     if not isinstance(record, dict) or "options" not in record:
         return record
     types = {name: kind_of(record[name]) for name in LEFT_OUT if name in record}
-    return {**record, **types}
+    decoded = record.get("decoded")
+    inner = {"decoded": comparable(decoded)} if isinstance(decoded, dict) else {}
+    return {**record, **types, **inner}
 
 
 def kind_of(value: object) -> object:

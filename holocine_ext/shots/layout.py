@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from wan2.errors import InputError, refusal
-from wan2.shapes import latent_index, snap_frames
+from wan2.shapes import TIME_STRIDE, latent_index, snap_frames
 
 Range = tuple[int, int]
 """Half-open: [first, last + 1)."""
@@ -61,6 +61,11 @@ class ShotLayout:
     def tokens(self) -> int:
         """Transformer tokens of the video."""
         return self.latent_frames * self.tokens_per_frame
+
+    def with_more(self, latents: Sequence[int]) -> ShotLayout:
+        """The same with more shots behind the last, of so many latent frames each."""
+        edges = [self.num_frames + TIME_STRIDE * sum(latents[:number]) for number in range(len(latents) + 1)]
+        return ShotLayout(edges[-1], (*self.cuts, *edges[:-1]), self.tokens_per_frame)
 
     @cached_property
     def frames(self) -> tuple[Range, ...]:

@@ -57,10 +57,20 @@ def direction_of(shot: Fields, folder: Path) -> Direction:
         return Direction(seed=seed, guidance_scale=guidance, lora_multiplier=loras)
     if strength is None and (given := [field for field in OF_RECORD if shot.table.get(field) is not None]):
         raise InputError(f"{shot.name(given[0])}: a shot that is as in its take takes none; give strength, too")
-    file, mark, number = name.rpartition("#")
+    file, number = shot_of_take(shot)
+    return Direction(folder / file, number, strength, seed, guidance, loras)
+
+
+def shot_of_take(fields: Fields) -> tuple[str, int]:
+    """The file of a take, and the number of a shot of it.
+
+    Raises:
+        InputError: it is written otherwise.
+    """
+    file, mark, number = (fields.text(FROM) or "").rpartition("#")
     if not mark or not file or not number.isdecimal() or len(number) > len(str(RANGES["num_frames"][1])):
-        raise shot.refuse(FROM, "must be the file of a take and the number of a shot, such as takes/night.mp4#2")
-    return Direction(folder / file, int(number), strength, seed, guidance, loras)
+        raise fields.refuse(FROM, "must be the file of a take and the number of a shot, such as takes/night.mp4#2")
+    return file, int(number)
 
 
 def told_directions(shots: object, place: str, count: int) -> tuple[Direction, ...]:

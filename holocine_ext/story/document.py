@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from holocine_ext.story.cast import Member, as_tables, member_of
 from holocine_ext.story.characters import Character, check_cast, introduce, number_references, uncalled
 from holocine_ext.story.direction import DIRECTION, any_of, direction_of
 from holocine_ext.story.fields import Fields, refuse_unknown, unknown_fields
@@ -22,8 +23,12 @@ from wan2.request.flat import RANGES
 from wan2.shapes import SIZE_MULTIPLE
 
 OF_VIDEO = ("shot_cut_frames", "num_frames", "fps", "seed", "size")
-FIELDS = ("prompt", "global_caption", "characters", "shots", *OF_VIDEO, "shot_captions", "settings", "soundtrack")
-CAPTIONS = ("global_caption", "shots", "shot_captions", "characters")
+FIELDS = (
+    *("prompt", "global_caption", "characters", "cast", "shots"),
+    *OF_VIDEO,
+    *("shot_captions", "settings", "soundtrack"),
+)
+CAPTIONS = ("global_caption", "shots", "shot_captions", "characters", "cast")
 SHOT_FIELDS = ("caption", *TIMES, *DIRECTION)
 MOST_CHARACTERS = 100
 # What `settings` may hold besides, under these names or those of the flags.
@@ -38,9 +43,9 @@ def from_document(document: object, source: str) -> Storyboard:
     Either `prompt` (a raw prompt, kept as it is), or `global_caption` and `shots`: a list of tables with a `caption`
     and at most one of `seconds`, `frames` (how long; the last shot may leave it open) and `cut_frame` (its first
     frame); what else a shot may say is in `direction.py`. `shot_captions`, a list of captions, may stand for `shots`.
-    `characters` maps names to descriptions (`characters.py`). `shot_cut_frames` lists all cuts at once. `num_frames`,
-    `fps`, `seed` and `size` ([height, width] in pixels) are optional, and so is the table `settings` (`settings.py`),
-    which may hold these four, too.
+    `cast` is a list of what all shots see (`cast.py`). `characters` maps names to descriptions (`characters.py`).
+    `shot_cut_frames` lists all cuts at once. `num_frames`, `fps`, `seed` and `size` ([height, width] in pixels) are
+    optional, and so is the table `settings` (`settings.py`), which may hold these four, too.
 
     Raises:
         InputError: a field that is not known (all of them are named at once), or one that breaks its rule.
@@ -108,19 +113,30 @@ def _shots(fields: Fields) -> object:
 def _from_shots(fields: Fields, global_caption: str, shots: Sequence[object], known: dict[str, Any]) -> Storyboard:
     """The scene of a global caption and a list of shots."""
     check_own_caption(global_caption, fields.name("global_caption"))
-    cast = _cast(fields)
-    text = introduce(global_caption, cast, fields.name("global_caption"))
+    names = _characters(fields)
+    text = introduce(global_caption, names, fields.name("global_caption"))
     tables = [Fields(shot, f"{fields.place}: shot {i}", SHOT_FIELDS) for i, shot in enumerate(shots, 1)]
     directions = any_of([direction_of(table, Path(fields.place).parent) for table in tables])
-    captions = tuple(number_references(_caption(table), cast, table.name("caption"), text) for table in tables)
+    captions = tuple(number_references(_caption(table), names, table.name("caption"), text) for table in tables)
     lengths, cuts = timing(fields.place, tables)
     if known["shot_cut_frames"] is not None:
         if lengths or cuts is not None:
             raise InputError(f"{fields.place}: shot_cut_frames: the shots say their own times; give one or the other")
         cuts = known["shot_cut_frames"]
-    notes = tuple(f"{fields.place}: characters {name}: no shot calls [{name}]" for name in uncalled(cast, captions))
+    notes = tuple(f"{fields.place}: characters {name}: no shot calls [{name}]" for name in uncalled(names, captions))
     known |= {"shot_cut_frames": cuts, "lengths": lengths, "directions": directions}
-    return structured(text, captions, **known, characters=cast, notes=notes)
+    known |= {"cast": tuple(_member(table, names, text) for table in as_tables(fields.table.get("cast"), fields.place))}
+    return structured(text, captions, **known, characters=names, notes=notes)
+
+
+def _member(table: Fields, names: Sequence[Character], text: str) -> Member:
+    """One of the cast."""
+    caption = table.text("caption")
+    if caption is None:
+        raise InputError(f"{table.name('caption')}: missing; say in words what it shows")
+    check_own_caption(caption, table.name("caption"))
+    numbered = number_references(caption, names, table.name("caption"), text)
+    return member_of(table, numbered, Path(table.place.partition(": cast ")[0]).parent)
 
 
 def _caption(shot: Fields) -> str:
@@ -134,7 +150,7 @@ def _caption(shot: Fields) -> str:
     return caption
 
 
-def _cast(fields: Fields) -> tuple[Character, ...]:
+def _characters(fields: Fields) -> tuple[Character, ...]:
     """The named characters, in the order of the file."""
     table = fields.table.get("characters")
     if table is None:
@@ -143,9 +159,9 @@ def _cast(fields: Fields) -> tuple[Character, ...]:
         raise fields.refuse("characters", "must be names with a description each")
     if len(table) > MOST_CHARACTERS:
         raise InputError(f"{fields.name('characters')}: lists {len(table)}; must be at most {MOST_CHARACTERS}")
-    cast = tuple(Character(name, description) for name, description in table.items())
-    check_cast(cast, fields.name("characters"))
-    return cast
+    found = tuple(Character(name, description) for name, description in table.items())
+    check_cast(found, fields.name("characters"))
+    return found
 
 
 def _size(fields: Fields) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from holocine_ext.story.cast import captions_with, told_cast
 from holocine_ext.story.characters import Character
 from holocine_ext.story.direction import told_directions
 from holocine_ext.story.fields import Fields
@@ -29,7 +30,7 @@ def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
     options = Fields({name: record["options"].get(name) for name in known}, f"{source}: options", known)
     sides = [options.whole(name, *RANGES[name]) for name in SIZE]
     return replace(
-        told_storyboard(board, source, record.get("directions")),
+        told_storyboard(board, source, record),
         shot_cut_frames=board.whole_list("shot_cut_frames"),
         num_frames=board.whole("num_frames", *RANGES["num_frames"]),
         fps=board.number("fps", *RANGES["fps"]),
@@ -39,18 +40,21 @@ def from_record(record: Mapping[str, Any], source: str) -> Storyboard:
     )
 
 
-def told_storyboard(board: Fields, place: str, directions: object) -> Storyboard:
-    """The storyboard whose prompt and captions agree, given as captions or raw; `directions` as a record has them."""
+def told_storyboard(board: Fields, place: str, record: Mapping[str, Any]) -> Storyboard:
+    """The storyboard whose prompt and captions agree, as captions or raw; `record` tells of directions and cast."""
     prompt, shared, captions = board.text("prompt"), board.text("global_caption"), board.table.get("shot_captions")
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise InputError(f"{place}: its scene has no captions")
     if prompt is None:
         raise InputError(f"{place}: its scene has no prompt")
+    cast = told_cast(record.get("cast", []), place)
     for structured in (True, False) if shared is not None else (False,):
         with Reading(place):
-            made = from_captions(shared, captions) if structured else from_prompt(prompt)
-        if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, tuple(captions)):
-            told = told_directions(directions, place, len(captions))
+            every = captions_with(captions, cast)
+            made = from_captions(shared, every) if structured else from_prompt(prompt)
+        if (made.prompt, made.global_caption, made.shot_captions) == (prompt, shared, every):
+            told = told_directions(record.get("directions"), place, len(captions))
+            made = replace(made, shot_captions=tuple(captions), cast=cast)
             return replace(made, characters=_cast(board), source=board.text("source") or "", directions=told)
     raise InputError(f"{place}: its prompt and its captions do not agree")
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from holocine_ext.story.cast import Member, captions_with
 from holocine_ext.story.characters import Character
 from holocine_ext.story.direction import Direction
 from holocine_ext.story.lengths import ShotLength
@@ -24,9 +25,10 @@ class Storyboard:
 
     `global_caption` is None for a prompt without tags: one shot, an ordinary video. `lengths` has an entry per shot, of
     which the last may be None (the rest of the video); lengths and `shot_cut_frames` exclude each other. `size` is
-    (height, width) in pixels. `directions` has an entry per shot, or none; a shot from a take may have no caption yet,
-    and then there is no prompt yet. `settings` are those that the film is made with, by their flat names. `source` is
-    the file, or "" for the command line; `notes` are warnings for the reader.
+    (height, width) in pixels. `cast` is seen by every shot and not shown; its captions end the prompt. `directions` has
+    an entry per shot, or none; a shot from a take may have no caption yet, and then there is no prompt yet. `settings`
+    are those that the film is made with, by their flat names. `source` is the file, or "" for the command line; `notes`
+    are warnings for the reader.
     """
 
     prompt: str
@@ -35,6 +37,7 @@ class Storyboard:
     shot_cut_frames: tuple[int, ...] | None = None
     lengths: tuple[ShotLength | None, ...] | None = None
     characters: tuple[Character, ...] = ()
+    cast: tuple[Member, ...] = ()
     num_frames: int | None = None
     fps: float | None = None
     seed: int | None = None
@@ -53,13 +56,23 @@ class Storyboard:
         """
         return from_captions(global_caption, shot_captions, cuts)
 
-    def with_shots(self, captions: Sequence[str], lengths: Sequence[ShotLength | None]) -> Storyboard:
+    def with_shots(self, captions: Sequence[str], lengths: Sequence[ShotLength | None] | None) -> Storyboard:
         """The same scene with every caption and length. Raises `InputError` for captions that are too long together."""
         if self.global_caption is None:
             raise ValueError("a raw prompt has its captions")
-        prompt = build_prompt(self.global_caption, captions)
+        prompt = build_prompt(self.global_caption, captions_with(captions, self.cast))
         check_length(prompt, self.caption_name)
-        return replace(self, prompt=prompt, shot_captions=tuple(captions), lengths=tuple(lengths))
+        known = None if lengths is None else tuple(lengths)
+        return replace(self, prompt=prompt, shot_captions=tuple(captions), lengths=known)
+
+    def with_cast(self, cast: Sequence[Member]) -> Storyboard:
+        """The same scene with another cast. Raises `InputError` for captions that are too long together."""
+        return replace(self, cast=tuple(cast)).with_shots(self.shot_captions, self.lengths) if cast else self
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The seed of every shot, None for that of the scene; empty where nothing is said of shots."""
+        return tuple(direction.seed for direction in self.directions)
 
     @property
     def caption_name(self) -> str:
@@ -104,6 +117,7 @@ def from_prompt(prompt: str, shot_cut_frames: tuple[int, ...] | None = None, nam
 
 def structured(global_caption: str, captions: tuple[str, ...], **settings: Any) -> Storyboard:  # noqa: ANN401
     """The storyboard of checked captions, which are not too long together."""
-    prompt = build_prompt(global_caption, captions) if all(captions) else ""
+    told = captions_with(captions, settings.get("cast", ()))
+    prompt = build_prompt(global_caption, told) if all(captions) else ""
     check_length(prompt, f"{settings['source']}: captions" if settings.get("source") else "`shot_captions`")
     return Storyboard(prompt, global_caption, captions, **settings)

@@ -40,7 +40,7 @@ OF_SCENE: dict[str, str] = (
     | dict.fromkeys(("width", "height", "resolution", "video_size", "dimensions", "w", "h"), _SIZE)
     | dict.fromkeys(("aspect_ratio", "image_size", "frame_size"), _SIZE)
     | dict.fromkeys(("frame_rate", "framerate", "frames_per_second", "rate"), "did you mean fps?")
-    | dict.fromkeys(("cast", "people", "actors", "persons", "roles", "subjects", "character"), _CAST)
+    | dict.fromkeys(("people", "actors", "persons", "roles", "subjects", "character"), _CAST)
     | dict.fromkeys(("global", "global_prompt", "global_description", "scene", "scene_description"), _GLOBAL)
     | dict.fromkeys(("description", "caption", "setting", "style", "synopsis", "summary", "location"), _GLOBAL)
     | dict.fromkeys(("text", "raw_prompt", "full_prompt"), "did you mean prompt?")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-import sys
 import threading
 import webbrowser
 from argparse import SUPPRESS
@@ -20,7 +19,7 @@ from holocine_ext.studio.film import Film
 from holocine_ext.studio.models import Places
 from wan2.cli.arguments import Parser, path, whole_number
 from wan2.cli.console import Console
-from wan2.cli.main import cache_folder, check_paths, guarded, parsed
+from wan2.cli.main import cache_folder, check_paths, parsed, run_command
 from wan2.errors import InputError
 from wan2.request.compute import DEVICE
 
@@ -40,8 +39,7 @@ FIRST = Path(__file__).resolve().parent / "first.json"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the page until Ctrl-C; the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def build_parser() -> Parser:

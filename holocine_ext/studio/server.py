@@ -44,6 +44,8 @@ BODY_SECONDS, LOOK_SECONDS = 20.0, 0.25
 MOST_SEEDS = Number(1, 64, whole=True)
 SHOWN_SETTINGS = ("infer_steps", "guidance_scale", "flow_shift", "height", "width", "num_frames", "fps")
 FRESH = {"cache-control": "no-store"}
+CLOSE = {"connection": "close"}
+"""What is not read to its end is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -256,9 +258,9 @@ async def _body(request: Request) -> bytes:
         async for chunk in request.stream():
             content += chunk
             if len(content) > MOST_BODY:
-                raise HTTPException(413)
+                raise HTTPException(413, headers=CLOSE)
     if limit.cancelled_caught:
-        raise HTTPException(408)
+        raise HTTPException(408, headers=CLOSE)
     return bytes(content)
 
 

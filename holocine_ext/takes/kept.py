@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from holocine_ext.shots.layout import ShotLayout
+from holocine_ext.takes.cast import CastShot, frames_of
 from holocine_ext.takes.take import Take
 from wan2.errors import InputError
+from wan2.plan.begun import Begun
 from wan2.plan.pieces import Draw, Origin, Piece, part_of
 from wan2.shapes import VideoShape
 from wan2.weights.fingerprint import fingerprint
@@ -37,14 +39,54 @@ class HeldShot:
 
 @dataclass(frozen=True)
 class Kept:
-    """Everything of a video that comes from takes, and what its record says of it."""
+    """Everything of a video that comes from elsewhere, and what its record says of it.
+
+    fitted: how pictures and videos were brought to its size, a line each.
+    """
 
     origin: Origin = Origin()
     notes: tuple[Mapping[str, Any], ...] = ()
+    cast: tuple[Mapping[str, Any], ...] = ()
+    begun: Mapping[str, Any] | None = None
+    fitted: tuple[str, ...] = ()
+
+    def beginning(self, begun: Begun) -> Kept:
+        """The same for a video whose every frame begins from another."""
+        pieces = (*begun.origin.pieces, *self.origin.pieces)
+        fitted = (*self.fitted, *([begun.fitted] if begun.fitted else []))
+        return replace(self, origin=replace(self.origin, pieces=pieces), begun=begun.note, fitted=fitted)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a record says of the cast and of the video that all begins from; nothing where there is neither."""
+        cast = {"cast": list(self.cast)} if self.cast else {}
+        return cast | ({"begun": dict(self.begun)} if self.begun else {})
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held while the rest is made."""
+        return bool(self.notes or self.cast)
+
+    def is_all(self, layout: ShotLayout) -> bool:
+        """Whether every shot of a video is held, so that nothing is made."""
+        return sum(note.get("until") == 0 for note in self.notes) == layout.num_shots
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """The latent frames of each of the cast, behind the end of the video."""
+        return tuple(frames_of(note) for note in self.cast)
 
 
-def keep(held: Sequence[HeldShot], layout: ShotLayout, shape: VideoShape, own: Sequence[Draw]) -> Kept:
+def keep(
+    held: Sequence[HeldShot],
+    layout: ShotLayout,
+    shape: VideoShape,
+    own: Sequence[Draw],
+    cast: Sequence[CastShot] = (),
+) -> Kept:
     """The origin of a video of which some shots are held; the noise of the others is its own, see `own_noise`.
+
+    `shape` is that of the video with its cast, which lies behind the shots of `layout`.
 
     Raises:
         InputError: a take of another size, or a shot of another length.
@@ -55,7 +97,13 @@ def keep(held: Sequence[HeldShot], layout: ShotLayout, shape: VideoShape, own: S
         _check(one, shape, stop - start)
         found = one.take.start_of(one.number) if one.again else one.take.shot(one.number)
         pieces += [replace(piece, place=start + piece.place, until=one.until) for piece in found]
-    return Kept(Origin(tuple(pieces), _noise(pieces, own, shape.latent_frames)), tuple(one.note() for one in held))
+    place = layout.latent_frames
+    for member in cast:
+        pieces += [replace(piece, place=place + piece.place) for piece in member.pieces]
+        place += member.frames
+    origin = Origin(tuple(pieces), _noise(pieces, own, shape.latent_frames))
+    fitted = tuple(member.fitted for member in cast if member.fitted)
+    return Kept(origin, tuple(one.note() for one in held), tuple(member.note for member in cast), fitted=fitted)
 
 
 def _noise(pieces: Sequence[Piece], own: Sequence[Draw], frames: int) -> tuple[Draw, ...]:
@@ -69,9 +117,14 @@ def _noise(pieces: Sequence[Piece], own: Sequence[Draw], frames: int) -> tuple[D
     return (*noise, *part_of(own, place, frames - place))
 
 
-def own_noise(layout: ShotLayout, seed: int, seeds: Sequence[int | None] = ()) -> tuple[Draw, ...]:
-    """The noise of a video: drawn for the whole of it, or by shots where one has a seed of its own."""
+def own_noise(layout: ShotLayout, seed: int, seeds: Sequence[int | None] = (), behind: int = 0) -> tuple[Draw, ...]:
+    """The noise of a video: drawn for the whole of it, or by shots where one has a seed of its own.
+
+    behind: latent frames behind its end, whose noise changes nothing of that of the others.
+    """
     frames = layout.latent_frames
+    if behind:
+        return (*own_noise(layout, seed, seeds), Draw(seed, frames + behind, frames, behind))
     if all(one is None for one in seeds):
         return (Draw(seed, frames, 0, frames),)
     draws = []

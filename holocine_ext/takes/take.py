@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from holocine_ext.saved import SavedScene, read_scene, saved_shots
 from holocine_ext.shots.layout import ShotLayout
 from wan2.errors import InputError
@@ -17,15 +15,14 @@ from wan2.parsing import Reading
 from wan2.plan.ours import ORIGIN
 from wan2.plan.pieces import Draw, Origin, Piece, Source, pieces_from, read_origin
 from wan2.plan.saved_latents import TENSOR
-from wan2.plan.told import of_latents, told_by
-from wan2.request.flat import FILES, SETTINGS, typed
+from wan2.plan.told import of_latents, settings_told, told_by
+from wan2.request.flat import FILES
 from wan2.request.output import LATENT_SUFFIX
 from wan2.shapes import VideoShape
 from wan2.weights.header import CheckpointHeader, read_header
 
 # What a run says of its scene by itself, and what is no part of the film.
 NOT_TAKEN = frozenset({"prompt", "num_frames", "fps", "latent_path", *FILES})
-LORAS = ("lora_weight", "lora_weight_high_noise")
 
 
 @dataclass(frozen=True)
@@ -47,14 +44,7 @@ class Take:
         Raises:
             InputError: one that is of another type.
         """
-        wanted = {name for name, about in SETTINGS.items() if about.decides} | {*LORAS}
-        found = {}
-        for name in sorted((wanted - NOT_TAKEN) & self.record["options"].keys()):
-            try:
-                found[name] = typed(name, self.record["options"][name])
-            except msgspec.ValidationError as error:
-                raise InputError(f"{self.path}: its option {name} does not hold what it should") from error
-        return found
+        return settings_told(self.path, self.record, NOT_TAKEN)
 
     @cached_property
     def shape(self) -> VideoShape:
@@ -101,10 +91,11 @@ class Take:
         seed, frames = self.values.get("seed"), self.shape.latent_frames
         return (Draw(seed, frames, 0, frames),) if isinstance(seed, int) else ()
 
-    def shot(self, number: int) -> tuple[Piece, ...]:
-        """Where the latents of a shot come from, from 0 on. number: of the shot, from 0."""
+    def shot(self, number: int, most: int | None = None) -> tuple[Piece, ...]:
+        """Where the latents of a shot come from, from 0 on. number: of the shot, from 0. most: of its latent frames."""
         first, stop = self.layout.latents[number]
-        return pieces_from(self.whole, self.origin, first, stop - first)
+        count = stop - first
+        return pieces_from(self.whole, self.origin, first, count if most is None else min(count, most))
 
     def start_of(self, number: int) -> tuple[Piece, ...]:
         """What a shot that was made in part from another began from, likewise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holocine_ext.report import duration
 from holocine_ext.shots.flops import attention_pairs, forward_flops, text_pairs
 from holocine_ext.teach.data import Example
 from holocine_ext.teach.pieces import pieces_of
@@ -14,6 +15,7 @@ from wan2.models.config import TransformerConfig
 from wan2.models.kernel_table import AUTO
 from wan2.plan.budget import GB, MARGIN, value_bytes
 from wan2.plan.files import Files
+from wan2.plan.rates import Rate
 from wan2.streaming.residency import weight_bytes
 from wan2.text.tokenizer import TEXT_LENGTH
 from wan2.training.adapter_table import TARGETS
@@ -76,8 +78,8 @@ def operations(job: Job, config: TransformerConfig, example: Example) -> float:
     return LINEAR * linear + ATTENTION * (forward_flops(config, own, text, tokens, TEXT_LENGTH) - linear)
 
 
-def forecast(job: Job, files: Files) -> str:
-    """What a training takes, as lines.
+def forecast(job: Job, files: Files, rate: Rate | None = None) -> str:
+    """What a training takes, as lines; its time, too, where it is known what the machine does in a second.
 
     Raises:
         InputError: clips or models that will not do, or a budget that nothing fits.
@@ -87,6 +89,7 @@ def forecast(job: Job, files: Files) -> str:
     need = fitted(job, found, None)
     step = job.teaching.batch * sum(operations(job, config, example) for example in train) / len(train)
     steps = job.teaching.steps * len(job.watching.noises)
+    time = [] if rate is None else _time(step, steps, rate)
     shots = sum(example.layout.num_shots for example in train)
     return "\n".join(
         [
@@ -97,5 +100,13 @@ def forecast(job: Job, files: Files) -> str:
             "streamed",
             f"host      {need.memory.host / GB:.1f} GB predicted beside it",
             f"compute   {step / 1e12:.3g} TFLOP a step, {steps} steps in all, {step * steps / 1e15:.3g} PFLOP",
+            *time,
         ]
     )
+
+
+def _time(step: float, steps: int, rate: Rate) -> list[str]:
+    """Lines on the time of so many steps; step: operations of one."""
+    seconds = step / rate.tflops / 1e12
+    line = f"time      predicted: {duration(seconds)} a step, {duration(seconds * steps)} in all, without films"
+    return [line, f"          {rate.source}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from holocine_ext.teach.cutting import Cutting
 from holocine_ext.teach.flags import add_settings, record_of
 from wan2.cli.arguments import Parser, number, path
 from wan2.cli.console import Console
-from wan2.cli.main import check_paths, guarded, parsed
+from wan2.cli.main import check_paths, parsed, run_command
 from wan2.errors import InputError, RunError
 from wan2.files import Busy, held, placed
 
@@ -26,8 +25,7 @@ KEY = "OPENAI_API_KEY"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def build_parser() -> Parser:

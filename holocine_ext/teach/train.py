@@ -40,6 +40,8 @@ LEVELS: dict[str, Callable[[float], tuple[float, float]]] = {
 }
 """The noise levels of an expert, given the boundary between the two."""
 
+MakeFilms = Callable[[str, int, list[Example], Mapping[str, Path]], dict[str, float]]
+
 
 @dataclass(frozen=True)
 class Watcher:
@@ -54,7 +56,7 @@ class Watcher:
     advance: Callable[[], None]
     note: Callable[[str], None]
     stepwise: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: nullcontext(lambda: False)
-    films: Callable[[str, int, list[Example], Mapping[str, Path]], dict[str, float]] | None = None
+    films: MakeFilms | None = None
 
 
 class Training:
@@ -64,6 +66,7 @@ class Training:
         self.job, self.found, self.files, self.team, self.watcher = job, found, files, team, watcher
         self.models = Models(job.request.model, job.request.compute)
         self.record: dict[str, Any] = {}
+        self.films: list[dict[str, Any]] = []
         self.streamed = 0
 
     def run(self) -> list[Path]:
@@ -106,20 +109,27 @@ class Training:
         while (until := self._next_stop(course)) is not None:
             with self._kept(course, path, origin):
                 self._stretch(course, file, until, path, origin)
-            self._look(course, noise)
+            with self._kept(course, path, origin):
+                self._look(course, noise)
         self._write(course, job.watching.file(noise), origin)
-        self.record[noise] = {"losses": course.progress.losses, "best": course.progress.best}
+        progress = course.progress
+        self.record[noise] = {"losses": progress.losses, "best": progress.best}
+        self.films += [{"expert": noise, "step": step, **scores} for step, scores in progress.films]
 
     def _next_stop(self, course: Course) -> int | None:
         """The step that the next stretch goes to: this one, if clips wait to be looked at; None at the end."""
-        step, every = course.progress.step, self.job.watching.validate_every
-        looked = [at for at, _ in course.progress.losses["validation"]]
-        if every and step and step % every == 0 and step not in looked:
-            return step
+        progress = course.progress
+        if self._looks(course) and not (progress.validated and (progress.filmed or self.watcher.films is None)):
+            return progress.step
         if course.done:
             return None
-        every = every or self.job.teaching.steps
-        return min((step // every + 1) * every, self.job.teaching.steps)
+        every = self.job.watching.validate_every or self.job.teaching.steps
+        return min((progress.step // every + 1) * every, self.job.teaching.steps)
+
+    def _looks(self, course: Course) -> bool:
+        """Whether held-out clips are looked at after the step that was taken."""
+        step, every = course.progress.step, self.job.watching.validate_every
+        return bool(every and step) and step % every == 0
 
     def _stretch(self, course: Course, file: TransformerFile, until: int, path: Path, origin: dict[str, Any]) -> None:
         """Steps up to the next look at held-out clips."""
@@ -135,26 +145,30 @@ class Training:
                     self._save(course, path, origin)
                 if stopping():
                     raise KeyboardInterrupt
-            if self.job.watching.validate_every and until % self.job.watching.validate_every == 0:
+            if self._looks(course) and not course.progress.validated:
                 loss = course.validate(frozen)
                 self.watcher.note(f"step {until}: loss of held-out clips {loss:.4f}")
                 if course.is_best:  # before the state says so
                     self._write(course, self.job.watching.file(course.side.noise, BEST), {})
 
     def _look(self, course: Course, noise: str) -> None:
-        """What follows a stretch: films of held-out boards."""
+        """What follows a stretch: films of held-out boards. Every process notes that they were made."""
+        if (make := self.watcher.films) is not None and self._looks(course):
+            scores = self._films(course, noise, make) if self.team.leads else {}
+            course.progress.films.append((course.progress.step, scores))
+
+    def _films(self, course: Course, noise: str, make: MakeFilms) -> dict[str, float]:
+        """Make films of held-out boards; what they scored."""
         watching = self.job.watching
-        if not self.team.leads or not watching.validate_every or course.progress.step % watching.validate_every:
-            return
-        if watching.films and self.watcher.films is not None:
-            now = watching.file(noise, ".now.safetensors")
-            self._write(course, now, {})
-            loras = {noise: now, **({"high": watching.file("high")} if noise == "low" else {})}
-            boards = list(course.lessons.held_out[: watching.films])
-            there = {name: path for name, path in loras.items() if path.is_file()}
-            scores = self.watcher.films(noise, course.progress.step, boards, there)
+        now = watching.file(noise, ".now.safetensors")
+        self._write(course, now, {})
+        loras = {noise: now, **({"high": watching.file("high")} if noise == "low" else {})}
+        there = {name: path for name, path in loras.items() if path.is_file()}
+        boards = list(course.lessons.held_out[: watching.films])
+        try:
+            return make(noise, course.progress.step, boards, there)
+        finally:
             now.unlink(missing_ok=True)
-            self.record.setdefault("films", []).append({"expert": noise, "step": course.progress.step, **scores})
 
     def _write(self, course: Course, path: Path, origin: Mapping[str, Any]) -> None:
         """Write a LoRA file."""
@@ -199,7 +213,10 @@ class Training:
     def _write_record(self, path: Path) -> None:
         """What was asked for and how it went; of an expert that was finished before, as it stands there."""
         before = json.loads(path.read_text(encoding="utf-8")) if self.job.resume and path.is_file() else {}
-        told = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job)}
+        told: dict[str, Any] = {"program": f"holocine_train_lora {__version__}", "settings": settings_of(self.job)}
+        earlier = [film for film in before.get("films", []) if film["expert"] not in self.record]
+        if films := earlier + self.films:
+            told["films"] = films
         with whole_file(path) as part:
             part.write_text(json.dumps({**before, **told, **self.record}, indent=1) + "\n", encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from holocine_ext.evaluate.detect import DETECTORS, check_detector
 from holocine_ext.presets import DEFAULT_MODEL, DEFAULT_VARIANT, MODELS, VARIANTS
+from holocine_ext.rate import RATE_FLAGS, rate_given
 from holocine_ext.teach.flags import add_settings, record_of
 from holocine_ext.teach.settings import STATE, Job, Teaching, Watching
 from wan2.cli.arguments import Parser, path, whole_number_or_auto
 from wan2.cli.console import Console
-from wan2.cli.main import check_paths, guarded, parsed, prepare
+from wan2.cli.main import check_paths, parsed, prepare, run_command
 from wan2.errors import InputError, RunError
 from wan2.files import Busy, held
 from wan2.plan.files import Files
@@ -38,8 +38,7 @@ PROMPT = "not used: training has the prompts of its clips"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def build_parser() -> Parser:
@@ -64,7 +63,9 @@ def build_parser() -> Parser:
     add_settings(group, Compute, OF_COMPUTE)
     what = "transformer blocks that are streamed, 0 or 2 to 40; auto is as few as fit (default: auto)"
     group.add_argument("--blocks_to_swap", type=whole_number_or_auto, metavar="N", help=what)
-    parser.add_argument("--dry_run", action="store_true", help="show memory and operations, train nothing")
+    parser.add_argument("--dry_run", action="store_true", help="show memory, operations and time, train nothing")
+    for name, (what, how) in RATE_FLAGS.items():
+        parser.add_argument(f"--{name}", help=what, **how)
     parser.add_argument("--resume", action="store_true", help="go on from the states next to --save_path")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, and replace what stands there")
     return parser
@@ -76,11 +77,11 @@ def _run(words: Sequence[str], console: Console) -> None:
     given = vars(parsed(parser, words, console))
     check_paths(given)
     numbers = numbers_of(os.environ)
-    job = job_of(given)
+    job, rate = job_of(given), rate_given(given)
     if given["dry_run"]:
         from holocine_ext.teach.forecast import forecast
 
-        console.show(forecast(job, Files()))
+        console.show(forecast(job, Files(), rate))
         return
     from holocine_ext.teach.forecast import fitted
     from holocine_ext.teach.plan import find

@@ -62,7 +62,7 @@ ROWS = [
     Bad("--take a.mkv: does not say how it was made", ("--take", "a.mkv"), {"a.mkv": "\x1a\x45"}),
     Bad("--take a.mov: does not say how it was made", ("--take", "a.mov"), {"a.mov": "words"}),
     flags("--reshoot: makes shots of a take anew; give --take", "--reshoot", "2"),
-    flags("--strength: says how much of --reshoot", "--strength", "0.5"),
+    flags("--strength: says how much is made anew", "--strength", "0.5"),
     flags("--strength 2.0: must lie between", "--strength", "2"),
     flags("--hold_noise: nothing is held", "--hold_noise", "0.5"),
     Bad("--list_takes absent: no such folder", ("--list_takes", "absent"), {}),

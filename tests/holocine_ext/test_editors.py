@@ -61,3 +61,14 @@ def test_with_no_metadata_chapters_say_nothing_of_the_scene(tiny: TinyModel, fol
     with av.open(str(folder / "a.mp4")) as container:
         assert [one["metadata"]["title"] for one in container.chapters()] == ["1", "2"]
     assert b"Wide shot" not in (folder / "a.mp4").read_bytes()
+
+
+def test_scenes_of_a_list_may_name_other_models(folder: Path):
+    for name, variant in (("a", "full"), ("b", "sparse")):
+        board = {**BOARD, "soundtrack": None, "settings": {"model": "nano", "variant": variant}}
+        (folder / f"{name}.json").write_text(json.dumps(board))
+    (folder / "list.txt").write_text("a.json\nb.json\n")
+    words = [*QUICK, "--no_contact_sheet", "--no_latents", "--from_file", "list.txt", "--save_path", "l.mp4"]
+    assert holocine_ext.cli.main(words) == 0
+    made = [json.loads((folder / f"l-00{number}.json").read_text())["variant"] for number in (1, 2)]
+    assert made == ["full", "sparse"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from holocine_ext.forecast import told_words
 from holocine_ext.layered import preset_of
 from holocine_ext.presets import MODELS
 from holocine_ext.request import SceneRequest, scene_request
@@ -14,6 +15,8 @@ from holocine_ext.story.document import from_document
 from holocine_ext.story.settings import OF_FILM
 from holocine_ext.story.storyboard import Storyboard
 from tests.refused import refused
+from wan2.request.compute import Compute
+from wan2.request.fields import settings_of
 from wan2.request.flat import SETTINGS
 
 PRESET = MODELS["nano"]["full"]
@@ -30,12 +33,9 @@ def asked(settings: dict[str, Any], **given: object) -> SceneRequest:
 
 
 def test_a_storyboard_holds_every_setting_that_is_about_the_film():
-    film = {name for name, about in SETTINGS.items() if about.decides} | {
-        "lora_weight",
-        "lora_weight_high_noise",
-        "soundtrack",
-    }
-    machine = {"attn_mode", "compile", "fused", "device", "dtype", "fp8_scaled", "fp8_fast", "fp8_t5"}
+    film = {name for name, about in SETTINGS.items() if about.decides}
+    film |= {"lora_weight", "lora_weight_high_noise", "soundtrack"}
+    machine = {name for name, _ in settings_of(Compute)}
     of_files = {"prompt", "latent_path", "round_timestep"}
     assert film - machine - of_files == {*OF_FILM, "height", "width", "num_frames", "seed"}
 
@@ -77,6 +77,10 @@ def test_the_storyboard_names_the_model_unless_a_flag_does():
 def test_what_holds_because_the_storyboard_says_so_is_told():
     made = asked({"infer_steps": 7, "guidance_scale_high_noise": 4.0}, guidance_scale=2.0)
     assert made.making and made.making.of_board == {"infer_steps": 7}
+    assert told_words(made.making) == "infer_steps 7 (a.toml)"
+    named = board(model="nano", lora_weight="loras/x.safetensors", negative_prompt="fog")
+    making = scene_request(named, preset_of(named, None, None), {}).making
+    assert making and told_words(making) == "model nano, negative_prompt fog, lora_weight x.safetensors (a.toml)"
 
 
 @pytest.mark.parametrize(

@@ -205,3 +205,11 @@ def test_a_take_of_another_size_is_refused(take: Path, tmp_path: Path):
     (tmp_path / "board.json").write_text(json.dumps(board))
     with refused("is of 32x32 pixels, this video of 64x64"):
         scene_request(from_file(tmp_path / "board.json"), MODELS["nano"]["full"], {})
+
+
+def test_a_film_of_takes_alone_runs_no_transformer(make: Make, take: Path):
+    made = make(1, 3)
+    record = record_of(made)
+    assert (record["passes"], record["attention"]) == (0, None)
+    assert torch.equal(latents_in(made)[:, :, 3:], latents_in(take)[:, :, 5:])
+    assert frames(made) == shot(take, 1) + shot(take, 3)

@@ -214,7 +214,7 @@ def test_the_record_in_a_video_names_no_folder(first: Path, make: Make):
         (["--take", "FIRST", "--reshoot", "0"], "--reshoot 0: the take has shots 1 to 3"),
         (["--take", "FIRST", "--reshoot", "2", "2"], "--reshoot 2: is given twice"),
         (["--take", "FIRST", "--reshoot", "1", "2", "3"], "--reshoot: names every shot, so nothing is held"),
-        (["--take", "FIRST", "--strength", "0.5"], "--strength: says how much of --reshoot is made anew"),
+        (["--take", "FIRST", "--strength", "1"], "--strength 1.0: must lie between 0.01 and 0.99"),
         (["--take", "FIRST", "--reshoot", "1", "--strength", "0"], "--strength 0.0: must lie between"),
         (["--take", "FIRST", "--hold_noise", "0.5"], "--hold_noise: nothing is held"),
         (["--take", "FIRST", "--reshoot", "1", "--hold_noise", "2"], "--hold_noise 2.0: must lie between 0 and 1"),

@@ -143,6 +143,10 @@ def build_parser(program: str, preset: Preset, full: bool = False) -> Parser:
         "--s 40 --g 3 --gh 4 --fs 12 --n blurry"
     )
     table.add(scene, "from_file", what, common=True, type=path, metavar="FILE")
+    what = "begin from an earlier run, by its video, record or latents; what is given beside it wins"
+    table.add(scene, "take", what, common=True, type=path, metavar="FILE")
+    what = "how much is made anew of --video_path, or of --take, from 0 to 1; its pictures shape the new ones"
+    table.add(scene, "strength", what, common=True, type=number, metavar="S")
     add_common_arguments(table, scene, partial(build_parser, program, preset, full=True), (BASE,))
     return parser
 
@@ -154,6 +158,8 @@ def add_common_arguments(table: Table, scene: str, full_parser: Callable[[], Par
     """
     kinds, settings = get_type_hints(Request), dict(settings_of(Request))
     table.add_setting(scene, "latent_path", Setting(f"{settings['latent_path'].help} (default: none)"), Path)
+    what = "begin from a video, brought to size and rate, with --strength (default: none)"
+    table.add(scene, "video_path", what, common=True, type=path, metavar="FILE")
     table.add_setting(scene, "negative_prompt", settings["negative_prompt"], str)
     _add_size(table, settings, kinds)
     _add_several(table)

@@ -8,10 +8,13 @@ from typing import Any
 
 from wan2.cli.flags import flag_of
 from wan2.errors import InputError
+from wan2.plan.begun import Begun, Clip, begin_from, begun_by_take, check_strength, read_clip
+from wan2.plan.files import naming
 from wan2.plan.resume import BESIDE, saved_values, settle
 from wan2.plan.saved import read_state
 from wan2.plan.saved_latents import saved_settings
-from wan2.request.flat import SETTINGS, make_request
+from wan2.plan.told import settings_told, told_by
+from wan2.request.flat import FILES, SETTINGS, make_request, typed
 from wan2.request.output import CODECS, LATENT_SUFFIX, Output
 from wan2.request.paths import check_name
 from wan2.request.presets import Preset
@@ -30,6 +33,9 @@ OF_COMMAND = (
     "inspect",
     "models_dir",
     "download",
+    "video_path",
+    "strength",
+    "take",
 )
 # The flags that still mean something when saved latents are only decoded.
 DECODING = frozenset(name for name, about in SETTINGS.items() if about.decoding) | {"quiet"}
@@ -38,6 +44,7 @@ DEFAULT_OUTPUT = Output().save_path
 Asked = tuple[Line, dict[str, Any]]
 """A line of a list, and the values that the command line gives for it."""
 
+BEGINNINGS = ("video_path", "take")
 SCENES = ("prompt", "from_file", "latent_path")
 
 
@@ -65,6 +72,77 @@ def of_request(given: Mapping[str, Any]) -> dict[str, Any]:
 def scenes_of(given: Mapping[str, Any]) -> list[str]:
     """The flags given that say what to make."""
     return [f"--{name}" for name in SCENES if given[name] is not None]
+
+
+def clip_given(given: Mapping[str, Any]) -> Clip | None:
+    """The head of the video that `video_path` names.
+
+    Raises:
+        InputError: a file that cannot be read, or one without `strength`, or the reverse.
+    """
+    if given["video_path"] is None:
+        if given["strength"] is not None and given["take"] is None:
+            rule = "says how much is made anew of `video_path`, or of `take`; give one of them"
+            raise InputError(rule, field="strength")
+        return None
+    check_strength(given["strength"])
+    return read_clip(given["video_path"])
+
+
+def as_long_as(clip: Clip, given: Mapping[str, Any], preset: Preset) -> dict[str, Any]:
+    """The values, with the length of a clip where none is given: at most that of the preset."""
+    if given["num_frames"] is not None:
+        return dict(given)
+    rate = preset.fps if given["fps"] is None else given["fps"]
+    return {**given, "num_frames": clip.length(rate, preset.num_frames)}
+
+
+def check_begun(given: Mapping[str, Any]) -> None:
+    """Refuse to begin from a video what is no single scene.
+
+    Raises:
+        InputError: with the flag and the rule.
+    """
+    for begins in BEGINNINGS:
+        for name in ("from_file", "latent_path"):
+            if given[begins] is not None and given[name] is not None:
+                raise InputError(f"is what one scene begins from, which cannot go with `{name}`", field=begins)
+    if all(given[begins] is not None for begins in BEGINNINGS):
+        raise InputError("`take` and `video_path`: two ways of saying what to begin from; give one")
+
+
+def asked_alone(given: Mapping[str, Any], preset: Preset) -> tuple[Request, Begun | None]:
+    """The request for a single video, and what that begins from in the place of noise.
+
+    Raises:
+        InputError: as `asked`; or a video or an earlier run that will not do.
+    """
+    clip, take = clip_given(given), given["take"]
+    values = given if take is None else beside_take(given)
+    request = asked(values if clip is None else as_long_as(clip, values, preset), preset)
+    if clip is not None:
+        return request, begin_from(clip, given["strength"], request)
+    return request, None if take is None else begun_by_take(take, given["strength"], request)
+
+
+def beside_take(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an earlier run of the base, with those given in their place.
+
+    Raises:
+        InputError: no such run, or one of an extension.
+    """
+    path = given["take"]
+    if not path.is_file():
+        raise InputError("no such file", field="take", value=path)
+    with naming("take", path):
+        record = told_by(path)
+        if not record or "storyboard" in record:
+            raise InputError(f"{path}: is no run of this program with its record")
+        taken = settings_told(path, record, ("latent_path", *FILES))
+        taken["fps"] = typed("fps", record["options"].get("fps"))
+    if given["guidance_scale"] is not None:
+        taken.pop("guidance_scale_high_noise", None)
+    return {**given, **taken, **{name: value for name, value in given.items() if value is not None}}
 
 
 def asked_by_lines(given: Mapping[str, Any]) -> list[Asked]:

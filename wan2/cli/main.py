@@ -15,21 +15,31 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from wan2.cli.arguments import WAVE, Parser, build_parser
-from wan2.cli.asked import asked, asked_by_line, asked_by_lines, given_values, scenes_of
+from wan2.cli.asked import (
+    BEGINNINGS,
+    asked_alone,
+    asked_by_line,
+    asked_by_lines,
+    check_begun,
+    given_values,
+    scenes_of,
+)
 from wan2.cli.console import Console
 from wan2.cli.download import base_files, download
 from wan2.cli.inspect import show_files
 from wan2.cli.interrupts import Stopped, handled
 from wan2.cli.lists import Item, held_names, items_of, make_each, plan_each
-from wan2.cli.make import make_one, make_wave
+from wan2.cli.make import Sessions, make_one
 from wan2.cli.models_dir import with_models
 from wan2.cli.seeds import asked_by_seeds, make_seeds
 from wan2.cli.streams import steady
 from wan2.errors import Answered, Ended, InputError
 from wan2.parallel.launched import Launched, launched
+from wan2.plan.begun import begun_before
 from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs
-from wan2.plan.plan import make_plan
+from wan2.plan.plan import Extension, make_plan
+from wan2.plan.saved import read_state
 from wan2.request.compute import Compute
 from wan2.request.presets import CHECKPOINTS, WAN22_T2V
 from wan2.request.request import Request
@@ -51,8 +61,13 @@ INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
+    return run_command(PROGRAM, _run, argv)
+
+
+def run_command(program: str, run: Callable[[Sequence[str], Console], None], argv: Sequence[str] | None) -> int:
+    """Run a command on `argv` (that of the process when None), guarded; the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return guarded(program, lambda console: run(words, console))
 
 
 def guarded(program: str, run: Callable[[Console], None]) -> int:
@@ -163,12 +178,14 @@ def make_several(
         return
     planned, broken = plan_each(items, plan, console)
     console.repeats(words)
-    first = planned[0][1].plan.request
-    prepare(first)
-    started = Session(first.model, first.compute, cache_folder(), first.cards, processes())
-    with held_names(items, given["shard"]), started as session:
-        make = partial(make_wave, session, total=len(items), console=console)
+    prepare(planned[0][1].plan.request)
+    with held_names(items, given["shard"]), Sessions(_session, renewable=processes() is None) as sessions:
+        make = partial(sessions.make, total=len(items), console=console)
         make_each(planned, broken, console, plan, make, given["wave"] or WAVE)
+
+
+def _session(request: Request) -> Session:
+    return Session(request.model, request.compute, cache_folder(), request.cards, processes())
 
 
 def _run(words: Sequence[str], console: Console) -> None:
@@ -186,6 +203,7 @@ def _run(words: Sequence[str], console: Console) -> None:
     check_several(given)
     check_cards(given)
     given, files = with_models(given, console), Files()
+    check_begun(given)
     if scenes_of(given) == ["--from_file"]:
         items, inputs = items_of(asked_by_lines(given)), {"from_file": [given["from_file"]]}
         make_several(items, lambda item: _planned(_by_line(item), files, inputs, console), given, words, console, main)
@@ -193,7 +211,7 @@ def _run(words: Sequence[str], console: Console) -> None:
         plan = partial(_by_seed, files=files, console=console)
         make_seeds(seeds, lambda: make_several(seeds, plan, given, words, console, main), given, console)
     else:
-        job = _planned(asked(given, WAN22_T2V), files, {}, console)
+        job = _planned_alone(given, files, console)
         prepare(job.plan.request)
         make_one(job, console, cache_folder(), processes())
 
@@ -205,12 +223,26 @@ def _by_line(item: Item) -> Request:
 
 
 def _by_seed(item: Item, files: Files, console: Console) -> Job:
-    return _planned(asked(item.values, WAN22_T2V), files, {}, console)
+    return _planned_alone(item.values, files, console)
 
 
-def _planned(request: Request, files: Files, inputs: Inputs, console: Console) -> Job:
+def _planned_alone(given: Mapping[str, Any], files: Files, console: Console) -> Job:
+    """The plan of one video, which may begin from another."""
+    request, begun = asked_alone(given, WAN22_T2V)
+    if begun is None:
+        state = None if request.resume is None or not request.resume.exists() else read_state(request.resume)
+        return _planned(request, files, {}, console, None if state is None else begun_before(state))
+    if begun.fitted:
+        console.chose(begun.fitted)
+    read = {name: [given[name]] for name in BEGINNINGS if given[name] is not None}
+    return _planned(request, files, read, console, begun.extension())
+
+
+def _planned(
+    request: Request, files: Files, inputs: Inputs, console: Console, extension: Extension | None = None
+) -> Job:
     check_cache(request.compute)
-    plan = make_plan(request, files=files, inputs=inputs)
+    plan = make_plan(request, extension, files, inputs)
     console.planned(plan)
     return Job(plan)
 

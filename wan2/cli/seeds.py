@@ -21,10 +21,10 @@ COLUMNS = 6
 SEED_BYTES = 4
 
 
-def asked_by_seeds(given: Mapping[str, Any]) -> list[Item]:
+def asked_by_seeds(given: Mapping[str, Any], name: str = "") -> list[Item]:
     """The videos that `--seeds` or `--num_seeds` ask for, each with a name of its own; none without them.
 
-    `out.mp4` becomes `out-seed7.mp4` and so on; in a folder, names begin with the time.
+    `out.mp4` becomes `out-seed7.mp4` and so on; in a folder, names begin with `name`, if there is one, and the time.
 
     Raises:
         InputError: both flags, the same seed twice, or flags that cannot hold for several videos.
@@ -43,7 +43,7 @@ def asked_by_seeds(given: Mapping[str, Any]) -> list[Item]:
     chosen = seeds if seeds is not None else _from(given["seed"], count)
     if twice := [seed for seed in chosen if chosen.count(seed) > 1]:
         raise InputError("is given twice", field="seeds", value=twice[0])
-    output = _stem(given)
+    output = _stem(given, name)
     return [
         Item(
             place=f"seed {seed}",
@@ -61,12 +61,12 @@ def _from(seed: int | None, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def _stem(given: Mapping[str, Any]) -> Path:
+def _stem(given: Mapping[str, Any], name: str) -> Path:
     """The file that all names follow from."""
     output: Path = given["save_path"] or DEFAULT_OUTPUT
     if output.suffix and not output.is_dir():
         return output
-    return output / f"{datetime.now():%Y%m%d-%H%M%S}{suffix_asked(given)}"
+    return output / f"{name}{'-' if name else ''}{datetime.now():%Y%m%d-%H%M%S}{suffix_asked(given)}"
 
 
 def make_seeds(items: Sequence[Item], make: Callable[[], None], given: Mapping[str, Any], console: Console) -> None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -111,17 +111,21 @@ class Crew:
         """
         self.check()
         self._exchanging = True
-        try:
-            yield
-        except BaseException as error:
-            # The other side of a lost connection: why it was lost is known in a moment.
-            if isinstance(error, RuntimeError | OSError) and not isinstance(error, RunError):
+        with ExitStack() as unless_it_ends_well:
+            unless_it_ends_well.callback(self._give_up)
+            try:
+                yield
+            except (RuntimeError, OSError):  # what lost connections raise: why one was lost is known in a moment
                 self._known.wait(SIGN + 1)
-            self._exchanging = False
-            self.check()
-            self.fail()
-            raise
+                raise
+            unless_it_ends_well.pop_all()
         self._exchanging = False
+
+    def _give_up(self) -> None:
+        """End all of them after an exchange that failed; raise what ended one of them, if that is why."""
+        self._exchanging = False
+        self.check()
+        self.fail()
 
     @property
     def failed(self) -> bool:

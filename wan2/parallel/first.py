@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,11 +48,10 @@ class Together:
     def ordered(self, order: Order) -> Iterator[None]:
         """A block in which the others do what they are told; they let go of it when it ends well."""
         self.order(order)
-        try:
+        with ExitStack() as unless_it_ends_well:
+            unless_it_ends_well.callback(self.crew.fail)
             yield
-        except BaseException:
-            self.crew.fail()
-            raise
+            unless_it_ends_well.pop_all()
         self.order(Leave())
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ from wan2.weights.header import CheckpointHeader
 
 ORIGIN = "origin"
 SOURCE = "source."
+# The tensor of a source that is a picture: its latents are made when the run begins.
+PIXELS = "pixels"
 # More latent frames than a video can have.
 MOST_FRAMES = 1 << 12
 
@@ -32,7 +34,10 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor of latents [1, 16, F, h, w] in a file; `noise` of its frames, in order, empty where it is not known."""
+    """A tensor of latents [1, 16, F, h, w] in a file; `noise` of its frames, in order, empty where it is not known.
+
+    With the tensor `PIXELS` the file is a picture, and the latents are those of F latent frames that show it.
+    """
 
     path: Path
     tensor: str
@@ -44,8 +49,9 @@ class Source:
 class Piece:
     """Latent frames of a video that come from a source.
 
-    place: the first of them in the video; first: the first in the source. until: the noise level above which they are
-    held; at 0 they are held to the end, and decoded as the source is.
+    place: the first of them in the video, or behind its end, where they are seen by the others and not shown; first:
+    the first in the source. until: the noise level above which they are held; at 0 they are held to the end, and
+    decoded as the source is.
     """
 
     place: int
@@ -162,7 +168,8 @@ def _check(origin: Origin, path: Path, header: CheckpointHeader) -> None:
     if not sound:
         raise InputError(f"{path}: the sources of its {ORIGIN} are no latents of its size")
     inside = all(piece.first + piece.count <= piece.source.shape[2] for piece in origin.pieces)
-    if not inside or not are_apart(origin.pieces, whole[2]):
+    shown = [piece for piece in origin.pieces if piece.place < whole[2]]
+    if not inside or not are_apart(shown, whole[2]) or not are_apart(origin.pieces, MOST_FRAMES):
         raise InputError(f"{path}: the pieces of its {ORIGIN} do not lie in it one after the other")
 
 

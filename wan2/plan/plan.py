@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wan2.plan.saved import SavedState
 from wan2.plan.split import Groups
 from wan2.plan.taken import check_names, check_outputs
 from wan2.request.request import Request
+from wan2.shapes import TIME_STRIDE, VideoShape
 
 # The setting that names what pieces come from.
 TAKE = "take"
@@ -40,6 +41,7 @@ class Extension:
         attended: what its self-attention holds at once; None for the whole video.
         scales: guidance scales of single latent frames, one for each or none at all; None is the request's.
         origin: the latents of the video that come from elsewhere, and its noise.
+        unseen: latent frames at the end, held while the others are made, that are no part of the video.
         chapters: parts of the video that have names, if there are any.
         groups: those of its self-attention, by which several cards can share a video.
         check: refuses what it cannot do, before the base checks the files. Raises `InputError`.
@@ -52,6 +54,7 @@ class Extension:
     attended: Attended | None = None
     scales: tuple[float | None, ...] = ()
     origin: Origin = Origin()
+    unseen: int = 0
     chapters: tuple[Chapter, ...] = ()
     groups: Groups | None = None
     check: Callable[[Request, Files], None] = accept
@@ -86,6 +89,12 @@ class Plan:
     checkpoints: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> VideoShape:
+        """Size of the video that is shown."""
+        whole = self.request.shape
+        return replace(whole, num_frames=whole.num_frames - TIME_STRIDE * self.extension.unseen)
 
     @property
     def output(self) -> Path:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from wan2.errors import InputError
 from wan2.parsing import Reading, read_json
 from wan2.plan.marks import video_record
 from wan2.plan.recorded import checked_record, read_record
+from wan2.request.flat import SETTINGS, typed
 from wan2.request.output import CODECS, LATENT_SUFFIX
 from wan2.weights.header import read_header
 
 RECORD_SUFFIX = ".json"
+LORAS = ("lora_weight", "lora_weight_high_noise")
 TELLING = (*dict.fromkeys(CODECS.values()), LATENT_SUFFIX)
 """The files of a run, besides its record, that carry it."""
 
@@ -33,6 +37,22 @@ def told_by(path: Path) -> dict[str, Any] | None:
     if path.suffix not in readers:
         raise InputError(f"{path}: must end in {', '.join(readers)}")
     return readers[path.suffix](path)
+
+
+def settings_told(path: Path, record: Mapping[str, Any], left_out: Iterable[str]) -> dict[str, Any]:
+    """The settings that a run's video depends on, by their flat names, and its LoRAs; some are `left_out`.
+
+    Raises:
+        InputError: one that is of another type.
+    """
+    wanted = {name for name, about in SETTINGS.items() if about.decides} | {*LORAS}
+    found = {}
+    for name in sorted((wanted - {*left_out}) & record["options"].keys()):
+        try:
+            found[name] = typed(name, record["options"][name])
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path}: its option {name} does not hold what it should") from error
+    return found
 
 
 def of_latents(path: Path) -> dict[str, Any]:

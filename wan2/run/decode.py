@@ -76,7 +76,7 @@ def _decode(one: Active, vae: WanVAE) -> Generator[Event]:
 
     request = one.request
     record = {} if request.output.no_metadata else {"comment": json.dumps(one.recorder.so_far(), ensure_ascii=False)}
-    yield StageBegan(one.number, Stage.DECODE, request.shape.num_frames)
+    yield StageBegan(one.number, Stage.DECODE, one.plan.shape.num_frames)
     with one.recorder.timed(Stage.DECODE), ExitStack() as stack:
         # Opened first, closed last: whatever becomes of them, the video itself is in its place by then.
         sinks = stack.enter_context(one.job.open_sinks(one.claim)) if one.job.open_sinks else ()

@@ -78,7 +78,7 @@ def _rest(one: Active, alone: bool) -> None:
     if one.step is None:
         raise ValueError("no step was taken")
     if one.start == one.schedule.infer_steps:
-        one.latents = one.step.latents.cpu()
+        one.latents = one.shown(one.step.latents.cpu())
     elif not alone:
         one.step = paused(one.step)
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from einops import repeat
 from torch import Tensor
 
-from wan2.plan.pieces import ORIGIN, SOURCE, Draw, Origin, Piece, Source, part_of
+from wan2.plan.pieces import ORIGIN, PIXELS, SOURCE, Draw, Origin, Piece, Source, part_of
 from wan2.request.request import Request
 from wan2.sampling.denoise import initial_noise
 from wan2.sampling.held import Held
@@ -49,8 +48,8 @@ class Footage:
         return {ORIGIN: json.dumps(self.origin.notes())} if self.origin != Origin() else {}
 
     def beside(self, latents: Tensor) -> Footage:
-        """What finished latents [1, 16, F, h, w] do not say themselves: what they began from, and the pieces that other
-        frames stand before.
+        """What finished latents [1, 16, F, h, w] do not say themselves: what they began from, what stood behind their
+        end, and the pieces that other frames stand before.
         """
         pieces = tuple(piece for piece in self.origin.pieces if piece.until or not self._is_in(piece, latents))
         used = {piece.source: self.tensors[piece.source] for piece in pieces}
@@ -62,26 +61,35 @@ class Footage:
         return piece.place == piece.first and torch.equal(latents[:, :, :stop], source[:, :, :stop])
 
 
-def load_footage(origin: Origin) -> Footage:
-    """The latents of all sources, from their first frame to the last that a piece needs."""
+def load_footage(origin: Origin, fps: float, vae: Callable[[], WanVAE]) -> Footage:
+    """The latents of all sources, from their first frame to the last that a piece needs.
+
+    Those of pictures and videos are made by `vae`, at so many frames per second.
+
+    Raises:
+        RunError: a picture that cannot be read.
+    """
     stops = {source: 0 for source in origin.sources}
     for piece in origin.pieces:
         stops[piece.source] = max(stops[piece.source], piece.first + piece.count)
     cut = {source: _cut(source, stop) for source, stop in stops.items()}
     pieces = tuple(replace(piece, source=cut[piece.source]) for piece in origin.pieces)
-    tensors = {cut[source]: _load(source.path, source.tensor, stop) for source, stop in stops.items()}
-    return Footage(replace(origin, pieces=pieces), tensors)
+    return Footage(replace(origin, pieces=pieces), {one: _load(one, fps, vae) for one in cut.values()})
 
 
 def _cut(source: Source, stop: int) -> Source:
     return replace(source, shape=(*source.shape[:2], stop, *source.shape[3:]), noise=part_of(source.noise, 0, stop))
 
 
-def _load(path: Path, tensor: str, stop: int) -> Tensor:
+def _load(source: Source, fps: float, vae: Callable[[], WanVAE]) -> Tensor:
+    if source.tensor == PIXELS:
+        from wan2.run.pixels import encode_source
+
+        return encode_source(source, fps, vae())
     from safetensors import safe_open
 
-    with safe_open(path, "pt") as file:
-        return file.get_slice(tensor)[:, :, :stop]
+    with safe_open(source.path, "pt") as file:
+        return file.get_slice(source.tensor)[:, :, : source.shape[2]]
 
 
 def draw_noise(draws: Sequence[Draw], shape: Sequence[int]) -> Tensor:
@@ -178,7 +186,8 @@ def decode_all(latents: Tensor, footage: Footage, decode: Decode) -> Iterator[Te
 
 def _takes(latents: Tensor, footage: Footage) -> Iterator[_Take]:
     place = 0
-    for piece in (piece for piece in footage.origin.pieces if piece.until == 0):
+    shown = [piece for piece in footage.origin.pieces if piece.place < latents.shape[2]]
+    for piece in (piece for piece in shown if piece.until == 0):
         if place < piece.place:
             yield _Take(latents[:, :, : piece.place], place, place)
         yield _Take(footage.tensors[piece.source][:, :, : piece.first + piece.count], piece.first, piece.place)

@@ -137,6 +137,10 @@ class Active:
         """The index of the next step."""
         return 0 if self.step is None else self.step.index + 1
 
+    def shown(self, latents: Tensor) -> Tensor:
+        """Of finished latents [1, 16, F, h, w] those of the video: without frames that are only seen by the others."""
+        return latents[:, :, : self.plan.shape.latent_frames]
+
     def steps(self, noise: Noise) -> range:
         """The steps that an expert still has to take."""
         return dict(self.schedule.expert_steps(self.start)).get(noise, range(0))

@@ -112,7 +112,7 @@ class Recorder:
         return self.created.astimezone().isoformat(timespec="seconds")
 
     def _shape(self) -> dict[str, int]:
-        shape = self.plan.request.shape
+        shape = self.plan.shape
         return {"num_frames": shape.num_frames, "latent_frames": shape.latent_frames}
 
     def _world(self) -> dict[str, Any]:

@@ -166,6 +166,22 @@ def read_video(path: Path) -> NDArray[np.uint8]:
     return np.stack(frames).astype(np.uint8, copy=False)
 
 
+def timed_frames(path: Path) -> Iterator[tuple[float, Image.Image]]:
+    """Every frame of a video, with the seconds from which it is shown.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        with av.open(url_of(path)) as container:
+            first = None
+            for frame in container.decode(video=0):
+                first = frame.time if first is None else first
+                yield (frame.time or 0.0) - (first or 0.0), frame.to_image()
+    except (FFmpegError, IndexError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+
+
 def count_frames(path: Path) -> int:
     """How many frames a video has.
 

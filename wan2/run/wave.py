@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +34,12 @@ from wan2.run.models import Models, OpenExpert
 from wan2.run.record import Recorder
 from wan2.run.state import hash_text, load_step
 from wan2.run.texts import KeptTexts
+from wan2.sampling.denoise import DenoiseStep, given_steps
 from wan2.text.tokenizer import TEXT_LENGTH, TokenizedPrompt
 from wan2.weights.sources import TransformerFile
+
+if TYPE_CHECKING:
+    from wan2.models.vae import WanVAE
 
 NOISES: tuple[Noise, ...] = tuple(EXPERT_FLAG)
 
@@ -102,10 +107,10 @@ class Wave:
         """Everything before the text: latents that are there already, the attention kernel, the VAE's colours."""
         request, saved = one.request, one.plan.saved
         if request.latent_path is not None:
-            one.footage = load_footage(saved_origin_of(request.latent_path))
+            one.footage = load_footage(saved_origin_of(request.latent_path), request.fps, self._vae_of(one))
             one.latents = load_latents(request.latent_path)
             return
-        one.footage = footage = load_footage(one.plan.extension.origin)
+        one.footage = footage = load_footage(one.plan.extension.origin, request.fps, self._vae_of(one))
         if saved is not None:
             one.recorder.carry_on(saved)
             yield StateSaved(one.number, saved.path)
@@ -113,26 +118,31 @@ class Wave:
                 if saved.machine.get(name) != now:
                     refuse_difference(saved_origin(saved), name, saved.machine.get(name), now)
             if saved.finished:
-                one.latents = load_step(saved, "cpu").latents
+                one.latents = one.shown(load_step(saved, "cpu").latents)
                 return
-        yield from self._choose_kernel(one)
-        if request.output.preview:
+        self._hold(one, footage)
+        if one.latents is None:
+            yield from self._choose_kernel(one)
+        if request.output.preview and one.latents is None:
             yield StageBegan(one.number, Stage.PREPARE_PREVIEWS)
             with one.recorder.timed(Stage.PREPARE_PREVIEWS):
                 one.colours = self.models.colours(one.plan.files)
         elif request.output.decodes:
             self.models.check_vae(one.plan.files)
-        self._hold(one, footage)
         one.plan.files.watch.check()
 
     def _hold(self, one: Active, footage: Footage) -> None:
-        """What the steps begin from: the noise, and the latents that are held."""
-        vae = partial(self.models.vae, one.plan.files, one.request.compute.vae_cache_cpu)
+        """What the steps begin from: the noise, and the latents that are held; where all are, none is left to take."""
         with torch.inference_mode():
             one.noise = noise_of(one.request, one.plan.extension.origin)
-            held = held_latents(footage, one.noise, one.request.sampling.hold_noise, vae)
+            held = held_latents(footage, one.noise, one.request.sampling.hold_noise, self._vae_of(one))
         one.schedule = replace(one.schedule, held=held)
+        if held is not None and held.fills(one.noise):
+            one.latents = one.shown(held.finish(one.noise))
         self.models.release_vae()
+
+    def _vae_of(self, one: Active) -> Callable[[], WanVAE]:
+        return partial(self.models.vae, one.plan.files, one.request.compute.vae_cache_cpu)
 
     def _choose_kernel(self, one: Active) -> Events:
         machine, notes = self.models.machine, list[str]()
@@ -207,7 +217,7 @@ class Wave:
             return
         for one in todo:
             one.keeper = one.held.enter_context(keep_state(one, self.models.machine, self.late))
-            one.step = load_step(one.plan.saved, "cpu") if one.plan.saved is not None else None
+            one.step = load_step(one.plan.saved, "cpu") if one.plan.saved is not None else self._given(one)
         counts = {noise: sum(len(one.steps(noise)) for one in todo) for noise in NOISES}
         steps = {noise: count for noise, count in counts.items() if count}
         files = dict[Noise, TransformerFile]()
@@ -221,6 +231,11 @@ class Wave:
             for noise in steps:
                 side = partial(self._side, noise=noise, opened=opened, alone=len(todo) == 1)
                 yield from all_of([one for one in todo if not one.ended and one.steps(noise)], side)
+
+    def _given(self, one: Active) -> DenoiseStep | None:
+        """The last step before which every frame is held, so that nothing is to be computed."""
+        with torch.inference_mode():
+            return None if one.noise is None else given_steps(one.schedule, one.noise)
 
     def _new_notes(self, one: Active) -> Events:
         yield from (Noted(one.number, note) for note in self.models.new_notes())

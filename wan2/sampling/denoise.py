@@ -139,6 +139,22 @@ def denoise(
                 yield DenoiseStep(index, latents, solver.state(), cache.state(), run)
 
 
+def given_steps(plan: DenoisePlan, noise: Tensor) -> DenoiseStep | None:
+    """The last of the first steps at which every frame is held: their velocities are known, and no expert is needed.
+
+    noise: the latents that the first step begins with, on the device of what is held. None where there is no such step.
+    """
+    held = plan.held
+    count = held.given(plan.sigmas, noise.shape[2]) if held is not None else 0
+    if held is None or not count:
+        return None
+    solver, latents = make_solver(plan.solver, plan.infer_steps, plan.shift), noise
+    for index in range(count):
+        sigma = plan.sigmas[index]
+        latents = _after_step(solver, torch.zeros_like(latents), index, held.place(latents, sigma), plan)
+    return DenoiseStep(count - 1, latents, solver.state())
+
+
 def _before_step(latents: Tensor, sigma: float, held: Held | None) -> tuple[Tensor, Tensor]:
     """The latents that a step begins with, and as the transformer sees them."""
     if held is None:

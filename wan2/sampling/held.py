@@ -69,6 +69,17 @@ class Held:
         """Finished latents, with every frame that was held to the end as it was."""
         return self._filled(latents, self._kept, self.latents[:, :, self._kept])
 
+    def fills(self, latents: Tensor) -> bool:
+        """Whether every frame of latents [1, 16, F, h, w] is held to the end."""
+        return len(self._kept) == latents.shape[2]
+
+    def given(self, sigmas: Sequence[float], frames: int) -> int:
+        """At how many of the first noise levels every one of so many frames is held, some of them to be set free."""
+        highest = max(self.until)
+        if len(self.frames) < frames or not highest:
+            return 0
+        return sum(sigma > highest for sigma in sigmas[:-1])
+
     @property
     def _kept(self) -> list[int]:
         return [place for place, until in enumerate(self.until) if until == 0]

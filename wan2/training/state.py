@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from wan2.training.adapters import Adapters
     from wan2.training.optimiser import Average
 
-KEY, FORMAT = "training", 1
+KEY, FORMAT = "training", 2
 ADAPTER, AVERAGE, MEMORY = "adapter.", "average.", "memory."
-FIELDS = {"format", "step", "origin", "best", "losses", "memory"}
+FIELDS = {"format", "step", "origin", "best", "losses", "films", "memory"}
 
 
 @dataclass
@@ -29,12 +29,23 @@ class Progress:
     """How far a training has come.
 
     step: how many steps were taken. best: the least validation loss, and after which step. losses: of training, the
-    mean of each stretch that was reported; `validation`: of held-out clips, by step.
+    mean of each stretch that was reported; `validation`: of held-out clips, by step. films: scores of films, by step.
     """
 
     step: int = 0
     best: tuple[float, int] | None = None
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {"training": [], "validation": []})
+    films: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def validated(self) -> bool:
+        """Whether held-out clips were looked at after this step."""
+        return any(step == self.step for step, _ in self.losses["validation"])
+
+    @property
+    def filmed(self) -> bool:
+        """Whether films were made after this step."""
+        return any(step == self.step for step, _ in self.films)
 
 
 def save_training(
@@ -60,6 +71,7 @@ def save_training(
         "origin": origin,
         "best": progress.best,
         "losses": progress.losses,
+        "films": progress.films,
         "memory": values,
     }
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
@@ -86,7 +98,8 @@ def read_training(path: Path, origin: Mapping[str, Any]) -> tuple[Progress, dict
                 raise InputError(rule, field="resume", value=path)
         best = None if told["best"] is None else (float(told["best"][0]), int(told["best"][1]))
         losses = {name: [(int(a), float(b)) for a, b in told["losses"][name]] for name in ("training", "validation")}
-        return Progress(int(told["step"]), best, losses), told["memory"]
+        films = [(int(step), dict(scores)) for step, scores in told["films"]]
+        return Progress(int(told["step"]), best, losses, films), told["memory"]
 
 
 def load_training(

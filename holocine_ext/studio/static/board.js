@@ -80,9 +80,10 @@ export function holdShot(document, lengths, index, strength) {
   return withLengths(document, lengths, document.shots.with(index, shot));
 }
 
+/** The board with other values of a shot; `undefined` takes one away. */
 export function withShot(document, index, changes) {
-  const shots = document.shots.map((shot, i) => (i === index ? { ...shot, ...changes } : shot));
-  return { ...document, shots };
+  const kept = Object.entries({ ...document.shots[index], ...changes }).filter(([, value]) => value !== undefined);
+  return { ...document, shots: document.shots.with(index, Object.fromEntries(kept)) };
 }
 
 export function addShot(document, lengths, after) {

@@ -5,6 +5,8 @@ import { $, button, fill, keyed, make, show } from "./dom.js";
 
 const STRENGTHS = { 0: "held as it is", 0.4: "anew at strength 0.4", 0.6: "anew at strength 0.6",
   0.8: "anew at strength 0.8", 1: "anew, from noise alone" };
+// What a shot may have of its own, and what stands there otherwise.
+const OWN = { seed: ["Seed", "as the film", "1"], guidance_scale: ["Guidance", "as the film", "any"] };
 
 /** What the cards do: `change(document, what)` on every edit; `state()` gives {document, lengths, fps, plan}. */
 export class Shots {
@@ -37,6 +39,11 @@ export class Shots {
       card.hold.hidden = !held;
       card.hold.label.textContent = held ? `As in ${takeName(shot.from)}` : "";
       card.hold.choice.value = String(shot.strength ?? 0);
+      const still = held && !shot.strength;
+      for (const [name, input] of Object.entries(card.own)) {
+        if (input !== window.document.activeElement) fill(input, String(shot[name] ?? ""));
+        input.disabled = still;
+      }
       card.acts.earlier.disabled = i === 0;
       card.acts.remove.disabled = lengths.length === 1;
     });
@@ -83,13 +90,28 @@ export class Shots {
       ...Object.entries(STRENGTHS).map(([value, label]) => make("option", { value }, label)));
     const label = make("span", { class: "quiet" });
     const hold = Object.assign(make("div", { class: "hold", hidden: true }, label, choice), { label, choice });
+    const own = Object.fromEntries(Object.keys(OWN).map((name) => [name, this.#own(name, index, at)]));
+    const owns = make("div", { class: "own" },
+      ...Object.entries(own).map(([name, input]) => make("label", { class: "quiet" }, OWN[name][0], input)));
     const when = make("span", { class: "quiet" });
     const count = make("span", { class: "count", title: "This shot reads the shared caption and its own, no other" });
     const problem = make("p", { class: "problem", hidden: true });
     const head = make("div", { class: "card-head" }, make("b", {}, String(index + 1)), when, count,
       make("span", { class: "space" }), ...Object.values(acts));
-    const card = make("li", { class: "card" }, head, hold, field, problem);
-    return Object.assign(card, { field, when, count, problem, acts, hold });
+    const card = make("li", { class: "card" }, head, hold, field, owns, problem);
+    return Object.assign(card, { field, when, count, problem, acts, hold, own });
+  }
+
+  /** The field of a setting that one shot may have of its own. */
+  #own(name, index, at) {
+    const [label, placeholder, step] = OWN[name];
+    const input = make("input", {
+      type: "number", step, placeholder, inputmode: "decimal", "aria-label": `${label} of shot ${index + 1}`,
+      onchange: () => this.change(
+        board.withShot(this.state().document, at(), { [name]: input.value === "" ? undefined : Number(input.value) }),
+        ""),
+    });
+    return input;
   }
 
   #act(act, index, focus) {

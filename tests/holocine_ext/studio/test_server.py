@@ -101,7 +101,7 @@ def test_what_is_too_long_is_not_read(studio: Served):
                 sent += client.send(b" " * 65536)
         except OSError:
             pass
-        assert sent < 64 << 20 or b" 413 " in client.recv(100)
+        assert sent < 64 << 20
     assert psutil.Process(studio.process.pid).memory_info().rss < 200e6
 
 
