@@ -14,7 +14,7 @@ from holocine_ext.forecast import Forecast, make_forecast
 from holocine_ext.presets import MODELS
 from holocine_ext.report import duration
 from holocine_ext.request import scene_request
-from holocine_ext.story.storyboard import from_arguments
+from holocine_ext.story.boards import from_arguments
 from wan2.models.config import A14B
 from wan2.plan.budget import Work
 from wan2.plan.rates import CARDS, rate_of_card

@@ -38,5 +38,7 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]
 
 @pytest.fixture(autouse=True)
 def _own_cache(_caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test begins with nothing kept."""
-    monkeypatch.setenv("WAN2_CACHE", str(next(_caches)))
+    """Every test begins with nothing kept, and without a person's own defaults."""
+    folder = next(_caches)
+    monkeypatch.setenv("WAN2_CACHE", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))

@@ -116,3 +116,26 @@ def test_help_imports_nothing_heavy(script: Path) -> None:
     )
     assert done.stdout.splitlines()[-1] == "heavy: []"
     assert "usage: " in done.stdout and "--device" in done.stdout
+
+
+def names_of(path: Path) -> set[str]:
+    """Every name that a file could give away."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    found = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)}
+    found |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return found | {
+        (alias.asname or alias.name).split(".")[0]
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=name)
+def test_benchmarks_import_what_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("wan2", "holocine_ext", "tests"):
+            module = ROOT / node.module.replace(".", "/")
+            file = module.with_suffix(".py") if module.with_suffix(".py").is_file() else module / "__init__.py"
+            inside = {one.stem for one in module.glob("*")} if module.is_dir() else set()
+            assert {alias.name for alias in node.names} <= names_of(file) | inside, node.module

@@ -49,7 +49,7 @@ def test_a_processor_is_right_and_its_rate_is_kept(small: Path, capsys: pytest.C
     shown_plan = capsys.readouterr().out
     assert "denoising, predicted: " in shown_plan and "measured by --check_machine on cpu" in shown_plan
     assert holocine_ext.cli.main([*scene, "--card", "RTX 4090"]) == 0
-    assert "RTX 4090: 0.8 of its" in capsys.readouterr().out
+    assert "RTX 4090: 0.85 of its" in capsys.readouterr().out
 
 
 def test_what_is_wrong_is_said(

@@ -15,7 +15,7 @@ from pathlib import Path
 from wan2.errors import InputError
 from wan2.files import whole_file
 
-DATA_CENTRE, GEFORCE, APPLE = 0.52, 0.8, 0.7
+DATA_CENTRE, GEFORCE, APPLE = 0.55, 0.85, 0.7
 """The share of the peak that is assumed, by family."""
 
 

@@ -8,13 +8,27 @@ from pathlib import Path
 import pytest
 
 from benchmarks import teaching
+from holocine_ext import cli
 from holocine_ext.evaluate.nano_world import captions, world
+from holocine_ext.teach import prepare_cli, train_cli
+
+COMMANDS = {
+    "holocine_prepare.py": prepare_cli.main,
+    "holocine_train_lora.py": train_cli.main,
+    "holocine_generate_video.py": cli.main,
+}
+
+
+def run(script: str, *words: str) -> None:
+    """Run one of the commands in this process, which has loaded PyTorch already."""
+    assert COMMANDS[script](words) == 0
 
 
 def test_films_become_loras_and_loras_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(world, "PLACES", dict(world.PLACES))
     monkeypatch.setattr(captions, "PLACES", dict(captions.PLACES))
     monkeypatch.setattr(teaching.world, "PLACES", world.PLACES)
+    monkeypatch.setattr(teaching, "run", run)
     teaching.add_place()
     teaching.draw_films(tmp_path, 2)
     looked = ["--held_out", "1", "--validate_every", "1", "--films", "1"]
