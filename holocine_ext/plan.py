@@ -197,8 +197,9 @@ def _check_same_scene(asked: SceneRequest, files: Files) -> None:
     if state is None:
         return
     for name, now in asked.deciding.items():
-        if state.scene[name] != now:
-            refuse_difference(saved_origin(state), DECIDING[name], state.scene[name], now)
+        was = state.scene.get(name)  # a version that knew fewer fields saved none of what was empty
+        if was != now and (was or now):
+            refuse_difference(saved_origin(state), DECIDING[name], was, now)
 
 
 def _tokenize(making: Making, request: Request, files: Files) -> TokenizedPrompt:

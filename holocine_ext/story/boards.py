@@ -102,8 +102,11 @@ def from_value(value: object, source: str) -> Storyboard:
     if isinstance(value, Mapping) and all(isinstance(value.get(name), dict) for name in OF_RECORD):
         return from_record(value, source)
     read = _placed(value, source)
-    board = from_document(value if read is None else read.document, source)
-    return board if read is None else _said(board, read.words)
+    document = value if read is None else read.document
+    timed = _timed(document, source)
+    board = from_document(document if timed is None else timed.document, source)
+    words = [one.words for one in (read, timed) if one is not None]
+    return _said(board, "; ".join(words)) if words else board
 
 
 def from_text(text: str, name: str, shot_cut_frames: Sequence[int] | None = None, source: str = "") -> Storyboard:
@@ -127,6 +130,16 @@ def _placed(value: object, source: str) -> Read | None:
         return translated(value)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _timed(document: object, source: str) -> Read | None:
+    """The document with the shots that its prompt gives times to; None where it gives none."""
+    if not isinstance(document, Mapping) or not isinstance(prompt := document.get("prompt"), str):
+        return None
+    if (read := timed_text(prompt, f"{source}: prompt")) is None:
+        return None
+    rest = {name: value for name, value in document.items() if name != "prompt"}
+    return Read(rest | read.document, read.words)
 
 
 def _said(board: Storyboard, words: str) -> Storyboard:

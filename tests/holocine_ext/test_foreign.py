@@ -140,12 +140,12 @@ def test_the_arguments_of_holocine_own_script():
     assert "own script; output_path, quality, tiled mean nothing here" in board.notes[0]
 
 
-@pytest.mark.parametrize("way", ["prompt", "a.txt"])
+@pytest.mark.parametrize("way", ["prompt", "a.txt", "a.json"])
 def test_frames_and_shares_before_each_shot(way: str, tmp_path: Path):
     def board(text: str) -> Storyboard:
         if way == "prompt":
             return from_arguments(prompt=text)
-        (tmp_path / way).write_text(text)
+        (tmp_path / way).write_text(json.dumps({"prompt": text}) if way == "a.json" else text)
         return from_file(tmp_path / way)
 
     frames = board(f"{SHARED} | 0-39: A gull lands | 40-80: The lamp")

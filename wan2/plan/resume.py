@@ -168,7 +168,8 @@ def _typed(state: SavedState, name: str, value: object) -> Any:  # noqa: ANN401
 def check_resume(request: Request, scene: Mapping[str, Any], files: Files) -> SavedState | None:
     """The state that a run goes on from, if any, once it is known to belong to that run.
 
-    `scene`: what an extension adds to the record, of which the names must be those that the saved run had.
+    `scene`: what an extension adds to the record. What only one of the two has must be empty: a version that knew fewer
+    fields saved none of them.
 
     Raises:
         InputError: the first difference, by its setting.
@@ -176,7 +177,7 @@ def check_resume(request: Request, scene: Mapping[str, Any], files: Files) -> Sa
     if request.resume is None:
         return None
     state = read_state(request.resume)
-    if state.scene.keys() != scene.keys():
+    if any({**state.scene, **scene}[name] for name in state.scene.keys() ^ scene.keys()):
         rule = "was saved by another program, which alone can go on with it"
         raise InputError(rule, field="resume", value=state.path)
     origin, given = saved_origin(state), plain_values(request, whole_paths=True)
