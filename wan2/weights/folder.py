@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wan2.errors import InputError
 from wan2.text.tokenizer import TOKENIZER_FILE
-from wan2.weights.head import PICKLES
 from wan2.weights.inspected import EXPERTS, Inspected, inspect_file
+from wan2.weights.kinds.without import PICKLES
 
 ENDINGS = (".safetensors", ".gguf", *PICKLES)
 INDEX, SHARD = ".safetensors.index.json", "-of-"

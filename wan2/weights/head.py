@@ -9,9 +9,9 @@ from pathlib import Path
 from wan2.weights.header import CheckpointHeader, StoredTensor, read_header
 from wan2.weights.kinds.kind import Kind, Table
 from wan2.weights.kinds.namer import kind_of
+from wan2.weights.kinds.without import PICKLES
 from wan2.weights.pickled_head import pickled_table
 
-PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 # ComfyUI's mark of a quantised layer: JSON, a few dozen bytes.
 MARK, MAX_MARK = ".comfy_quant", 1 << 12
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import struct
 import subprocess
 import sys
 import tarfile
@@ -80,6 +82,39 @@ def test_a_file_without_weights_is_called_what_it_is(said: str, tmp_path: Path):
     assert str(without_weights(path)).startswith(said)
     found = inspect_file(path)
     assert (found.settings, found.head) == ((), None) and found.problem
+
+
+SIZES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1, "I32": 4, "I64": 8, "BOOL": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("bnb_nf4", "bitsandbytes nf4"),
+        ("bnb_fp4", "bitsandbytes fp4"),
+        ("bnb_int8", "bitsandbytes int8"),
+        ("torchao_int8", "torchao"),
+        ("torchao_float8", "torchao"),
+    ],
+)
+def test_what_quantising_libraries_write_is_refused_in_its_own_name(file: str, named: str, tmp_path: Path):
+    """Names, dtypes, shapes and metadata of files that bitsandbytes 0.50 and torchao 0.18 wrote; zeros for values."""
+    told = json.loads((ROOT / "tests/data/quantised_heads.json").read_text())["files"][file]
+    header, end = {"__metadata__": told["metadata"]}, 0
+    for name, (dtype, shape) in told["tensors"].items():
+        start, end = end, end + SIZES[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+    found = inspect_file(path)
+    assert found.problem == f"its weights are {named}, which is not read"
+    assert str(found.kind).startswith("a Wan T2V transformer")
+
+
+def test_a_pytorch_file_of_other_objects_is_called_so(tmp_path: Path):
+    (tmp_path / "model.pth").write_bytes(zipped("archive/data.pkl"))
+    assert str(without_weights(tmp_path / "model.pth")) == "a PyTorch file: of more than plain tensors"
 
 
 @pytest.mark.parametrize(

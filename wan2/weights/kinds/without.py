@@ -13,6 +13,8 @@ from wan2.weights.kinds.kind import Kind
 
 # Bytes that are looked at; a description in JSON may be this long.
 HEAD, MAX_JSON = 1 << 10, 1 << 23
+# How the names of PyTorch's own files end.
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 MAGIC = (
     (b"version https://git-lfs", "Git LFS pointer", "the weights themselves were not downloaded"),
     (b"GGUF", "GGUF file", ""),
@@ -65,7 +67,8 @@ def _archive(path: Path) -> Kind:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return Kind("zip archive or PyTorch file that is truncated")
     if pickled:
-        return Kind("PyTorch file", note="its name must end in .pth, .pt, .bin or .ckpt")
+        named = "of more than plain tensors" if path.suffix in PICKLES else f"its name must end in {', '.join(PICKLES)}"
+        return Kind("PyTorch file", note=named)
     return Kind("zip archive", note="unpack it first")
 
 
