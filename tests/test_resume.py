@@ -225,7 +225,7 @@ def test_a_state_of_another_run_is_refused_with_the_difference(
         ("machine", {"device": "cuda (a card)", "dtype": "float32"}, "was saved with device cuda (a card), not cpu"),
         ("text", "another", "was saved with prompts encoded as another, not "),
         ("format", 99, "was saved by another version of this program"),
-        ("scene", {"title": ""}, "was saved by another program"),
+        ("scene", {"title": "A storm"}, "was saved by another program"),
         ("step", 4, "its step 5 is none of 4"),
         ("step", -1, "its field step does not hold what it should"),
         ("step", 0, "does not hold the tensors of the solver"),
