@@ -44,6 +44,7 @@ def test_a_processor_is_right_and_its_rate_is_kept(small: Path, capsys: pytest.C
     assert found["right"] is True and found["tflops"] > 0
     names = {finding["name"] for finding in found["findings"] if finding["right"]}
     assert {"every block streamed from disk", "stopped after two steps, and resumed", "rounding to fp8"} <= names
+    assert "fp32, and the figures kept with the program" in names
     scene = ["--model", "nano", "--global_caption", "A ball.", "--shot_captions", "a", "b", "--dry_run"]
     assert holocine_ext.cli.main(scene) == 0
     shown_plan = capsys.readouterr().out
