@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image, ImageOps
+from safetensors.torch import load_file
 from torch import Tensor
 
 from wan2.errors import RunError
 from wan2.plan.pictures import PICTURES, fit
 from wan2.plan.pieces import Source
+from wan2.plan.saved_latents import TENSOR
 from wan2.request.output import LATENT_SUFFIX
 from wan2.shapes import SPACE_STRIDE, TIME_STRIDE
 
@@ -52,9 +54,8 @@ def _pictures(path: Path, fps: float, vae: WanVAE) -> Iterator[Image.Image]:
             yield from repeat(_opaque(ImageOps.exif_transpose(opened)))
     elif path.suffix == LATENT_SUFFIX:
         from wan2.models.vae import to_uint8
-        from wan2.run.latents import load_latents
 
-        for chunk in vae.decode_chunks(load_latents(path)):
+        for chunk in vae.decode_chunks(load_file(path)[TENSOR]):
             yield from map(Image.fromarray, to_uint8(chunk).numpy())
     else:
         from wan2.run.video_io import timed_frames
