@@ -71,9 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    parser = build_parser()
-    console.flags = parser.names()
-    given = given_values(parsed(parser, words, console))
+    given = given_values(parsed(build_parser(), words, console))
     console.quiet = bool(given["quiet"])
     check_paths(given)
     if given["inspect"]:
@@ -104,8 +102,7 @@ def _run(words: Sequence[str], console: Console) -> None:
         request = asked(given)
         if windows := in_windows(request):
             long = LongFilm(request, windows, given["resume"])
-            console.repeats(words)
-            make_long(long, given, inputs, console, lambda one: _make(one, inputs, console))
+            make_long(long, given, words, inputs, console, lambda one: _make(one, inputs, console))
         else:
             _make(request, inputs, console)
     else:

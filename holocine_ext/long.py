@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,17 @@ from wan2.plan.files import Files
 from wan2.plan.outputs import Inputs, named_outputs
 from wan2.plan.rates import Rate
 from wan2.plan.resume import what_remains
-from wan2.plan.taken import check_outputs
 
 
 def make_long(
-    long: LongFilm, given: Mapping[str, Any], inputs: Inputs, console: Console, make: Callable[[SceneRequest], None]
+    long: LongFilm,
+    given: Mapping[str, Any],
+    words: Sequence[str],
+    inputs: Inputs,
+    console: Console,
+    make: Callable[[SceneRequest], None],
 ) -> None:
-    """Make a film window by window; `make` makes one of its requests.
+    """Make a film window by window; `make` makes one of its requests. words: the command line, which goes on with it.
 
     Raises:
         InputError: it has no name, or one that is taken, or a window cannot be made.
@@ -35,7 +39,8 @@ def make_long(
         long.clear()
         console.note(f"{long.names.main(base)}: is there already")
         return
-    check_outputs(replace(base, resume=None), inputs, film.also, replace=base.output.overwrite or goes_on)
+    long.check_free(inputs, goes_on)
+    console.repeats(words)
     for line in window_lines(long.windows):
         console.chose(line)
     for request in (long.seeded() if goes_on and _seed_is_free(film, given) else long).requests():

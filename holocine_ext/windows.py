@@ -19,12 +19,13 @@ from holocine_ext.story.lengths import ShotLength
 from holocine_ext.takes.cast import cast_behind
 from holocine_ext.takes.kept import HeldShot, keep, own_noise
 from holocine_ext.takes.take import read_take
-from wan2.plan.outputs import OutputPaths, named_outputs
+from wan2.plan.outputs import Inputs, OutputPaths, named_outputs
 from wan2.plan.pieces import Draw, Origin, part_of
 from wan2.plan.resume import settle
 from wan2.plan.saved_latents import saved_record
+from wan2.plan.taken import check_outputs
 from wan2.request.flat import plain_values
-from wan2.request.output import LATENT_SUFFIX, USUAL_CODEC
+from wan2.request.output import LATENT_SUFFIX, USUAL_CODEC, Output
 from wan2.shapes import TIME_STRIDE
 
 if TYPE_CHECKING:
@@ -99,6 +100,26 @@ class LongFilm:
             for suffix in (LATENT_SUFFIX, ".json"):
                 self.path(number).with_suffix(suffix).unlink(missing_ok=True)
 
+    def check_free(self, inputs: Inputs, goes_on: bool) -> None:
+        """Refuse names of the film or of any window that are taken, before the first is made. goes_on: by `resume`.
+
+        Raises:
+            InputError: the first path that will not do.
+        """
+        film, base = self.film, replace(self.film.base, resume=None)
+        anew = base.output.overwrite or goes_on
+        check_outputs(base, inputs, film.also, replace=anew)
+        for number in range(len(self.windows)):
+            output = self._output(number)
+            names = named_outputs(output.save_path)
+            state = names.state if names and goes_on else None
+            check_outputs(replace(base, output=output, resume=state), inputs, replace=anew)
+
+    def _output(self, number: int) -> Output:
+        """What a window writes: its latents and their record."""
+        output = replace(self.film.base.output, save_path=self.path(number), output_type="latent", no_metadata=False)
+        return replace(output, no_latents=False, preview=0, soundtrack=None, codec=USUAL_CODEC)
+
     def window(self, number: int, seed_is_free: bool = False) -> SceneRequest:
         """One of them. seed_is_free: nobody gave a seed, so it is that of the window that is there.
 
@@ -116,11 +137,9 @@ class LongFilm:
         board = replace(board, directions=told, shot_cut_frames=None, num_frames=None)
         board = board.with_shots(captions, [ShotLength(latents=count) for count in lengths])
         scene = replace(scene, storyboard=board, num_frames=layout.num_frames, cuts=layout.cuts)
-        output = replace(film.base.output, save_path=self.path(number), output_type="latent", no_metadata=False)
-        output = replace(output, no_latents=False, preview=0, soundtrack=None, codec=USUAL_CODEC)
         behind = sum(film.kept.behind)
         base = replace(film.base, prompt=board.prompt, num_frames=layout.num_frames + TIME_STRIDE * behind)
-        base = settle(replace(base, output=output, resume=self.resume), seed_is_free)
+        base = settle(replace(base, output=self._output(number), resume=self.resume), seed_is_free)
         own = self._noise(window, behind)
         cast = cast_behind(film.kept.origin.pieces, film.kept.cast, film.layout.latent_frames)
         kept = keep(self._held(window), layout, base.shape, own, cast)
@@ -162,9 +181,10 @@ class LongFilm:
         draws = self._draws()
         footage = Footage(Origin((), draws)) if len(draws) > 1 else None
         record = None if film.base.output.no_metadata else self._record()
+        anew = film.base.output.overwrite or self.resume is not None
+        check_outputs(replace(film.base, resume=None), {}, film.also, replace=anew)  # as at first: hours have passed
         save_latents(names.latents, self.latents(), film.base.fps, record, footage=footage)
         output = replace(film.base.output, output_type="video" if film.base.output.writes_video else "images")
-        anew = output.overwrite or self.resume is not None
         output = replace(output, no_latents=False, overwrite=anew)
         base = replace(film.base, latent_path=names.latents, resume=None, output=output)
         base = replace(base, num_frames=film.layout.num_frames)

@@ -135,6 +135,8 @@ REFUSALS = [
     base("unrecognized arguments: --blocks", "--blocks", "3"),
     base("unrecognized arguments: --height 480; did you mean --video_size?", "--height", "480"),
     shots("unrecognized arguments: --num_frames 81; did you mean --video_length?", "--num_frames", "81"),
+    base("unrecognized arguments: --save-path a.mp4; did you mean --save_path?", "--save-path", "a.mp4"),
+    shots("unrecognized arguments: --Num-Frames 81; did you mean --video_length?", "--Num-Frames", "81"),
     base("unrecognized arguments: --shots", "--shots", "3"),
     base("unrecognized arguments: --shot_captions", "--shot_captions", "x"),
     base("--device tpu: must be auto, cpu, mps, cuda", "--device", "tpu"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from wan2.cli.console import Console
 from wan2.events import Event, FramesDecoded, Stage, StageBegan, StepTaken
@@ -111,6 +114,16 @@ def write_tiny_model(root: Path) -> TinyModel:
     shutil.copy(DATA / "t5.safetensors", model.t5)
     shutil.copytree(DATA / "tokenizer", model.tokenizer)
     return model
+
+
+def latents_in(path: Path) -> Tensor:
+    """The latents of a file."""
+    return load_file(path)["latents"]
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """The record beside a file of a run."""
+    return json.loads(path.with_suffix(".json").read_text())
 
 
 # The models that the long tests can be run with: the miniature, or random weights.

@@ -68,9 +68,7 @@ def build_parser() -> Parser:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    parser = build_parser()
-    console.flags = parser.names()
-    args = parsed(parser, words, console)
+    args = parsed(build_parser(), words, console)
     detectors = list(dict.fromkeys([args.detector, *args.second_opinion]))
     for name in detectors:
         check_detector(name)

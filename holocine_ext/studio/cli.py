@@ -64,9 +64,7 @@ def build_parser() -> Parser:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    parser = build_parser()
-    console.flags = parser.names()
-    args = parsed(parser, words, console)
+    args = parsed(build_parser(), words, console)
     check_paths(vars(args))
     _check(args.device, args.folder)
     if not (find_spec("starlette") and find_spec("uvicorn")):

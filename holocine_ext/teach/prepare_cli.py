@@ -56,9 +56,7 @@ def build_parser() -> Parser:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    parser = build_parser()
-    console.flags = parser.names()
-    given = vars(parsed(parser, words, console))
+    given = vars(parsed(build_parser(), words, console))
     check_paths(given)
     cutting = cutting_of(given)
     _check_pairs(given)

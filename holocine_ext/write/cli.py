@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from holocine_ext.write.endpoint import FIELD, Endpoint
 from holocine_ext.write.writer import Brief, empty_board, written
 from wan2.cli.arguments import Parser, number, path, whole_number
 from wan2.cli.console import Console
-from wan2.cli.main import check_paths, guarded, parsed
+from wan2.cli.main import check_paths, parsed, run_command
 from wan2.errors import InputError
 from wan2.files import whole_file
 
@@ -29,8 +28,7 @@ TO_WRITE = "Captions are missing: say what all shots share, and of each the fram
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (that of the process when None); the exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    return guarded(PROGRAM, lambda console: _run(words, console))
+    return run_command(PROGRAM, _run, argv)
 
 
 def build_parser() -> Parser:
@@ -53,9 +51,7 @@ def build_parser() -> Parser:
 
 
 def _run(words: Sequence[str], console: Console) -> None:
-    parser = build_parser()
-    console.flags = parser.names()
-    given = vars(parsed(parser, words, console))
+    given = vars(parsed(build_parser(), words, console))
     check_paths(given)
     save_path = _free(given["save_path"])
     endpoint = _endpoint(given["endpoint"], given["llm"])
@@ -67,6 +63,7 @@ def _run(words: Sequence[str], console: Console) -> None:
         text = as_text(written(endpoint, brief, console.note), save_path)
     with whole_file(save_path) as part:
         part.write_text(text, encoding="utf-8")
+        _free(save_path)  # a language model takes its time
     console.done([save_path])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor
 
 import holocine_ext.cli
 import wan2.cli.main
-from tests.tiny import TinyModel, impatient
+from tests.tiny import TinyModel, impatient, latents_in, record_of
 from wan2.run.pixels import sampled
 from wan2.run.video_io import VideoWriter
 
@@ -44,14 +42,6 @@ def make(tiny: TinyModel, tmp_path: Path) -> Make:
         return path.with_suffix(".safetensors")
 
     return run
-
-
-def latents_in(path: Path) -> Tensor:
-    return load_file(path)["latents"]
-
-
-def record_of(path: Path) -> dict[str, Any]:
-    return json.loads(path.with_suffix(".json").read_text())
 
 
 SMALL = ["--video_size", "32", "32", "--fps", "8"]

@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 import holocine_ext.cli
-from tests.tiny import TinyModel, impatient
+from tests.tiny import TinyModel, impatient, latents_in, record_of
 from wan2.plan.pictures import fit
 from wan2.run.pixels import place
 
@@ -42,14 +41,6 @@ def make(tiny: TinyModel, tmp_path: Path) -> Make:
         return path.with_suffix(".safetensors")
 
     return run
-
-
-def latents_in(path: Path) -> Tensor:
-    return load_file(path)["latents"]
-
-
-def record_of(path: Path) -> dict[str, Any]:
-    return json.loads(path.with_suffix(".json").read_text())
 
 
 def test_the_cast_is_seen_and_not_shown(make: Make):

@@ -11,15 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
-from torch import Tensor
 
 import holocine_ext.cli
 from holocine_ext.presets import MODELS
 from holocine_ext.story.boards import from_file
 from holocine_ext.story.storyboard import Storyboard
 from tests.refused import refused
-from tests.tiny import TinyModel
+from tests.tiny import TinyModel, latents_in, record_of
 
 Make = Callable[..., Path]
 CAPTIONS = ["The tower", "The sea", "The lamp"]
@@ -66,14 +64,6 @@ def frames(latents: Path) -> list[bytes]:
 
 def shot(latents: Path, number: int) -> list[bytes]:
     return frames(latents)[slice(*FRAMES[number - 1])]
-
-
-def record_of(path: Path) -> dict[str, Any]:
-    return json.loads(path.with_suffix(".json").read_text())
-
-
-def latents_in(path: Path) -> Tensor:
-    return load_file(path)["latents"]
 
 
 def noise_of(path: Path) -> list[list[int]]:

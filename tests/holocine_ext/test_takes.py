@@ -11,10 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 import holocine_ext.cli
-from tests.tiny import QUICK, TinyModel, impatient
+from tests.tiny import QUICK, TinyModel, impatient, latents_in, record_of
 from wan2.run.video_io import read_metadata
 
 SCENE = ["--global_caption", "A lighthouse.", "--shot_captions", "The tower", "The sea", "The lamp"]
@@ -54,14 +53,6 @@ def frames(latents: Path) -> list[bytes]:
 
 def shot(latents: Path, number: int) -> list[bytes]:
     return frames(latents)[slice(*FRAMES[number - 1])]
-
-
-def latents_in(path: Path) -> Tensor:
-    return load_file(path)["latents"]
-
-
-def record_of(path: Path) -> dict:
-    return json.loads(path.with_suffix(".json").read_text())
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 import holocine_ext.cli
 from holocine_ext.shots.layout import ShotLayout
 from holocine_ext.shots.windows import plan_windows
-from tests.tiny import TinyModel, impatient
+from tests.tiny import TinyModel, at, impatient, reacting
+from wan2.events import Stage
 
 Make = Callable[..., Path]
 SHOTS = 15
@@ -84,6 +85,29 @@ def test_such_a_film_must_be_named(make: Make, tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "film.mp4").mkdir()
     make("film", code=2)
     assert "is made in windows, and must be named" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["film_window1.json", "film_window2.safetensors", "film.safetensors"])
+@pytest.mark.parametrize("words", [(), ("--overwrite",), ("--resume",)], ids=" ".join)
+def test_a_file_in_the_way_of_any_window_is_refused_first(
+    make: Make, tmp_path: Path, name: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / name).write_text("mine")
+    make("film", *words, code=2)
+    assert left(tmp_path / "film.mp4") == [name] and (tmp_path / name).read_text() == "mine"
+    said = capsys.readouterr().err
+    assert "this program did not make stands; remove or rename it" in said and "to go on" not in said
+
+
+def test_a_file_that_appears_while_windows_are_made_stays(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    taken = tmp_path / "film.safetensors"
+    monkeypatch.setattr("wan2.cli.main.Console", reacting(at(Stage.DENOISE, 1, lambda: taken.write_text("mine"))))
+    make("film", code=2)
+    assert taken.read_text() == "mine" and "this program did not make stands" in capsys.readouterr().err
+    taken.unlink()
+    make("film", "--resume")
 
 
 def test_windows_hold_every_rule():

@@ -40,16 +40,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise `InputError` where argparse would print and exit."""
         said = message.removeprefix("argument ")
-        unknown = re.match(r"unrecognized arguments: (--\w+)", said)
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", said)
         near = self._near(unknown[1]) if unknown else None
         raise InputError(f"{said}; did you mean {near}?" if near else said)
 
     def _near(self, flag: str) -> str | None:
         """The flag that is meant by one that is unknown, if that can be told."""
-        known = self._option_string_actions
-        if (meant := SYNONYMS.get(flag.lower())) in known:
-            return meant
-        return next(iter(difflib.get_close_matches(flag, known, 1, NEAR)), None)
+        known, spelled = self._option_string_actions, "--" + flag[2:].lower().replace("-", "_")
+        meant = SYNONYMS.get(spelled, spelled)
+        return meant if meant in known else next(iter(difflib.get_close_matches(spelled, known, 1, NEAR)), None)
 
     def names(self) -> frozenset[str]:
         """Every flag, without its dashes."""

@@ -115,12 +115,13 @@ def check_cards(given: dict[str, Any]) -> None:
 
 
 def parsed(parser: Parser, words: Sequence[str], console: Console) -> argparse.Namespace:
-    """The arguments on a command line; what `--help` prints is on stdout.
+    """The arguments on a command line, whose flags the console knows from then on; what `--help` prints is on stdout.
 
     Raises:
         InputError: an unknown flag, a value that is none, or one that is not text.
         Answered: `--help` was given.
     """
+    console.flags = parser.names()
     with redirect_stdout(cast("TextIO", console.out)):
         try:
             return parser.parse_args(words)
@@ -190,7 +191,6 @@ def _session(request: Request) -> Session:
 
 def _run(words: Sequence[str], console: Console) -> None:
     parser = build_parser(PROGRAM, WAN22_T2V)
-    console.flags = parser.names()
     given = given_values(parsed(parser, words, console))
     console.quiet = bool(given["quiet"])
     check_paths(given)
