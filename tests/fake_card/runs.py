@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import _disable_current_modes
 
 import wan2.cli.main
@@ -64,6 +65,7 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *faults: tup
 
     faults: (owner, name, value): what is put into the code for the time of the run.
     """
+    _device_constructors()  # PyTorch looks these functions up once: before one of them has a stand-in
     with ExitStack() as stack:
         for owner, name, value in (*_stand_ins(), *faults):
             stack.enter_context(mock.patch.object(owner, name, value))
