@@ -59,6 +59,8 @@ SCENE = (
     "the scene (exactly one of --storyboard, --global_caption with --shot_captions, --prompt, --from_file, "
     "--latent_path, or --take, beside which the first three change its scene)"
 )
+# The flags that name a file which a command reads.
+READ = ("storyboard", "from_file", "take", "video_path")
 SHARING = (
     "how cards share a video: cfg, a pass each; shots, whole shots each (sparse); ulysses, heads each; cfg+shots, "
     "cfg+ulysses; auto"
@@ -130,7 +132,7 @@ def _by_values(item: Item) -> SceneRequest:
 
 def inputs_given(given: Mapping[str, Any], several: Sequence[Item]) -> Inputs:
     """The files that the command itself reads: the storyboard, or the list and all of its storyboards."""
-    inputs = {name: [given[name]] for name in ("storyboard", "from_file", "take") if given[name] is not None}
+    inputs = {name: [given[name]] for name in READ if given[name] is not None}
     named = storyboards(several)
     return inputs | ({"storyboard": named} if named else {})
 

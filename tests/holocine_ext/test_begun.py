@@ -153,3 +153,14 @@ def test_the_base_begins_from_an_earlier_run(make: Make):
 def test_the_base_refuses_the_same(make: Make, capsys: pytest.CaptureFixture[str], words: list[str], rule: str):
     make("bad", *words, main=wan2.cli.main.main, code=2)
     assert rule in capsys.readouterr().err
+
+
+def test_the_clip_is_never_written_over(make: Make, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    before = clip.read_bytes()
+    begins = ["--video_path", str(clip), "--strength", "0.6", "--output_type", "video"]
+    make("clip", *SCENE, *SMALL, *begins, "--overwrite", code=2)
+    make("clip", "--prompt", "a gull", *SMALL, *begins, "--overwrite", main=wan2.cli.main.main, code=2)
+    lines = capsys.readouterr().err.splitlines()
+    said = f"its video would be {clip}, which is --video_path {clip}"
+    assert [line.endswith(said) for line in lines if "--save_path" in line] == [True, True]
+    assert clip.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]

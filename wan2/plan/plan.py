@@ -124,7 +124,8 @@ def make_plan(
         return Plan(request, added, opened, inputs or {}, finished=True)
     read = {**(inputs or {}), **inputs_of(left)}
     if added.origin.files and left.resume not in added.origin.files:
-        read |= {TAKE: [*read.get(TAKE, ()), *added.origin.files]}
+        taken = [*added.origin.files, *read.pop(TAKE, ())]
+        read = {TAKE: taken, **read}  # a file that is named by another flag, too, is called by that
     check_outputs(left, read, added.also, replace=left.output.overwrite)
     opened.watch.expect(input_files(left))
     added.check(left, opened)
